@@ -1,0 +1,1 @@
+//! What travels between the hub and everyone else, and a typed client.

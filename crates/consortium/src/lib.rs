@@ -1,0 +1,1 @@
+//! The rules of the consortium: members, money, policy, jobs, rounds; pure.

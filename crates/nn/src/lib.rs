@@ -1,0 +1,1 @@
+//! Tensors on a CPU: kernels, layers, losses and their derivatives.

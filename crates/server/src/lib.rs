@@ -1,0 +1,1 @@
+//! The hub: REST, background work.

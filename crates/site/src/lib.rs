@@ -1,0 +1,1 @@
+//! The process beside a cluster: claims jobs, runs them, meters them.

@@ -1,0 +1,1 @@
+//! The event log and its read side on SQLite, and the artifact folder.

@@ -1,0 +1,1 @@
+//! Cross-site training: codec, deterministic outer step, the process contract.

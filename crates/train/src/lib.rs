@@ -1,0 +1,1 @@
+//! The loop: data order, optimiser, checkpoints, metrics.

@@ -1,0 +1,1 @@
+//! The programme language: text to tokens to a language model.
