@@ -1,1 +1,61 @@
-//! The rules of the consortium: members, money, policy, jobs, rounds; pure.
+//! The rules of the consortium: who may do what, who owes whom, where a job runs, when a round closes.
+//!
+//! Everything here is a function of the state, a request and the time. There is no file, no network, no
+//! clock, no randomness and no float in this crate (its `clippy.toml` forbids them), so a simulator can
+//! take the place of the world, and replaying the log of events gives the same state on any machine.
+//!
+//! ```
+//! use consortium::{apply, decide, Actor, Command, Home, Kind, Organisation, Request, State, Time};
+//!
+//! let mut state = State::default();
+//! let admit = Request::new(Actor::Hub, Command::Admit(Organisation {
+//!     id: "gaon".parse()?, name: "Gaon University".into(), name_ko: "가온대학교".into(),
+//!     kind: Kind::University, home: Home::Domestic,
+//! }));
+//! for event in decide(&state, &admit, Time(0))? {
+//!     apply(&mut state, &event, Time(0));
+//! }
+//! assert_eq!(state.organisations.len(), 1);
+//! assert!(decide(&state, &admit, Time(1)).is_err(), "an organisation is admitted once");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Where to read on: [`command`] says what can be asked, [`event`] what can have happened, [`decide()`]
+//! how one becomes the other, [`apply()`] what an event changes, [`ledger`] how money and compute move,
+//! [`policy`] who may read what, [`mod@explain`] why a job is where it is.
+#![deny(clippy::float_arithmetic)]
+
+mod amount;
+mod apply;
+pub mod command;
+mod decide;
+pub mod event;
+pub mod explain;
+mod id;
+mod job;
+pub mod ledger;
+mod member;
+mod place;
+pub mod policy;
+mod refusal;
+mod round;
+mod state;
+
+pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
+pub use apply::apply;
+pub use command::{Actor, Command, Output, Reading, Request};
+pub use decide::decide;
+pub use event::{Event, Outcome};
+pub use explain::explain;
+pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId, ProjectId, SiteId};
+pub use job::{Job, JobSpec, Member, Phase, Placed, Presence, RoundSpec, Usage};
+pub use ledger::{Account, Ledger, Transfer};
+pub use member::{
+    Artifact, ArtifactKind, Award, Home, Holder, Kind, Label, Organisation, Person, Programme, Project, Role,
+    Site, Tenure,
+};
+pub use place::{Candidate, Verdict};
+pub use policy::{Action, Decision, Policy};
+pub use refusal::{Refusal, RefusalKind};
+pub use round::{Interval, Round, Update};
+pub use state::{Remembered, State};

@@ -1,0 +1,206 @@
+//! What an event changes. Total: an event from the log is never refused, and applying the same events in
+//! the same order gives the same state.
+
+use crate::{Account, Artifact, ArtifactId, ArtifactKind, Event, Job, JobId, Member, Outcome, Phase, Placed, Presence};
+use crate::{Round, SiteId, State, Time, Transfer, Update, Usage};
+
+/// Changes `state` by one `event` that happened at `at`.
+pub fn apply(state: &mut State, event: &Event, at: Time) {
+    match event {
+        Event::PolicyAdopted { text } => {
+            if let Ok(policy) = crate::Policy::parse(text) {
+                state.policy = policy;
+            }
+        }
+        Event::Admitted(organisation) => {
+            state.organisations.insert(organisation.id.clone(), organisation.clone());
+        }
+        Event::PersonAdded(person) => {
+            state.people.insert(person.id.clone(), person.clone());
+        }
+        Event::SiteAdded(site) => {
+            state.sites.insert(site.id.clone(), site.clone());
+        }
+        Event::ProjectOpened(project) => {
+            state.projects.insert(project.id.clone(), project.clone());
+        }
+        Event::Appropriated { year, won } => {
+            *state.appropriations.entry(*year).or_default() += *won;
+        }
+        Event::Granted(award) => {
+            state.awards.insert(award.id.clone(), award.clone());
+        }
+        Event::CredentialIssued { token, holder } => {
+            state.credentials.insert(*token, holder.clone());
+        }
+        Event::Kept(artifact) => keep(state, artifact),
+        Event::Posted(transfer) => state.ledger.post(transfer),
+        Event::Remembered { key, what } => {
+            state.remembered.insert(key.clone(), what.clone());
+        }
+        Event::Submitted { job, spec, submitter, label } => {
+            let new = Job {
+                id: *job,
+                spec: (**spec).clone(),
+                submitter: submitter.clone(),
+                submitted: at,
+                label: *label,
+                phase: Phase::Queued,
+                award: None,
+                placed: None,
+                candidates: Vec::new(),
+                members: std::collections::BTreeMap::new(),
+                rounds: Vec::new(),
+                returned: Vec::new(),
+                next_sample: 0,
+                outputs: Vec::new(),
+                ended: None,
+            };
+            state.jobs.insert(*job, new);
+            state.active.insert(*job);
+        }
+        Event::Ended { job, outcome } => {
+            state.active.remove(job);
+            with(state, *job, |job| end(job, outcome, at));
+        }
+        Event::Left { job, site, outputs } => {
+            for artifact in outputs {
+                keep(state, artifact);
+            }
+            with(state, *job, |job| {
+                job.outputs.extend(outputs.iter().map(|artifact| artifact.id.clone()));
+                set_presence(job, site, Presence::Left);
+            });
+        }
+        Event::Contributed { job, round, site, update } => {
+            keep_update(state, *job, *round, site, update);
+            with(state, *job, |job| contribute(job, site, update, at));
+        }
+        Event::Placed { job, award, sites, candidates } => with(state, *job, |job| {
+            job.phase = Phase::Running;
+            job.award = Some(award.clone());
+            job.placed = Some(at);
+            job.candidates.clone_from(candidates);
+            job.members = sites.iter().map(|placed| (placed.site.clone(), member(placed))).collect();
+        }),
+        Event::Joined { job, site, attempt } => with(state, *job, |job| {
+            if let Some(member) = job.members.get_mut(site) {
+                member.attempt = *attempt;
+                member.presence = Presence::Present(at);
+                member.usage.insert(*attempt, Usage::default());
+            }
+        }),
+        Event::Lost { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Lost)),
+        Event::Diverged { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Diverged)),
+        Event::RoundOpened { job, round, members } => with(state, *job, |job| {
+            let taken: Vec<_> = members.iter().map(|(_, interval)| *interval).collect();
+            job.returned.retain(|interval| !taken.contains(interval));
+            let furthest = taken.iter().map(|interval| interval.end).max().unwrap_or(0);
+            job.next_sample = job.next_sample.max(furthest);
+            job.rounds.push(open(*round, members, at));
+        }),
+        Event::RoundClosed { job, accepted, returned, .. } => with(state, *job, |job| {
+            job.returned.extend(returned);
+            if let Some(round) = job.rounds.last_mut() {
+                round.closed = Some(at);
+                round.updates.retain(|site, _| accepted.iter().any(|(other, _)| other == site));
+            }
+            if job.committed() >= job.spec.rounds.count {
+                job.phase = Phase::Finishing;
+            }
+        }),
+        Event::Applied { job, round, site, outer } => with(state, *job, |job| {
+            if let Some(round) = job.rounds.get_mut(*round as usize) {
+                round.outer.insert(site.clone(), *outer);
+            }
+        }),
+        Event::Metered { job, site, attempt, total, charged } => with(state, *job, |job| {
+            if let Some(member) = job.members.get_mut(site) {
+                member.usage.insert(*attempt, *total);
+                member.charged += *charged;
+            }
+        }),
+    }
+}
+
+/// What a job has set aside and not used: the transfers that give it back.
+pub(crate) fn releases(state: &State, job: &Job) -> Vec<Transfer> {
+    let Some(award) = &job.award else { return Vec::new() };
+    let reserved = job.members.keys().map(|site| Account::Reserved(job.id, site.clone()));
+    let held = reserved.map(|account| (state.ledger.balance(&account), account));
+    let some = held.filter(|(b, _)| b.won.0 > 0 || b.compute.0 > 0);
+    some.map(|(b, from)| Transfer::both(from, Account::Award(award.clone()), b.won, b.compute)).collect()
+}
+
+fn with(state: &mut State, job: JobId, change: impl FnOnce(&mut Job)) {
+    if let Some(job) = state.jobs.get_mut(&job) {
+        change(job);
+    }
+}
+
+/// A label only ever becomes stricter here.
+fn keep(state: &mut State, artifact: &Artifact) {
+    let entry = state.artifacts.entry(artifact.id.clone()).or_insert_with(|| artifact.clone());
+    entry.label = entry.label.max(artifact.label);
+}
+
+fn keep_update(state: &mut State, job: JobId, round: u32, site: &SiteId, update: &Update) {
+    let Some(job) = state.jobs.get(&job) else { return };
+    let artifact = Artifact {
+        id: ArtifactId { project: job.spec.project.clone(), digest: update.digest },
+        name: format!("{}-round-{round}-{site}.update", job.id),
+        kind: ArtifactKind::Update,
+        bytes: update.bytes,
+        label: job.label,
+        job: Some(job.id),
+        made_from: job.spec.inputs.values().copied().collect(),
+    };
+    keep(state, &artifact);
+}
+
+fn contribute(job: &mut Job, site: &SiteId, update: &Update, at: Time) {
+    let quorum = job.spec.rounds.quorum as usize;
+    if let Some(round) = job.rounds.last_mut() {
+        round.updates.insert(site.clone(), update.clone());
+        if round.updates.len() >= quorum && round.quorum_at.is_none() {
+            round.quorum_at = Some(at);
+        }
+    }
+}
+
+fn end(job: &mut Job, outcome: &Outcome, at: Time) {
+    job.ended = Some(at);
+    job.phase = match outcome {
+        Outcome::Done => Phase::Done,
+        Outcome::Failed { reason } => Phase::Failed { reason: reason.clone() },
+        Outcome::Cancelled => Phase::Cancelled,
+    };
+}
+
+fn set_presence(job: &mut Job, site: &SiteId, presence: Presence) {
+    if let Some(member) = job.members.get_mut(site) {
+        member.presence = presence;
+    }
+}
+
+fn member(placed: &Placed) -> Member {
+    Member {
+        placed: placed.clone(),
+        attempt: 0,
+        presence: Presence::Expected,
+        usage: std::collections::BTreeMap::new(),
+        charged: crate::Won(0),
+    }
+}
+
+fn open(number: u32, members: &[(SiteId, crate::Interval)], at: Time) -> Round {
+    Round {
+        number,
+        opened: at,
+        members: members.iter().cloned().collect(),
+        updates: std::collections::BTreeMap::new(),
+        quorum_at: None,
+        closed: None,
+        outer: std::collections::BTreeMap::new(),
+    }
+}

@@ -1,0 +1,200 @@
+//! What can be asked of the consortium, and by whom.
+
+use crate::{ArtifactId, ArtifactKind, Award, Digest, Holder, JobId, JobSpec, Label, Organisation, Person, PersonId};
+use crate::{Project, Site, SiteId, Update, Usage, Won};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Actor {
+    /// The hub itself: founding the consortium, and what time alone brings about.
+    Hub,
+    /// A person.
+    Person(PersonId),
+    /// The process beside a site's machines.
+    Site(SiteId),
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "commands live for one decision; events are what is kept")]
+pub enum Command {
+    /// Put another policy in force.
+    AdoptPolicy(String),
+    /// Let an organisation in.
+    Admit(Organisation),
+    /// Let a person act for an organisation.
+    AddPerson(Person),
+    /// Add a place with machines, at its owner's price.
+    AddSite(Site),
+    /// Open a project.
+    OpenProject(Project),
+    /// Take money from the ministry for a fiscal year.
+    Appropriate {
+        /// The fiscal year.
+        year: u16,
+        /// The money.
+        won: Won,
+    },
+    /// Give money from the pool, and compute, to a project.
+    Grant(Award),
+    /// Let the holder of a token speak for someone.
+    IssueCredential {
+        /// The token's digest.
+        token: Digest,
+        /// For whom it speaks.
+        holder: Holder,
+    },
+    /// Keep some bytes in a project.
+    Register(Output),
+    /// Ask for a job.
+    Submit(JobSpec),
+    /// End a job.
+    Cancel(JobId),
+    /// A site is ready to take part in a job; begins a new attempt.
+    Join {
+        /// Which job.
+        job: JobId,
+    },
+    /// A site's update for the open round.
+    Contribute {
+        /// Which job.
+        job: JobId,
+        /// Which round.
+        round: u32,
+        /// The site's attempt.
+        attempt: u32,
+        /// What it learned.
+        update: Update,
+    },
+    /// A site applied a closed round and tells the digest of what it got.
+    Applied {
+        /// Which job.
+        job: JobId,
+        /// Which round.
+        round: u32,
+        /// The site's attempt.
+        attempt: u32,
+        /// Weights and outer momentum.
+        outer: Digest,
+    },
+    /// What a site has used.
+    Meter {
+        /// Which job.
+        job: JobId,
+        /// The reading.
+        reading: Reading,
+    },
+    /// The lead site hands in the results, or another site has nothing left to do.
+    Leave {
+        /// Which job.
+        job: JobId,
+        /// The site's attempt.
+        attempt: u32,
+        /// What came out; only the lead has any.
+        outputs: Vec<Output>,
+    },
+    /// The program stopped with an error.
+    Fail {
+        /// Which job.
+        job: JobId,
+        /// The site's attempt.
+        attempt: u32,
+        /// What it said.
+        message: String,
+    },
+    /// The hub has not heard from a site for too long.
+    Lose {
+        /// Which job.
+        job: JobId,
+        /// Which site.
+        site: SiteId,
+        /// The attempt that is lost.
+        attempt: u32,
+    },
+    /// Time has passed, or something happened: what follows from it? Asked until nothing does.
+    Tick,
+}
+
+/// A meter reading: totals since the attempt began, so that a reading told twice counts once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The site's attempt.
+    pub attempt: u32,
+    /// Totals of the attempt.
+    pub total: Usage,
+}
+
+/// Bytes that are in the store and are now to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Where and what.
+    pub id: ArtifactId,
+    /// A file name.
+    pub name: String,
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its size.
+    pub bytes: u64,
+    /// The least strict label it may have; what it was made from may make it stricter.
+    pub label: Label,
+    /// What it was made from, in the same project.
+    #[serde(default)]
+    pub made_from: Vec<Digest>,
+}
+
+/// A command, who asks, and a key under which it is done at most once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Who asks.
+    pub actor: Actor,
+    /// Asked again with the same key, it is not done again.
+    pub key: Option<String>,
+    /// What.
+    pub command: Command,
+}
+
+impl Request {
+    /// A request without a key.
+    pub fn new(actor: Actor, command: Command) -> Self {
+        Self { actor, key: None, command }
+    }
+
+    /// The same under a key.
+    #[must_use]
+    pub fn keyed(self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    /// Keys of two actors never meet.
+    pub(crate) fn scoped_key(&self) -> Option<String> {
+        self.key.as_ref().map(|key| format!("{} {key}", self.actor))
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        let command = serde_json::to_vec(&self.command).expect("commands are plain data");
+        Digest::of(&command)
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub => f.pad("hub"),
+            Self::Person(person) => write!(f, "person {person}"),
+            Self::Site(site) => write!(f, "site {site}"),
+        }
+    }
+}
+
+impl From<Holder> for Actor {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Person(person) => Self::Person(person),
+            Holder::Site(site) => Self::Site(site),
+        }
+    }
+}

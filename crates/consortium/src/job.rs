@@ -1,0 +1,238 @@
+//! Jobs: what was asked for, where it runs, how far it is.
+
+use crate::place::Candidate;
+use crate::round::{Interval, Round};
+use crate::{ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId};
+use crate::{SiteId, Time, Won};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A job as its submitter asks for it. On disk it is TOML:
+///
+/// ```toml
+/// name = "korean-small"
+/// project = "korean-reviews"
+/// program = "language"
+/// label = "restricted"
+/// sites = 2
+/// wall_minutes = 20
+///
+/// [inputs]
+/// "train.tokens" = "blake3:..."
+///
+/// [rounds]
+/// count = 12
+/// samples = 640
+/// quorum = 1
+/// grace_seconds = 30
+///
+/// [settings]          # the program's own; the rules don't read them
+/// width = 192
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// A name for people.
+    pub name: String,
+    /// Who pays, and who may read what comes out.
+    pub project: ProjectId,
+    /// Which program runs.
+    pub program: String,
+    /// How far the results may go, at the least strict; inputs may make it stricter.
+    pub label: Label,
+    /// How many sites train together.
+    pub sites: u32,
+    /// How long each site is held at most; this much is reserved.
+    pub wall_minutes: u32,
+    /// Files of the project that the program reads, by the name it knows them under.
+    pub inputs: BTreeMap<String, Digest>,
+    /// How the sites train together.
+    pub rounds: RoundSpec,
+    /// The program's own settings.
+    pub settings: serde_json::Value,
+}
+
+/// How sites train together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundSpec {
+    /// How many rounds.
+    pub count: u32,
+    /// How many samples each site takes in a round.
+    pub samples: u64,
+    /// How many updates close a round.
+    pub quorum: u32,
+    /// How long a round waits for the others once it has a quorum.
+    pub grace_seconds: u32,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum Phase {
+    /// Waits for sites; `khub explain` says for what.
+    Queued,
+    /// Has sites; rounds go on.
+    Running,
+    /// All rounds are closed; the lead site writes the results.
+    Finishing,
+    /// Finished, settled.
+    Done,
+    /// Ended without results.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Ended by its people.
+    Cancelled,
+}
+
+/// What one site is to a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// What was agreed at placement.
+    pub placed: Placed,
+    /// Counts the site's stays in the job; messages of an earlier stay are refused.
+    pub attempt: u32,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// What it has used, by attempt.
+    pub usage: BTreeMap<u32, Usage>,
+    /// What has been paid for it.
+    pub charged: Won,
+}
+
+/// A site's part in a placement, at the price of that moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Where.
+    pub site: SiteId,
+    /// Won per PFLOP-hour.
+    pub price: Price,
+    /// The speed that is metered.
+    pub rated: FlopsPerSecond,
+    /// Money set aside.
+    pub reserved: Won,
+    /// Compute set aside.
+    pub reserved_compute: FlopSeconds,
+}
+
+/// Whether a placed site is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// Placed, not heard of yet.
+    Expected,
+    /// In the job since then.
+    Present(Time),
+    /// Was there, then silent; may come back.
+    Lost,
+    /// Its weights differ from the others'; it may come back and replay the rounds.
+    Diverged,
+    /// Had nothing left to do.
+    Left,
+}
+
+/// What a site used in one attempt; every number only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Time the machines were held.
+    pub millis: u64,
+    /// Bytes of updates sent.
+    pub sent: u64,
+    /// Bytes of other sites' updates received.
+    pub received: u64,
+}
+
+/// A job and all that has become of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// By whom.
+    pub submitter: PersonId,
+    /// When.
+    pub submitted: Time,
+    /// The stricter of what was asked for and what goes in.
+    pub label: Label,
+    /// How far it is.
+    pub phase: Phase,
+    /// Which award pays; known once placed.
+    pub award: Option<AwardId>,
+    /// When it was placed.
+    pub placed: Option<Time>,
+    /// Every site and why it was taken or not, as judged at placement.
+    pub candidates: Vec<Candidate>,
+    /// The sites it was placed on.
+    pub members: BTreeMap<SiteId, Member>,
+    /// All rounds so far; the last may be open.
+    pub rounds: Vec<Round>,
+    /// Intervals that a closed round did not use; taken up first.
+    pub returned: Vec<Interval>,
+    /// The first sample nobody has been given yet.
+    pub next_sample: u64,
+    /// What came out.
+    pub outputs: Vec<ArtifactId>,
+    /// When it ended.
+    pub ended: Option<Time>,
+}
+
+impl Job {
+    /// Whether it holds or waits for machines.
+    pub fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Running | Phase::Finishing)
+    }
+
+    /// How many rounds are closed.
+    pub fn committed(&self) -> u32 {
+        self.rounds.iter().filter(|round| round.is_closed()).count().try_into().unwrap_or(u32::MAX)
+    }
+
+    /// The open round, if there is one.
+    pub fn open_round(&self) -> Option<&Round> {
+        self.rounds.last().filter(|round| !round.is_closed())
+    }
+
+    /// The sites that are there, in site order.
+    pub fn present(&self) -> impl Iterator<Item = (&SiteId, &Member)> {
+        self.members.iter().filter(|(_, member)| member.is_present())
+    }
+
+    /// The site that writes the results: the first that is there.
+    pub fn lead(&self) -> Option<&SiteId> {
+        self.present().map(|(site, _)| site).next()
+    }
+
+    /// Money spent so far.
+    pub fn spent(&self) -> Won {
+        self.members.values().map(|member| member.charged).sum()
+    }
+
+    /// Compute used so far, as far as it was reserved.
+    pub fn used(&self) -> FlopSeconds {
+        self.members.values().map(Member::used).sum()
+    }
+}
+
+impl Member {
+    /// Whether the site is there now.
+    pub fn is_present(&self) -> bool {
+        matches!(self.presence, Presence::Present(_))
+    }
+
+    /// All attempts together.
+    pub fn total(&self) -> Usage {
+        self.usage.values().fold(Usage::default(), |sum, u| Usage {
+            millis: sum.millis + u.millis,
+            sent: sum.sent + u.sent,
+            received: sum.received + u.received,
+        })
+    }
+
+    /// Compute used, never more than what was reserved.
+    pub fn used(&self) -> FlopSeconds {
+        self.placed.rated.during(self.total().millis).min(self.placed.reserved_compute)
+    }
+}

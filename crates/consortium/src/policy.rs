@@ -1,0 +1,315 @@
+//! Who may do what, in Cedar: readable files under `policies/`, denied by default, every decision with the
+//! names of the policies that made it.
+//!
+//! ```
+//! use consortium::{Action, Actor, Policy, State, policy::Resource};
+//! let state = State::default();
+//! let hub = state.policy.ask(&state, &Actor::Hub, Action::Administer, &Resource::Consortium);
+//! assert_eq!(hub.policies, ["hub-founds-the-consortium"]);
+//! let nobody = Actor::Person("nobody".parse().unwrap());
+//! assert!(!state.policy.ask(&state, &nobody, Action::Administer, &Resource::Consortium).allowed);
+//! ```
+
+use crate::{Actor, Artifact, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal, Role, SiteId};
+use crate::{Member, State};
+use cedar_policy as cedar;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet as CedarSet};
+use std::fmt;
+use std::str::FromStr;
+
+/// The policy the project ships: the text of `policies/consortium.cedar`.
+pub const SHIPPED: &str = include_str!("../policies/consortium.cedar");
+const SCHEMA: &str = include_str!("../policies/khub.cedarschema");
+
+/// Something a person or a site may want to do; the schema says with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Admit, appropriate, award, issue credentials.
+    Administer,
+    /// Read the ledger and the log.
+    Audit,
+    /// Bring files to a project, submit and cancel its jobs.
+    Contribute,
+    /// Learn about a job, read an artifact's bytes.
+    Read,
+    /// Receive a job's weights and updates.
+    Hold,
+}
+
+/// What it is to be done with.
+#[derive(Debug, Clone, Copy)]
+pub enum Resource<'a> {
+    /// The whole.
+    Consortium,
+    /// A project.
+    Project(&'a Project),
+    /// An artifact.
+    Artifact(&'a Artifact),
+    /// A job.
+    Job(&'a Job),
+    /// A job that is only being asked for.
+    Planned(&'a JobSpec, Label),
+}
+
+/// Yes or no, and which policies said so. Empty on a no: nothing permits it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Yes or no.
+    pub allowed: bool,
+    /// The `@id` of the policies that decided.
+    pub policies: Vec<String>,
+}
+
+/// A policy that was checked against the schema.
+#[derive(Clone)]
+pub struct Policy {
+    text: String,
+    set: cedar::PolicySet,
+}
+
+/// What is wrong with a policy's text.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the policy can't be adopted: {0}")]
+pub struct BadPolicy(String);
+
+impl Policy {
+    /// Parses a policy and checks it against the schema: unknown attributes and actions are errors here,
+    /// not surprises at the first decision.
+    pub fn parse(text: &str) -> Result<Self, BadPolicy> {
+        let parsed = cedar::PolicySet::from_str(text).map_err(|e| BadPolicy(e.to_string()))?;
+        let mut set = cedar::PolicySet::new();
+        for policy in parsed.policies() {
+            let name = policy.annotation("id").filter(|id| !id.is_empty());
+            let name = name.ok_or_else(|| BadPolicy(format!("a policy has no @id(\"...\"): {policy}")))?;
+            let named = policy.new_id(cedar::PolicyId::new(name));
+            set.add(named).map_err(|e| BadPolicy(e.to_string()))?;
+        }
+        let (schema, _) = cedar::Schema::from_cedarschema_str(SCHEMA).map_err(|e| BadPolicy(e.to_string()))?;
+        let verdict = cedar::Validator::new(schema).validate(&set, cedar::ValidationMode::Strict);
+        match verdict.validation_errors().next() {
+            Some(error) => Err(BadPolicy(error.to_string())),
+            None => Ok(Self { text: text.to_owned(), set }),
+        }
+    }
+
+    /// The text it was parsed from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// May `actor` do `action` with `resource`?
+    pub fn ask(&self, state: &State, actor: &Actor, action: Action, resource: &Resource<'_>) -> Decision {
+        let principal = actor_entity(state, actor);
+        let resource = resource_entity(state, resource);
+        let request = cedar::Request::new(
+            principal.uid(),
+            uid("Action", action.name()),
+            resource.uid(),
+            cedar::Context::empty(),
+            None,
+        );
+        let denied = Decision { allowed: false, policies: Vec::new() };
+        let Ok(request) = request else { return denied };
+        let Ok(entities) = cedar::Entities::from_entities([principal, resource], None) else { return denied };
+        let answer = cedar::Authorizer::new().is_authorized(&request, &self.set, &entities);
+        let mut policies: Vec<String> = answer.diagnostics().reason().map(ToString::to_string).collect();
+        policies.sort();
+        Decision { allowed: answer.decision() == cedar::Decision::Allow, policies }
+    }
+}
+
+impl Decision {
+    /// The decision as a result, refused in words: who may not do what.
+    pub fn require(self, what: impl FnOnce() -> String) -> Result<(), Refusal> {
+        if self.allowed {
+            return Ok(());
+        }
+        let because = match self.policies.as_slice() {
+            [] => "no policy permits it".to_owned(),
+            names => format!("policy {}", names.join(", ")),
+        };
+        Err(Refusal::forbidden(format!("{}: {because}", what()), self.policies))
+    }
+}
+
+impl State {
+    /// Whether `actor` may do `action` with `resource`; the refusal says why not.
+    pub fn permit(&self, actor: &Actor, action: Action, resource: &Resource<'_>) -> Result<(), Refusal> {
+        let decision = self.policy.ask(self, actor, action, resource);
+        decision.require(|| format!("{actor} may not {} {resource}", action.verb()))
+    }
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Administer => "administer",
+            Self::Audit => "audit",
+            Self::Contribute => "contribute",
+            Self::Read => "read",
+            Self::Hold => "hold",
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Contribute => "contribute to",
+            Self::Hold => "receive the weights of",
+            other => other.name(),
+        }
+    }
+}
+
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Consortium => f.write_str("the consortium"),
+            Self::Project(project) => write!(f, "project {}", project.id),
+            Self::Artifact(artifact) => write!(f, "{} ({} of project {})", artifact.name, artifact.label, artifact.id.project),
+            Self::Job(job) => write!(f, "{} ({})", job.id, job.label),
+            Self::Planned(spec, label) => write!(f, "job {} ({label})", spec.name),
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Policy({} policies)", self.set.policies().count())
+    }
+}
+
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::parse(SHIPPED).expect("the shipped policy is parsed in a test")
+    }
+}
+
+impl Serialize for Policy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+// ---- entities: what Cedar sees of the state ----------------------------------------------------------
+
+fn uid(kind: &str, id: &str) -> cedar::EntityUid {
+    let kind = cedar::EntityTypeName::from_str(kind).expect("entity types are written in this file");
+    cedar::EntityUid::from_type_name_and_id(kind, cedar::EntityId::new(id))
+}
+
+fn text(value: &str) -> cedar::RestrictedExpression {
+    cedar::RestrictedExpression::new_string(value.to_owned())
+}
+
+fn set_of(uids: impl Iterator<Item = cedar::EntityUid>) -> cedar::RestrictedExpression {
+    cedar::RestrictedExpression::new_set(uids.map(cedar::RestrictedExpression::new_entity_uid))
+}
+
+fn entity(
+    uid: cedar::EntityUid,
+    attributes: Vec<(&str, cedar::RestrictedExpression)>,
+) -> cedar::Entity {
+    let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    cedar::Entity::new(uid, attributes, CedarSet::new()).expect("attributes are plain strings and sets")
+}
+
+fn home(home: Option<Home>) -> cedar::RestrictedExpression {
+    // Whoever isn't known counts as foreign: the closed side.
+    text(if home == Some(Home::Domestic) { "domestic" } else { "foreign" })
+}
+
+fn actor_entity(state: &State, actor: &Actor) -> cedar::Entity {
+    match actor {
+        Actor::Hub => entity(uid("Hub", "hub"), vec![("home", home(Some(Home::Domestic)))]),
+        Actor::Person(id) => {
+            let person = state.people.get(id);
+            let organisation = person.map_or("", |p| p.organisation.as_str());
+            let roles = person.map(|p| &p.roles).into_iter().flatten().map(|role| match role {
+                Role::Office => text("office"),
+                Role::Auditor => text("auditor"),
+            });
+            let attributes = vec![
+                ("home", home(state.home_of_person(id))),
+                ("organisation", text(organisation)),
+                ("roles", cedar::RestrictedExpression::new_set(roles)),
+            ];
+            entity(uid("Person", id.as_str()), attributes)
+        }
+        Actor::Site(id) => {
+            let owner = state.sites.get(id).map_or("", |site| site.owner.as_str());
+            let attributes = vec![("home", home(state.home_of_site(id))), ("owner", text(owner))];
+            entity(uid("Site", id.as_str()), attributes)
+        }
+    }
+}
+
+fn resource_entity(state: &State, resource: &Resource<'_>) -> cedar::Entity {
+    let guarded = |uid, label: Label, project: &ProjectId, sites: BTreeSet<&SiteId>| {
+        let members = state.projects.get(project).map(|p| &p.members);
+        let attributes = vec![
+            ("label", text(&label.to_string())),
+            ("members", people(members.into_iter().flatten())),
+            ("sites", set_of(sites.into_iter().map(|site| self::uid("Site", site.as_str())))),
+        ];
+        entity(uid, attributes)
+    };
+    match resource {
+        Resource::Consortium => entity(uid("Consortium", "khub"), Vec::new()),
+        Resource::Project(project) => {
+            entity(uid("Project", project.id.as_str()), vec![("members", people(project.members.iter()))])
+        }
+        Resource::Artifact(artifact) => {
+            let id = uid("Artifact", &artifact.id.to_string());
+            guarded(id, artifact.label, &artifact.id.project, state.sites_that_need(artifact))
+        }
+        Resource::Job(job) => {
+            let sites = job.members.keys().filter(|_| job.is_active()).collect();
+            guarded(uid("Job", &job.id.to_string()), job.label, &job.spec.project, sites)
+        }
+        Resource::Planned(spec, label) => {
+            guarded(uid("Job", &JobId(0).to_string()), *label, &spec.project, BTreeSet::new())
+        }
+    }
+}
+
+fn people<'a>(people: impl Iterator<Item = &'a PersonId>) -> cedar::RestrictedExpression {
+    set_of(people.map(|person| uid("Person", person.as_str())))
+}
+
+impl State {
+    fn home_of_person(&self, person: &PersonId) -> Option<Home> {
+        let organisation = &self.people.get(person)?.organisation;
+        Some(self.organisations.get(organisation)?.home)
+    }
+
+    fn home_of_site(&self, site: &SiteId) -> Option<Home> {
+        let owner = &self.sites.get(site)?.owner;
+        Some(self.organisations.get(owner)?.home)
+    }
+
+    /// Sites in a running job that reads `artifact`, or whose update it is.
+    fn sites_that_need(&self, artifact: &Artifact) -> BTreeSet<&SiteId> {
+        let needs = |job: &&Job| {
+            let input = job.spec.inputs.values().any(|digest| *digest == artifact.id.digest);
+            job.spec.project == artifact.id.project && (input || artifact.job == Some(job.id))
+        };
+        let still_in = |member: &&Member| member.presence != crate::Presence::Left;
+        let jobs = self.active.iter().filter_map(|id| self.jobs.get(id)).filter(needs);
+        jobs.flat_map(|job| job.members.iter().filter(move |(_, m)| still_in(m)).map(|(site, _)| site)).collect()
+    }
+}

@@ -1,0 +1,62 @@
+//! What the consortium knows; rebuilt from the log at any time.
+
+use crate::{Artifact, ArtifactId, Award, AwardId, Digest, Holder, Job, JobId, Ledger, Organisation, OrganisationId};
+use crate::{Person, PersonId, Policy, Project, ProjectId, Site, SiteId, Won};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The state that all decisions are made on. Changed only by [`crate::apply()`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The policy in force.
+    pub policy: Policy,
+    /// Who is in.
+    pub organisations: BTreeMap<OrganisationId, Organisation>,
+    /// Who acts for them.
+    pub people: BTreeMap<PersonId, Person>,
+    /// Places with machines.
+    pub sites: BTreeMap<SiteId, Site>,
+    /// Projects.
+    pub projects: BTreeMap<ProjectId, Project>,
+    /// Awards.
+    pub awards: BTreeMap<AwardId, Award>,
+    /// Money given by the ministry, by fiscal year.
+    pub appropriations: BTreeMap<u16, Won>,
+    /// Whom a token speaks for, by the token's digest; the token itself is known to its holder alone.
+    pub credentials: BTreeMap<Digest, Holder>,
+    /// Artifacts of all projects.
+    pub artifacts: BTreeMap<ArtifactId, Artifact>,
+    /// All jobs ever.
+    pub jobs: BTreeMap<JobId, Job>,
+    /// The jobs that hold or wait for machines.
+    pub active: BTreeSet<JobId>,
+    /// Who holds how much.
+    pub ledger: Ledger,
+    /// Idempotency keys that were used, and what for.
+    pub remembered: BTreeMap<String, Remembered>,
+}
+
+/// A request that was carried out under a key: asked again, it is answered again and not done again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The digest of what was asked, so that a key can't stand for two things.
+    pub request: Digest,
+    /// The job it made, if it made one.
+    pub job: Option<JobId>,
+}
+
+impl State {
+    /// The award of `project` that covers `won` and `compute`; the first by name.
+    pub(crate) fn award_for(&self, project: &ProjectId, won: Won, compute: crate::FlopSeconds) -> Option<&Award> {
+        self.awards.values().filter(|award| award.project == *project).find(|award| {
+            let held = self.ledger.balance(&crate::Account::Award(award.id.clone()));
+            held.won >= won && held.compute >= compute
+        })
+    }
+
+    /// The job that holds `site`'s machines; a site runs one at a time.
+    pub(crate) fn job_at(&self, site: &SiteId) -> Option<JobId> {
+        let holds = |job: &&Job| job.members.get(site).is_some_and(|m| m.presence != crate::Presence::Left);
+        self.active.iter().filter_map(|id| self.jobs.get(id)).find(holds).map(|job| job.id)
+    }
+}
