@@ -46,7 +46,11 @@ impl FlopSeconds {
     pub fn pflop_hours(self) -> String {
         let nano = self.0 * 1_000_000_000 / PFLOP_HOUR;
         let sign = if nano < 0 { "-" } else { "" };
-        format!("{sign}{}.{:09}", nano.abs() / 1_000_000_000, nano.abs() % 1_000_000_000)
+        format!(
+            "{sign}{}.{:09}",
+            nano.abs() / 1_000_000_000,
+            nano.abs() % 1_000_000_000
+        )
     }
 }
 
@@ -66,7 +70,9 @@ impl Price {
 
     /// The price of `compute`, rounded up: what must be reserved.
     pub fn reserve(self, compute: FlopSeconds) -> Won {
-        Won(clamp((i128::from(self.0) * compute.0 + PFLOP_HOUR - 1) / PFLOP_HOUR))
+        Won(clamp(
+            (i128::from(self.0) * compute.0 + PFLOP_HOUR - 1) / PFLOP_HOUR,
+        ))
     }
 }
 
@@ -177,8 +183,14 @@ mod tests {
         assert_eq!(Won(44_500_000_000).to_string(), "KRW 44,500,000,000");
         assert_eq!(Won(-1_234).to_string(), "KRW -1,234");
         assert_eq!(Won(999).to_string(), "KRW 999");
-        assert_eq!(FlopSeconds::from_pflop_hours(2).to_string(), "2.000000000 PFLOP-h");
-        assert_eq!(FlopsPerSecond(100_000_000_000).during(60_000).pflop_hours(), "0.000001666");
+        assert_eq!(
+            FlopSeconds::from_pflop_hours(2).to_string(),
+            "2.000000000 PFLOP-h"
+        );
+        assert_eq!(
+            FlopsPerSecond(100_000_000_000).during(60_000).pflop_hours(),
+            "0.000001666"
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What an event changes. Total: an event from the log is never refused, and applying the same events in
 //! the same order gives the same state.
 
-use crate::{Account, Artifact, ArtifactId, ArtifactKind, Event, Job, JobId, Member, Outcome, Phase, Placed, Presence};
+use crate::{
+    Account, Artifact, ArtifactId, ArtifactKind, Event, Job, JobId, Member, Outcome, Phase, Placed, Presence,
+};
 use crate::{Round, SiteId, State, Time, Transfer, Update, Usage};
 
 /// Changes `state` by one `event` that happened at `at`.
@@ -13,7 +15,9 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             }
         }
         Event::Admitted(organisation) => {
-            state.organisations.insert(organisation.id.clone(), organisation.clone());
+            state
+                .organisations
+                .insert(organisation.id.clone(), organisation.clone());
         }
         Event::PersonAdded(person) => {
             state.people.insert(person.id.clone(), person.clone());
@@ -38,7 +42,12 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::Remembered { key, what } => {
             state.remembered.insert(key.clone(), what.clone());
         }
-        Event::Submitted { job, spec, submitter, label } => {
+        Event::Submitted {
+            job,
+            spec,
+            submitter,
+            label,
+        } => {
             let new = Job {
                 id: *job,
                 spec: (**spec).clone(),
@@ -68,20 +77,34 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 keep(state, artifact);
             }
             with(state, *job, |job| {
-                job.outputs.extend(outputs.iter().map(|artifact| artifact.id.clone()));
+                job.outputs
+                    .extend(outputs.iter().map(|artifact| artifact.id.clone()));
                 set_presence(job, site, Presence::Left);
             });
         }
-        Event::Contributed { job, round, site, update } => {
+        Event::Contributed {
+            job,
+            round,
+            site,
+            update,
+        } => {
             keep_update(state, *job, *round, site, update);
             with(state, *job, |job| contribute(job, site, update, at));
         }
-        Event::Placed { job, award, sites, candidates } => with(state, *job, |job| {
+        Event::Placed {
+            job,
+            award,
+            sites,
+            candidates,
+        } => with(state, *job, |job| {
             job.phase = Phase::Running;
             job.award = Some(award.clone());
             job.placed = Some(at);
             job.candidates.clone_from(candidates);
-            job.members = sites.iter().map(|placed| (placed.site.clone(), member(placed))).collect();
+            job.members = sites
+                .iter()
+                .map(|placed| (placed.site.clone(), member(placed)))
+                .collect();
         }),
         Event::Joined { job, site, attempt } => with(state, *job, |job| {
             if let Some(member) = job.members.get_mut(site) {
@@ -91,7 +114,9 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             }
         }),
         Event::Lost { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Lost)),
-        Event::Diverged { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Diverged)),
+        Event::Diverged { job, site, .. } => {
+            with(state, *job, |job| set_presence(job, site, Presence::Diverged))
+        }
         Event::RoundOpened { job, round, members } => with(state, *job, |job| {
             let taken: Vec<_> = members.iter().map(|(_, interval)| *interval).collect();
             job.returned.retain(|interval| !taken.contains(interval));
@@ -99,22 +124,40 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             job.next_sample = job.next_sample.max(furthest);
             job.rounds.push(open(*round, members, at));
         }),
-        Event::RoundClosed { job, accepted, returned, .. } => with(state, *job, |job| {
+        Event::RoundClosed {
+            job,
+            accepted,
+            returned,
+            ..
+        } => with(state, *job, |job| {
             job.returned.extend(returned);
             if let Some(round) = job.rounds.last_mut() {
                 round.closed = Some(at);
-                round.updates.retain(|site, _| accepted.iter().any(|(other, _)| other == site));
+                round
+                    .updates
+                    .retain(|site, _| accepted.iter().any(|(other, _)| other == site));
             }
             if job.committed() >= job.spec.rounds.count {
                 job.phase = Phase::Finishing;
             }
         }),
-        Event::Applied { job, round, site, outer } => with(state, *job, |job| {
+        Event::Applied {
+            job,
+            round,
+            site,
+            outer,
+        } => with(state, *job, |job| {
             if let Some(round) = job.rounds.get_mut(*round as usize) {
                 round.outer.insert(site.clone(), *outer);
             }
         }),
-        Event::Metered { job, site, attempt, total, charged } => with(state, *job, |job| {
+        Event::Metered {
+            job,
+            site,
+            attempt,
+            total,
+            charged,
+        } => with(state, *job, |job| {
             if let Some(member) = job.members.get_mut(site) {
                 member.usage.insert(*attempt, *total);
                 member.charged += *charged;
@@ -125,11 +168,17 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
 
 /// What a job has set aside and not used: the transfers that give it back.
 pub(crate) fn releases(state: &State, job: &Job) -> Vec<Transfer> {
-    let Some(award) = &job.award else { return Vec::new() };
-    let reserved = job.members.keys().map(|site| Account::Reserved(job.id, site.clone()));
+    let Some(award) = &job.award else {
+        return Vec::new();
+    };
+    let reserved = job
+        .members
+        .keys()
+        .map(|site| Account::Reserved(job.id, site.clone()));
     let held = reserved.map(|account| (state.ledger.balance(&account), account));
     let some = held.filter(|(b, _)| b.won.0 > 0 || b.compute.0 > 0);
-    some.map(|(b, from)| Transfer::both(from, Account::Award(award.clone()), b.won, b.compute)).collect()
+    some.map(|(b, from)| Transfer::both(from, Account::Award(award.clone()), b.won, b.compute))
+        .collect()
 }
 
 fn with(state: &mut State, job: JobId, change: impl FnOnce(&mut Job)) {
@@ -140,14 +189,20 @@ fn with(state: &mut State, job: JobId, change: impl FnOnce(&mut Job)) {
 
 /// A label only ever becomes stricter here.
 fn keep(state: &mut State, artifact: &Artifact) {
-    let entry = state.artifacts.entry(artifact.id.clone()).or_insert_with(|| artifact.clone());
+    let entry = state
+        .artifacts
+        .entry(artifact.id.clone())
+        .or_insert_with(|| artifact.clone());
     entry.label = entry.label.max(artifact.label);
 }
 
 fn keep_update(state: &mut State, job: JobId, round: u32, site: &SiteId, update: &Update) {
     let Some(job) = state.jobs.get(&job) else { return };
     let artifact = Artifact {
-        id: ArtifactId { project: job.spec.project.clone(), digest: update.digest },
+        id: ArtifactId {
+            project: job.spec.project.clone(),
+            digest: update.digest,
+        },
         name: format!("{}-round-{round}-{site}.update", job.id),
         kind: ArtifactKind::Update,
         bytes: update.bytes,
@@ -172,7 +227,9 @@ fn end(job: &mut Job, outcome: &Outcome, at: Time) {
     job.ended = Some(at);
     job.phase = match outcome {
         Outcome::Done => Phase::Done,
-        Outcome::Failed { reason } => Phase::Failed { reason: reason.clone() },
+        Outcome::Failed { reason } => Phase::Failed {
+            reason: reason.clone(),
+        },
         Outcome::Cancelled => Phase::Cancelled,
     };
 }

@@ -1,6 +1,8 @@
 //! What can be asked of the consortium, and by whom.
 
-use crate::{ArtifactId, ArtifactKind, Award, Digest, Holder, JobId, JobSpec, Label, Organisation, Person, PersonId};
+use crate::{
+    ArtifactId, ArtifactKind, Award, Digest, Holder, JobId, JobSpec, Label, Organisation, Person, PersonId,
+};
 use crate::{Project, Site, SiteId, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,7 +22,10 @@ pub enum Actor {
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "commands live for one decision; events are what is kept")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "commands live for one decision; events are what is kept"
+)]
 pub enum Command {
     /// Put another policy in force.
     AdoptPolicy(String),
@@ -160,13 +165,20 @@ pub struct Request {
 impl Request {
     /// A request without a key.
     pub fn new(actor: Actor, command: Command) -> Self {
-        Self { actor, key: None, command }
+        Self {
+            actor,
+            key: None,
+            command,
+        }
     }
 
     /// The same under a key.
     #[must_use]
     pub fn keyed(self, key: impl Into<String>) -> Self {
-        Self { key: Some(key.into()), ..self }
+        Self {
+            key: Some(key.into()),
+            ..self
+        }
     }
 
     /// Keys of two actors never meet.

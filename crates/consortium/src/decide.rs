@@ -9,8 +9,12 @@
 use crate::apply::releases;
 use crate::place::place;
 use crate::policy::Resource;
-use crate::{Account, Action, Actor, Artifact, Command, Digest, Event, Interval, Job, JobId, JobSpec, Label, Ledger};
-use crate::{Outcome, Output, Phase, Policy, Presence, Project, ProjectId, Reading, Refusal, Remembered, Request};
+use crate::{
+    Account, Action, Actor, Artifact, Command, Digest, Event, Interval, Job, JobId, JobSpec, Label, Ledger,
+};
+use crate::{
+    Outcome, Output, Phase, Policy, Presence, Project, ProjectId, Reading, Refusal, Remembered, Request,
+};
 use crate::{Round, SiteId, State, Time, Transfer, Update, Won};
 use std::fmt;
 
@@ -29,8 +33,10 @@ pub fn decide(state: &State, request: &Request, now: Time) -> Result<Vec<Event>,
             return Ok(Vec::new());
         }
         let key = request.key.as_deref().unwrap_or_default();
-        return Err(Refusal::conflict(format!("idempotency key {key:?} was used for another request"))
-            .hint("use a new key for a new request"));
+        return Err(
+            Refusal::conflict(format!("idempotency key {key:?} was used for another request"))
+                .hint("use a new key for a new request"),
+        );
     }
     let mut events = carry_out(state, request, now)?;
     check_postings(&state.ledger, &events)?;
@@ -39,7 +45,13 @@ pub fn decide(state: &State, request: &Request, now: Time) -> Result<Vec<Event>,
             Event::Submitted { job, .. } => Some(*job),
             _ => None,
         });
-        events.push(Event::Remembered { key, what: Remembered { request: request.digest(), job } });
+        events.push(Event::Remembered {
+            key,
+            what: Remembered {
+                request: request.digest(),
+                job,
+            },
+        });
     }
     Ok(events)
 }
@@ -59,24 +71,48 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::Submit(spec) => submit(state, actor, spec),
         Command::Cancel(job) => cancel(state, actor, *job),
         Command::Join { job } => join(state, actor, *job),
-        Command::Contribute { job, round, attempt, update } => {
-            contribute(state, &seat(state, actor, *job, *attempt)?, *round, update)
-        }
-        Command::Applied { job, round, attempt, outer } => {
-            applied(&seat(state, actor, *job, *attempt)?, *round, *outer)
-        }
+        Command::Contribute {
+            job,
+            round,
+            attempt,
+            update,
+        } => contribute(state, &seat(state, actor, *job, *attempt)?, *round, update),
+        Command::Applied {
+            job,
+            round,
+            attempt,
+            outer,
+        } => applied(&seat(state, actor, *job, *attempt)?, *round, *outer),
         Command::Meter { job, reading } => meter(&seat(state, actor, *job, reading.attempt)?, reading, now),
-        Command::Leave { job, attempt, outputs } => leave(&seat(state, actor, *job, *attempt)?, outputs),
-        Command::Fail { job, attempt, message } => {
+        Command::Leave {
+            job,
+            attempt,
+            outputs,
+        } => leave(&seat(state, actor, *job, *attempt)?, outputs),
+        Command::Fail {
+            job,
+            attempt,
+            message,
+        } => {
             let seat = seat(state, actor, *job, *attempt)?;
             let reason = format!("the program at {} stopped: {message}", seat.site);
-            Ok(vec![Event::Ended { job: *job, outcome: Outcome::Failed { reason } }])
+            Ok(vec![Event::Ended {
+                job: *job,
+                outcome: Outcome::Failed { reason },
+            }])
         }
         Command::Lose { job, site, attempt } => {
             state.permit(actor, Action::Administer, &Resource::Consortium)?;
             let job = find(&state.jobs, "job", job)?;
-            let current = job.members.get(site).filter(|m| m.is_present() && m.attempt == *attempt);
-            let lost = Event::Lost { job: job.id, site: site.clone(), attempt: *attempt };
+            let current = job
+                .members
+                .get(site)
+                .filter(|m| m.is_present() && m.attempt == *attempt);
+            let lost = Event::Lost {
+                job: job.id,
+                site: site.clone(),
+                attempt: *attempt,
+            };
             Ok(current.map(|_| lost).into_iter().collect())
         }
         Command::Tick => Ok(consequences(state, now)),
@@ -105,8 +141,11 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
             unused(&state.sites, "site", &site.id)?;
             find(&state.organisations, "organisation", &site.owner)?;
             if site.price.0 < 0 || site.price.0 > 1_000_000_000_000 {
-                return Err(Refusal::invalid(format!("a price of {} won a PFLOP-hour is out of range", site.price.0))
-                    .hint("0 to 1,000,000,000,000 won a PFLOP-hour"));
+                return Err(Refusal::invalid(format!(
+                    "a price of {} won a PFLOP-hour is out of range",
+                    site.price.0
+                ))
+                .hint("0 to 1,000,000,000,000 won a PFLOP-hour"));
             }
             if site.rated.0 == 0 {
                 return Err(Refusal::invalid(format!("site {} is rated at 0 FLOP/s", site.id)));
@@ -123,7 +162,13 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
         }
         Command::Appropriate { year, won } => {
             let transfer = Transfer::won(Account::Source, Account::Pool, *won);
-            vec![Event::Appropriated { year: *year, won: *won }, Event::Posted(transfer)]
+            vec![
+                Event::Appropriated {
+                    year: *year,
+                    won: *won,
+                },
+                Event::Posted(transfer),
+            ]
         }
         Command::Grant(award) => {
             unused(&state.awards, "award", &award.id)?;
@@ -132,7 +177,11 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
             // Money comes out of what was appropriated; compute is a right to use machines, not a stock.
             let money = Transfer::won(Account::Pool, to(), award.won);
             let compute = Transfer::both(Account::Source, to(), Won(0), award.compute);
-            vec![Event::Granted(award.clone()), Event::Posted(money), Event::Posted(compute)]
+            vec![
+                Event::Granted(award.clone()),
+                Event::Posted(money),
+                Event::Posted(compute),
+            ]
         }
         Command::IssueCredential { token, holder } => {
             unused(&state.credentials, "credential", token)?;
@@ -140,9 +189,16 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
                 crate::Holder::Person(person) => find(&state.people, "person", person).map(drop)?,
                 crate::Holder::Site(site) => find(&state.sites, "site", site).map(drop)?,
             }
-            vec![Event::CredentialIssued { token: *token, holder: holder.clone() }]
+            vec![Event::CredentialIssued {
+                token: *token,
+                holder: holder.clone(),
+            }]
         }
-        other => return Err(Refusal::invalid(format!("{other:?} is not the programme office's to ask"))),
+        other => {
+            return Err(Refusal::invalid(format!(
+                "{other:?} is not the programme office's to ask"
+            )));
+        }
     })
 }
 
@@ -152,8 +208,15 @@ fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>,
     let project = find(&state.projects, "project", &output.id.project)?;
     state.permit(actor, Action::Contribute, &Resource::Project(project))?;
     let artifact = inherit(state, output, None)?;
-    let known = state.artifacts.get(&artifact.id).is_some_and(|known| known.label >= artifact.label);
-    Ok(if known { Vec::new() } else { vec![Event::Kept(artifact)] })
+    let known = state
+        .artifacts
+        .get(&artifact.id)
+        .is_some_and(|known| known.label >= artifact.label);
+    Ok(if known {
+        Vec::new()
+    } else {
+        vec![Event::Kept(artifact)]
+    })
 }
 
 /// The artifact that `output` becomes: its label is at least as strict as everything it was made from.
@@ -179,9 +242,13 @@ fn strictest<'a>(
 ) -> Result<Label, Refusal> {
     let mut label = asked;
     for digest in inputs {
-        let id = crate::ArtifactId { project: project.clone(), digest: *digest };
+        let id = crate::ArtifactId {
+            project: project.clone(),
+            digest: *digest,
+        };
         let artifact = state.artifacts.get(&id).ok_or_else(|| {
-            Refusal::not_found("artifact", &id).hint("upload it to the project first: `khub put FILE --project P`")
+            Refusal::not_found("artifact", &id)
+                .hint("upload it to the project first: `khub put FILE --project P`")
         })?;
         label = label.max(artifact.label);
     }
@@ -199,32 +266,54 @@ fn submit(state: &State, actor: &Actor, spec: &JobSpec) -> Result<Vec<Event>, Re
     // Whoever may not read the result may not make it either: it would come from their hands.
     state.permit(actor, Action::Read, &Resource::Planned(spec, label))?;
     let job = JobId(state.jobs.keys().next_back().map_or(1, |last| last.0 + 1));
-    Ok(vec![Event::Submitted { job, spec: Box::new(spec.clone()), submitter: submitter.clone(), label }])
+    Ok(vec![Event::Submitted {
+        job,
+        spec: Box::new(spec.clone()),
+        submitter: submitter.clone(),
+        label,
+    }])
 }
 
 fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
     let range = |field: &str, value: u64, least: u64, most: u64| {
         let ok = (least..=most).contains(&value);
-        let wrong = || Refusal::invalid(format!("{field} is {value}")).hint(format!("{field} takes {least} to {most}"));
+        let wrong = || {
+            Refusal::invalid(format!("{field} is {value}")).hint(format!("{field} takes {least} to {most}"))
+        };
         if ok { Ok(()) } else { Err(wrong()) }
     };
     if spec.name.is_empty() || spec.name.chars().count() > 100 {
-        return Err(Refusal::invalid(format!("a job of project {} has no name of 1 to 100 characters", project.id)));
+        return Err(Refusal::invalid(format!(
+            "a job of project {} has no name of 1 to 100 characters",
+            project.id
+        )));
     }
     let name_ok = |name: &String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         !name.is_empty() && name.len() <= 100 && name.chars().all(plain) && !name.starts_with('.')
     };
-    if let Some(bad) = spec.inputs.keys().chain([&spec.program]).find(|name| !name_ok(name)) {
-        return Err(Refusal::invalid(format!("{bad:?} can't name a program or an input"))
-            .hint("use letters, digits, dots, hyphens and underscores, and no dot in front"));
+    if let Some(bad) = spec
+        .inputs
+        .keys()
+        .chain([&spec.program])
+        .find(|name| !name_ok(name))
+    {
+        return Err(
+            Refusal::invalid(format!("{bad:?} can't name a program or an input"))
+                .hint("use letters, digits, dots, hyphens and underscores, and no dot in front"),
+        );
     }
     range("sites", spec.sites.into(), 1, 1_000)?;
     range("wall_minutes", spec.wall_minutes.into(), 1, 60 * 24 * 90)?;
     range("rounds.count", spec.rounds.count.into(), 1, 1_000_000)?;
     range("rounds.samples", spec.rounds.samples, 1, MOST_SAMPLES)?;
     range("rounds.quorum", spec.rounds.quorum.into(), 1, spec.sites.into())?;
-    range("rounds.grace_seconds", spec.rounds.grace_seconds.into(), 0, 60 * 60 * 24)
+    range(
+        "rounds.grace_seconds",
+        spec.rounds.grace_seconds.into(),
+        0,
+        60 * 60 * 24,
+    )
 }
 
 fn cancel(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal> {
@@ -234,7 +323,10 @@ fn cancel(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusa
     if !job.is_active() {
         return Err(Refusal::conflict(format!("{} has ended", job.id)));
     }
-    Ok(vec![Event::Ended { job: job.id, outcome: Outcome::Cancelled }])
+    Ok(vec![Event::Ended {
+        job: job.id,
+        outcome: Outcome::Cancelled,
+    }])
 }
 
 // ---- sites in a job ----------------------------------------------------------------------------------
@@ -248,10 +340,15 @@ struct Seat<'a> {
 
 fn seat<'a>(state: &'a State, actor: &Actor, job: JobId, attempt: u32) -> Result<Seat<'a>, Refusal> {
     let Actor::Site(site) = actor else {
-        return Err(Refusal::invalid(format!("{actor} is not a site; only sites report on jobs")));
+        return Err(Refusal::invalid(format!(
+            "{actor} is not a site; only sites report on jobs"
+        )));
     };
     let job = find(&state.jobs, "job", &job)?;
-    let member = job.members.get(site).ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
+    let member = job
+        .members
+        .get(site)
+        .ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
     if !job.is_active() {
         return Err(Refusal::conflict(format!("{} has ended", job.id)));
     }
@@ -259,19 +356,35 @@ fn seat<'a>(state: &'a State, actor: &Actor, job: JobId, attempt: u32) -> Result
         let message = format!("attempt {attempt} of site {site} in {} is over", job.id);
         return Err(Refusal::conflict(message).hint("join again; the new attempt replaces every earlier one"));
     }
-    Ok(Seat { job, site: site.clone(), member })
+    Ok(Seat {
+        job,
+        site: site.clone(),
+        member,
+    })
 }
 
 fn join(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal> {
     let Actor::Site(site) = actor else {
-        return Err(Refusal::invalid(format!("{actor} is not a site; only sites join jobs")));
+        return Err(Refusal::invalid(format!(
+            "{actor} is not a site; only sites join jobs"
+        )));
     };
     let job = find(&state.jobs, "job", &job)?;
-    let member = job.members.get(site).ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
+    let member = job
+        .members
+        .get(site)
+        .ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
     if !job.is_active() || member.presence == Presence::Left {
-        return Err(Refusal::conflict(format!("{} has nothing left to do for site {site}", job.id)));
+        return Err(Refusal::conflict(format!(
+            "{} has nothing left to do for site {site}",
+            job.id
+        )));
     }
-    Ok(vec![Event::Joined { job: job.id, site: site.clone(), attempt: member.attempt + 1 }])
+    Ok(vec![Event::Joined {
+        job: job.id,
+        site: site.clone(),
+        attempt: member.attempt + 1,
+    }])
 }
 
 fn contribute(state: &State, seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>, Refusal> {
@@ -279,17 +392,29 @@ fn contribute(state: &State, seat: &Seat<'_>, round: u32, update: &Update) -> Re
     let open = job.open_round().filter(|open| open.number == round);
     let open = open.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not open", job.id)))?;
     if !open.members.contains_key(site) {
-        return Err(Refusal::conflict(format!("site {site} has no part in round {round} of {}", job.id)));
+        return Err(Refusal::conflict(format!(
+            "site {site} has no part in round {round} of {}",
+            job.id
+        )));
     }
     if let Some(earlier) = open.updates.get(site) {
         let same = earlier.digest == update.digest;
-        let other = || Refusal::conflict(format!("site {site} gave another update for round {round} already"));
+        let other = || {
+            Refusal::conflict(format!(
+                "site {site} gave another update for round {round} already"
+            ))
+        };
         return if same { Ok(Vec::new()) } else { Err(other()) };
     }
     if update.tokens == 0 || update.tokens > MOST_SAMPLES {
         return Err(Refusal::invalid(format!("an update of {} tokens", update.tokens)));
     }
-    let known = job.rounds.iter().flat_map(|r| r.updates.values()).map(|u| u.parameters).next();
+    let known = job
+        .rounds
+        .iter()
+        .flat_map(|r| r.updates.values())
+        .map(|u| u.parameters)
+        .next();
     if known.is_some_and(|parameters| parameters != update.parameters) {
         return Err(Refusal::invalid(format!(
             "an update of {} parameters for a model of {}",
@@ -298,20 +423,40 @@ fn contribute(state: &State, seat: &Seat<'_>, round: u32, update: &Update) -> Re
         )));
     }
     debug_assert!(state.jobs.contains_key(&job.id));
-    Ok(vec![Event::Contributed { job: job.id, round, site: site.clone(), update: update.clone() }])
+    Ok(vec![Event::Contributed {
+        job: job.id,
+        round,
+        site: site.clone(),
+        update: update.clone(),
+    }])
 }
 
 fn applied(seat: &Seat<'_>, round: u32, outer: Digest) -> Result<Vec<Event>, Refusal> {
     let (job, site) = (seat.job, seat.site.clone());
     let closed = job.rounds.get(round as usize).filter(|r| r.is_closed());
-    let closed = closed.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not closed", job.id)))?;
-    let others = closed.outer.iter().find(|(other, _)| **other != site).map(|(_, digest)| *digest);
+    let closed =
+        closed.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not closed", job.id)))?;
+    let others = closed
+        .outer
+        .iter()
+        .find(|(other, _)| **other != site)
+        .map(|(_, digest)| *digest);
     Ok(match closed.outer.get(&site) {
         Some(known) if *known == outer => Vec::new(),
         _ if others.is_some_and(|digest| digest != outer) => {
-            vec![Event::Diverged { job: job.id, site, round, outer }]
+            vec![Event::Diverged {
+                job: job.id,
+                site,
+                round,
+                outer,
+            }]
         }
-        _ => vec![Event::Applied { job: job.id, round, site, outer }],
+        _ => vec![Event::Applied {
+            job: job.id,
+            round,
+            site,
+            outer,
+        }],
     })
 }
 
@@ -337,11 +482,21 @@ fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Re
     let charged = price.of(after.used()).min(member.placed.reserved) - member.charged;
     let compute = after.used() - member.used();
     let site = seat.site.clone();
-    let mut events =
-        vec![Event::Metered { job: job.id, site: site.clone(), attempt: reading.attempt, total, charged }];
+    let mut events = vec![Event::Metered {
+        job: job.id,
+        site: site.clone(),
+        attempt: reading.attempt,
+        total,
+        charged,
+    }];
     if charged > Won(0) || compute.0 > 0 {
         let from = Account::Reserved(job.id, site.clone());
-        events.push(Event::Posted(Transfer::both(from, Account::Earned(site), charged, compute)));
+        events.push(Event::Posted(Transfer::both(
+            from,
+            Account::Earned(site),
+            charged,
+            compute,
+        )));
     }
     Ok(events)
 }
@@ -353,18 +508,38 @@ fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
     }
     let last = job.rounds.last().map(|round| &round.outer);
     if !last.is_some_and(|outer| outer.contains_key(site)) {
-        return Err(Refusal::conflict(format!("site {site} has not applied the last round of {}", job.id)));
+        return Err(Refusal::conflict(format!(
+            "site {site} has not applied the last round of {}",
+            job.id
+        )));
     }
     // Everyone stays until the results are in, so that the next site can write them if the lead is lost.
-    match (job.outputs.is_empty(), job.lead() == Some(site), outputs.is_empty()) {
+    match (
+        job.outputs.is_empty(),
+        job.lead() == Some(site),
+        outputs.is_empty(),
+    ) {
         (true, true, false) | (false, _, true) => {}
-        (true, true, true) => return Err(Refusal::conflict(format!("site {site} leads {} and has no results", job.id))),
-        (true, false, _) => return Err(Refusal::conflict(format!("the results of {} are not in yet", job.id))),
+        (true, true, true) => {
+            return Err(Refusal::conflict(format!(
+                "site {site} leads {} and has no results",
+                job.id
+            )));
+        }
+        (true, false, _) => {
+            return Err(Refusal::conflict(format!(
+                "the results of {} are not in yet",
+                job.id
+            )));
+        }
         (false, _, false) => return Err(Refusal::conflict(format!("{} has its results", job.id))),
     }
     let inputs: Vec<Digest> = job.spec.inputs.values().copied().collect();
     let outputs = outputs.iter().map(|output| Artifact {
-        id: crate::ArtifactId { project: job.spec.project.clone(), digest: output.id.digest },
+        id: crate::ArtifactId {
+            project: job.spec.project.clone(),
+            digest: output.id.digest,
+        },
         name: output.name.clone(),
         kind: output.kind,
         bytes: output.bytes,
@@ -372,7 +547,11 @@ fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
         job: Some(job.id),
         made_from: inputs.clone(),
     });
-    Ok(vec![Event::Left { job: job.id, site: site.clone(), outputs: outputs.collect() }])
+    Ok(vec![Event::Left {
+        job: job.id,
+        site: site.clone(),
+        outputs: outputs.collect(),
+    }])
 }
 
 // ---- what follows by itself --------------------------------------------------------------------------
@@ -384,20 +563,37 @@ fn consequences(state: &State, now: Time) -> Vec<Event> {
     let running = jobs.iter().filter(|job| job.phase != Phase::Queued);
     let mut events: Vec<Event> = running.flat_map(|job| next_step(state, job, now)).collect();
     let queued = jobs.iter().filter(|job| job.phase == Phase::Queued);
-    events.extend(queued.map(|job| placement(state, job)).find(|e| !e.is_empty()).unwrap_or_default());
+    events.extend(
+        queued
+            .map(|job| placement(state, job))
+            .find(|e| !e.is_empty())
+            .unwrap_or_default(),
+    );
     events
 }
 
 fn placement(state: &State, job: &Job) -> Vec<Event> {
     let placing = place(state, job);
-    let Some((award, sites)) = placing.placed else { return Vec::new() };
+    let Some((award, sites)) = placing.placed else {
+        return Vec::new();
+    };
     let from = Account::Award(award.clone());
     let reserve = sites.iter().map(|placed| {
         let to = Account::Reserved(job.id, placed.site.clone());
-        Event::Posted(Transfer::both(from.clone(), to, placed.reserved, placed.reserved_compute))
+        Event::Posted(Transfer::both(
+            from.clone(),
+            to,
+            placed.reserved,
+            placed.reserved_compute,
+        ))
     });
     let reserve: Vec<Event> = reserve.collect();
-    let mut events = vec![Event::Placed { job: job.id, award, sites, candidates: placing.candidates }];
+    let mut events = vec![Event::Placed {
+        job: job.id,
+        award,
+        sites,
+        candidates: placing.candidates,
+    }];
     events.extend(reserve);
     events
 }
@@ -422,16 +618,24 @@ fn outcome(job: &Job) -> Option<Outcome> {
         return Some(Outcome::Done);
     }
     let spent = |m: &crate::Member| m.used() >= m.placed.reserved_compute;
-    let site = job.members.iter().find(|(_, m)| here(m.presence) && spent(m)).map(|(site, _)| site)?;
+    let site = job
+        .members
+        .iter()
+        .find(|(_, m)| here(m.presence) && spent(m))
+        .map(|(site, _)| site)?;
     let minutes = job.spec.wall_minutes;
-    let reason = format!("site {site} was held for all of the {minutes} minutes that were reserved; ask for more wall_minutes");
+    let reason = format!(
+        "site {site} was held for all of the {minutes} minutes that were reserved; ask for more wall_minutes"
+    );
     Some(Outcome::Failed { reason })
 }
 
 /// A round closes when everyone who is there has contributed, or at quorum after the grace window. What a
 /// missing site was to train on goes back to the queue.
 fn close(job: &Job, round: &Round, now: Time) -> Vec<Event> {
-    let Some(quorum_at) = round.quorum_at else { return Vec::new() };
+    let Some(quorum_at) = round.quorum_at else {
+        return Vec::new();
+    };
     let awaited = |(site, _): &(&SiteId, &Interval)| {
         !round.updates.contains_key(*site) && job.members.get(*site).is_some_and(crate::Member::is_present)
     };
@@ -439,10 +643,22 @@ fn close(job: &Job, round: &Round, now: Time) -> Vec<Event> {
     if !grace_over && round.members.iter().any(|member| awaited(&member)) {
         return Vec::new();
     }
-    let accepted = round.updates.iter().map(|(site, update)| (site.clone(), update.digest)).collect();
-    let unused = round.members.iter().filter(|(site, _)| !round.updates.contains_key(*site));
+    let accepted = round
+        .updates
+        .iter()
+        .map(|(site, update)| (site.clone(), update.digest))
+        .collect();
+    let unused = round
+        .members
+        .iter()
+        .filter(|(site, _)| !round.updates.contains_key(*site));
     let returned = unused.map(|(_, interval)| *interval).collect();
-    vec![Event::RoundClosed { job: job.id, round: round.number, accepted, returned }]
+    vec![Event::RoundClosed {
+        job: job.id,
+        round: round.number,
+        accepted,
+        returned,
+    }]
 }
 
 /// A round opens for everyone who is there. The first waits until all placed sites have come, or for a
@@ -468,7 +684,11 @@ fn open(job: &Job, now: Time) -> Vec<Event> {
         (site.clone(), interval)
     });
     let round = u32::try_from(job.rounds.len()).unwrap_or(u32::MAX);
-    vec![Event::RoundOpened { job: job.id, round, members: intervals.collect() }]
+    vec![Event::RoundOpened {
+        job: job.id,
+        round,
+        members: intervals.collect(),
+    }]
 }
 
 // ---- shared --------------------------------------------------------------------------------------------
@@ -480,7 +700,9 @@ fn check_postings(ledger: &Ledger, events: &[Event]) -> Result<(), Refusal> {
         _ => None,
     });
     let transfers: Vec<Transfer> = transfers.collect();
-    ledger.check(&transfers).map_err(|e| Refusal::new(crate::RefusalKind::Insufficient, e.to_string()))
+    ledger
+        .check(&transfers)
+        .map_err(|e| Refusal::new(crate::RefusalKind::Insufficient, e.to_string()))
 }
 
 fn find<'a, K: Ord + fmt::Display, V>(

@@ -2,7 +2,9 @@
 //! kinds may be added here and old ones only read.
 
 use crate::place::Candidate;
-use crate::{Artifact, Award, AwardId, Digest, Holder, Interval, JobId, JobSpec, Label, Organisation, Person, PersonId};
+use crate::{
+    Artifact, Award, AwardId, Digest, Holder, Interval, JobId, JobSpec, Label, Organisation, Person, PersonId,
+};
 use crate::{Placed, Project, Remembered, Site, SiteId, Transfer, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
 
@@ -30,27 +32,71 @@ pub enum Event {
     /// An artifact is kept, or its label became stricter.
     Kept(Artifact),
     /// A job was asked for.
-    Submitted { job: JobId, spec: Box<JobSpec>, submitter: PersonId, label: Label },
+    Submitted {
+        job: JobId,
+        spec: Box<JobSpec>,
+        submitter: PersonId,
+        label: Label,
+    },
     /// A job has sites; transfers follow.
-    Placed { job: JobId, award: AwardId, sites: Vec<Placed>, candidates: Vec<Candidate> },
+    Placed {
+        job: JobId,
+        award: AwardId,
+        sites: Vec<Placed>,
+        candidates: Vec<Candidate>,
+    },
     /// A site began an attempt.
     Joined { job: JobId, site: SiteId, attempt: u32 },
     /// A site fell silent.
     Lost { job: JobId, site: SiteId, attempt: u32 },
     /// A site's weights differ from the others'.
-    Diverged { job: JobId, site: SiteId, round: u32, outer: Digest },
+    Diverged {
+        job: JobId,
+        site: SiteId,
+        round: u32,
+        outer: Digest,
+    },
     /// A round is open.
-    RoundOpened { job: JobId, round: u32, members: Vec<(SiteId, Interval)> },
+    RoundOpened {
+        job: JobId,
+        round: u32,
+        members: Vec<(SiteId, Interval)>,
+    },
     /// An update counts, if its round closes with it.
-    Contributed { job: JobId, round: u32, site: SiteId, update: Update },
+    Contributed {
+        job: JobId,
+        round: u32,
+        site: SiteId,
+        update: Update,
+    },
     /// A round is closed: these updates count, in this order; what was not used goes back to the queue.
-    RoundClosed { job: JobId, round: u32, accepted: Vec<(SiteId, Digest)>, returned: Vec<Interval> },
+    RoundClosed {
+        job: JobId,
+        round: u32,
+        accepted: Vec<(SiteId, Digest)>,
+        returned: Vec<Interval>,
+    },
     /// A site applied a round.
-    Applied { job: JobId, round: u32, site: SiteId, outer: Digest },
+    Applied {
+        job: JobId,
+        round: u32,
+        site: SiteId,
+        outer: Digest,
+    },
     /// A site has used so much in all of an attempt; a transfer follows if that is worth a won or a FLOP-second.
-    Metered { job: JobId, site: SiteId, attempt: u32, total: Usage, charged: Won },
+    Metered {
+        job: JobId,
+        site: SiteId,
+        attempt: u32,
+        total: Usage,
+        charged: Won,
+    },
     /// A site has nothing left to do.
-    Left { job: JobId, site: SiteId, outputs: Vec<Artifact> },
+    Left {
+        job: JobId,
+        site: SiteId,
+        outputs: Vec<Artifact>,
+    },
     /// A job ended; transfers that release what was set aside follow.
     Ended { job: JobId, outcome: Outcome },
     /// Money or compute moved.

@@ -1,6 +1,6 @@
 //! Why a job is where it is: every site with the reason for or against it, in words.
 
-use crate::place::{place, Candidate, Verdict};
+use crate::place::{Candidate, Verdict, place};
 use crate::{Job, Phase, State};
 use serde::{Deserialize, Serialize};
 
@@ -28,21 +28,47 @@ pub struct Reason {
 /// Explains `job`: as judged at its placement, or as it stands now if it still waits.
 pub fn explain(state: &State, job: &Job) -> Explanation {
     let waiting = job.phase == Phase::Queued;
-    let candidates = if waiting { place(state, job).candidates } else { job.candidates.clone() };
-    let sites = candidates.into_iter().map(|candidate| reason(state, job, candidate)).collect();
-    Explanation { summary: summary(state, job), sites }
+    let candidates = if waiting {
+        place(state, job).candidates
+    } else {
+        job.candidates.clone()
+    };
+    let sites = candidates
+        .into_iter()
+        .map(|candidate| reason(state, job, candidate))
+        .collect();
+    Explanation {
+        summary: summary(state, job),
+        sites,
+    }
 }
 
 fn summary(state: &State, job: &Job) -> String {
-    let on = || job.members.keys().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let on = || {
+        job.members
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" and ")
+    };
     match &job.phase {
         Phase::Queued => {
             let ahead = |id: &&crate::JobId| **id < job.id && state.jobs[*id].phase == Phase::Queued;
             let place = state.active.iter().filter(ahead).count() + 1;
             format!("{} waits for sites, number {place} in the queue", job.id)
         }
-        Phase::Running => format!("{} runs on {}, {} of {} rounds closed", job.id, on(), job.committed(), job.spec.rounds.count),
-        Phase::Finishing => format!("{} has closed all rounds on {} and writes its results", job.id, on()),
+        Phase::Running => format!(
+            "{} runs on {}, {} of {} rounds closed",
+            job.id,
+            on(),
+            job.committed(),
+            job.spec.rounds.count
+        ),
+        Phase::Finishing => format!(
+            "{} has closed all rounds on {} and writes its results",
+            job.id,
+            on()
+        ),
         Phase::Done => format!("{} ran on {} and is done", job.id, on()),
         Phase::Failed { reason } => format!("{} failed: {reason}", job.id),
         Phase::Cancelled => format!("{} was cancelled", job.id),
@@ -50,7 +76,10 @@ fn summary(state: &State, job: &Job) -> String {
 }
 
 fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
-    let organisation = state.sites.get(&candidate.site).and_then(|site| state.organisations.get(&site.owner));
+    let organisation = state
+        .sites
+        .get(&candidate.site)
+        .and_then(|site| state.organisations.get(&site.owner));
     let owner = organisation.map_or_else(String::new, |o| match o.home {
         crate::Home::Domestic => o.name.clone(),
         crate::Home::Foreign => format!("{}, foreign partner", o.name),
@@ -58,19 +87,33 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
     let because = match &candidate.verdict {
         Verdict::Taken { price } => format!("taken, at {} won a PFLOP-hour", price.0),
         Verdict::Dearer { price } => {
-            format!("not needed: {} cheaper sites were enough (this one asks {} won a PFLOP-hour)", job.spec.sites, price.0)
+            format!(
+                "not needed: {} cheaper sites were enough (this one asks {} won a PFLOP-hour)",
+                job.spec.sites, price.0
+            )
         }
         Verdict::Busy { job } => format!("its machines are held by {job}; wait until that ends"),
-        Verdict::Closed { policies } if policies.is_empty() => "no policy lets it receive the weights".to_owned(),
+        Verdict::Closed { policies } if policies.is_empty() => {
+            "no policy lets it receive the weights".to_owned()
+        }
         Verdict::Closed { policies } => {
             format!("the results are {}: policy {}", job.label, policies.join(", "))
         }
         Verdict::TooFew { eligible, wanted } => {
-            format!("free, but the job wants {wanted} sites together and only {eligible} can be had; ask for fewer sites or wait")
+            format!(
+                "free, but the job wants {wanted} sites together and only {eligible} can be had; ask for fewer sites or wait"
+            )
         }
         Verdict::Unaffordable { needed } => {
-            format!("no award of project {} has {needed} left and the compute; shorten wall_minutes or ask for an award", job.spec.project)
+            format!(
+                "no award of project {} has {needed} left and the compute; shorten wall_minutes or ask for an award",
+                job.spec.project
+            )
         }
     };
-    Reason { candidate, owner, because }
+    Reason {
+        candidate,
+        owner,
+        because,
+    }
 }

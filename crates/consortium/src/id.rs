@@ -91,14 +91,20 @@ slug!(
 
 fn check_slug(text: &str, noun: &'static str) -> Result<(), BadId> {
     let ok = (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-');
     if ok {
         return Ok(());
     }
     let given = text.chars().take(80).collect();
-    Err(BadId { noun, given, wanted: "1 to 64 of a-z, 0-9 and inner hyphens" })
+    Err(BadId {
+        noun,
+        given,
+        wanted: "1 to 64 of a-z, 0-9 and inner hyphens",
+    })
 }
 
 /// A job, numbered in the order of submission; reads and writes as `job-7`.
@@ -117,7 +123,11 @@ impl FromStr for JobId {
     fn from_str(text: &str) -> Result<Self, BadId> {
         let number = text.strip_prefix("job-").and_then(|n| n.parse().ok());
         let given = || text.chars().take(80).collect();
-        number.map(Self).ok_or_else(|| BadId { noun: "job", given: given(), wanted: "job- and a number, as in job-7" })
+        number.map(Self).ok_or_else(|| BadId {
+            noun: "job",
+            given: given(),
+            wanted: "job- and a number, as in job-7",
+        })
     }
 }
 
@@ -166,10 +176,16 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let hash = text.strip_prefix("blake3:").and_then(|hex| blake3::Hash::from_hex(hex).ok());
+        let hash = text
+            .strip_prefix("blake3:")
+            .and_then(|hex| blake3::Hash::from_hex(hex).ok());
         let given = || text.chars().take(80).collect();
         let wanted = "blake3: and 64 hex digits";
-        hash.map(|h| Self(h.into())).ok_or_else(|| BadId { noun: "digest", given: given(), wanted })
+        hash.map(|h| Self(h.into())).ok_or_else(|| BadId {
+            noun: "digest",
+            given: given(),
+            wanted,
+        })
     }
 }
 
@@ -208,9 +224,15 @@ impl FromStr for ArtifactId {
     fn from_str(text: &str) -> Result<Self, BadId> {
         let given = || text.chars().take(80).collect();
         let wanted = "project/blake3:<64 hex digits>";
-        let (project, digest) =
-            text.split_once('/').ok_or_else(|| BadId { noun: "artifact", given: given(), wanted })?;
-        Ok(Self { project: project.parse()?, digest: digest.parse()? })
+        let (project, digest) = text.split_once('/').ok_or_else(|| BadId {
+            noun: "artifact",
+            given: given(),
+            wanted,
+        })?;
+        Ok(Self {
+            project: project.parse()?,
+            digest: digest.parse()?,
+        })
     }
 }
 
@@ -250,7 +272,10 @@ mod tests {
     fn digests_and_artifacts_survive_text() {
         let digest = Digest::of(b"one");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
-        let id = ArtifactId { project: "reviews".parse().unwrap(), digest };
+        let id = ArtifactId {
+            project: "reviews".parse().unwrap(),
+            digest,
+        };
         assert_eq!(id.to_string().parse::<ArtifactId>().unwrap(), id);
         for bad in ["blake3:", "blake3:xyz", "sha256:00", "", "reviews/blake3:1"] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");

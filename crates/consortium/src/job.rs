@@ -2,7 +2,9 @@
 
 use crate::place::Candidate;
 use crate::round::{Interval, Round};
-use crate::{ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId};
+use crate::{
+    ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId,
+};
 use crate::{SiteId, Time, Won};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -187,7 +189,12 @@ impl Job {
 
     /// How many rounds are closed.
     pub fn committed(&self) -> u32 {
-        self.rounds.iter().filter(|round| round.is_closed()).count().try_into().unwrap_or(u32::MAX)
+        self.rounds
+            .iter()
+            .filter(|round| round.is_closed())
+            .count()
+            .try_into()
+            .unwrap_or(u32::MAX)
     }
 
     /// The open round, if there is one.
@@ -233,6 +240,9 @@ impl Member {
 
     /// Compute used, never more than what was reserved.
     pub fn used(&self) -> FlopSeconds {
-        self.placed.rated.during(self.total().millis).min(self.placed.reserved_compute)
+        self.placed
+            .rated
+            .during(self.total().millis)
+            .min(self.placed.reserved_compute)
     }
 }

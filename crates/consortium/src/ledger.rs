@@ -51,17 +51,30 @@ pub struct Transfer {
 impl Transfer {
     /// Money alone.
     pub fn won(from: Account, to: Account, won: Won) -> Self {
-        Self { from, to, won, compute: FlopSeconds(0) }
+        Self {
+            from,
+            to,
+            won,
+            compute: FlopSeconds(0),
+        }
     }
 
     /// Money and compute.
     pub fn both(from: Account, to: Account, won: Won, compute: FlopSeconds) -> Self {
-        Self { from, to, won, compute }
+        Self {
+            from,
+            to,
+            won,
+            compute,
+        }
     }
 
     /// The two postings it stands for: account, won, compute; they sum to zero.
     pub fn postings(&self) -> [(&Account, Won, FlopSeconds); 2] {
-        [(&self.from, -self.won, -self.compute), (&self.to, self.won, self.compute)]
+        [
+            (&self.from, -self.won, -self.compute),
+            (&self.to, self.won, self.compute),
+        ]
     }
 }
 
@@ -119,7 +132,10 @@ impl Ledger {
         let mut after = BTreeMap::new();
         for transfer in transfers {
             if transfer.won < Won(0) || transfer.compute < FlopSeconds(0) {
-                return Err(LedgerError::Negative { from: transfer.from.clone(), to: transfer.to.clone() });
+                return Err(LedgerError::Negative {
+                    from: transfer.from.clone(),
+                    to: transfer.to.clone(),
+                });
             }
             for (account, won, compute) in transfer.postings() {
                 let held = after.entry(account).or_insert_with(|| self.balance(account));
@@ -157,7 +173,10 @@ impl Ledger {
             won += balance.won;
             compute += balance.compute;
             if *account != Account::Source && (balance.won < Won(0) || balance.compute < FlopSeconds(0)) {
-                return Err(format!("account {account} is below zero: {}, {}", balance.won, balance.compute));
+                return Err(format!(
+                    "account {account} is below zero: {}, {}",
+                    balance.won, balance.compute
+                ));
             }
         }
         if (won, compute) != (Won(0), FlopSeconds(0)) {

@@ -51,7 +51,7 @@ pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId
 pub use job::{Job, JobSpec, Member, Phase, Placed, Presence, RoundSpec, Usage};
 pub use ledger::{Account, Ledger, Transfer};
 pub use member::{
-    Artifact, ArtifactKind, Award, Home, Holder, Kind, Label, Organisation, Person, Programme, Project, Role,
+    Artifact, ArtifactKind, Award, Holder, Home, Kind, Label, Organisation, Person, Programme, Project, Role,
     Site, Tenure,
 };
 pub use place::{Candidate, Verdict};

@@ -1,6 +1,8 @@
 //! Who and what the consortium knows: organisations, people, sites, projects, awards, artifacts.
 
-use crate::{ArtifactId, AwardId, FlopSeconds, FlopsPerSecond, JobId, OrganisationId, PersonId, Price, ProjectId};
+use crate::{
+    ArtifactId, AwardId, FlopSeconds, FlopsPerSecond, JobId, OrganisationId, PersonId, Price, ProjectId,
+};
 use crate::{Digest, SiteId, Won};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

@@ -62,8 +62,11 @@ pub(crate) struct Placing {
 /// Judges every site for `job`, which is not placed yet. Ties in price go by site name: the same state
 /// always gives the same answer.
 pub(crate) fn place(state: &State, job: &Job) -> Placing {
-    let mut verdicts: Vec<(&Site, Verdict)> =
-        state.sites.values().map(|site| (site, eligible(state, job, site))).collect();
+    let mut verdicts: Vec<(&Site, Verdict)> = state
+        .sites
+        .values()
+        .map(|site| (site, eligible(state, job, site)))
+        .collect();
     verdicts.sort_by_key(|(site, _)| (site.price, site.id.clone()));
 
     let wanted = job.spec.sites as usize;
@@ -71,7 +74,10 @@ pub(crate) fn place(state: &State, job: &Job) -> Placing {
     let found = verdicts.iter().filter(|(_, v)| open(v)).count();
     let mut placed = None;
     if found < wanted {
-        let verdict = Verdict::TooFew { eligible: count(found), wanted: job.spec.sites };
+        let verdict = Verdict::TooFew {
+            eligible: count(found),
+            wanted: job.spec.sites,
+        };
         replace(&mut verdicts, open, &verdict);
     } else {
         let mut left = wanted;
@@ -81,8 +87,11 @@ pub(crate) fn place(state: &State, job: &Job) -> Placing {
             }
             left = left.saturating_sub(1);
         }
-        let sites: Vec<Placed> =
-            verdicts.iter().filter(|(_, v)| open(v)).map(|(site, _)| reserve(job, site)).collect();
+        let sites: Vec<Placed> = verdicts
+            .iter()
+            .filter(|(_, v)| open(v))
+            .map(|(site, _)| reserve(job, site))
+            .collect();
         let needed = sites.iter().map(|s| s.reserved).sum();
         let compute = sites.iter().map(|s| s.reserved_compute).sum();
         match state.award_for(&job.spec.project, needed, compute) {
@@ -92,7 +101,10 @@ pub(crate) fn place(state: &State, job: &Job) -> Placing {
     }
     let mut candidates: Vec<Candidate> = verdicts
         .into_iter()
-        .map(|(site, verdict)| Candidate { site: site.id.clone(), verdict })
+        .map(|(site, verdict)| Candidate {
+            site: site.id.clone(),
+            verdict,
+        })
         .collect();
     candidates.sort_by(|a, b| a.site.cmp(&b.site));
     Placing { placed, candidates }
@@ -103,7 +115,9 @@ fn eligible(state: &State, job: &Job, site: &Site) -> Verdict {
     let actor = Actor::Site(site.id.clone());
     let decision = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
     if !decision.allowed {
-        return Verdict::Closed { policies: decision.policies };
+        return Verdict::Closed {
+            policies: decision.policies,
+        };
     }
     match state.job_at(&site.id).filter(|other| *other != job.id) {
         Some(job) => Verdict::Busy { job },

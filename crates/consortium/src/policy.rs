@@ -10,7 +10,9 @@
 //! assert!(!state.policy.ask(&state, &nobody, Action::Administer, &Resource::Consortium).allowed);
 //! ```
 
-use crate::{Actor, Artifact, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal, Role, SiteId};
+use crate::{
+    Actor, Artifact, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal, Role, SiteId,
+};
 use crate::{Member, State};
 use cedar_policy as cedar;
 use serde::{Deserialize, Serialize};
@@ -86,11 +88,15 @@ impl Policy {
             let named = policy.new_id(cedar::PolicyId::new(name));
             set.add(named).map_err(|e| BadPolicy(e.to_string()))?;
         }
-        let (schema, _) = cedar::Schema::from_cedarschema_str(SCHEMA).map_err(|e| BadPolicy(e.to_string()))?;
+        let (schema, _) =
+            cedar::Schema::from_cedarschema_str(SCHEMA).map_err(|e| BadPolicy(e.to_string()))?;
         let verdict = cedar::Validator::new(schema).validate(&set, cedar::ValidationMode::Strict);
         match verdict.validation_errors().next() {
             Some(error) => Err(BadPolicy(error.to_string())),
-            None => Ok(Self { text: text.to_owned(), set }),
+            None => Ok(Self {
+                text: text.to_owned(),
+                set,
+            }),
         }
     }
 
@@ -110,13 +116,21 @@ impl Policy {
             cedar::Context::empty(),
             None,
         );
-        let denied = Decision { allowed: false, policies: Vec::new() };
+        let denied = Decision {
+            allowed: false,
+            policies: Vec::new(),
+        };
         let Ok(request) = request else { return denied };
-        let Ok(entities) = cedar::Entities::from_entities([principal, resource], None) else { return denied };
+        let Ok(entities) = cedar::Entities::from_entities([principal, resource], None) else {
+            return denied;
+        };
         let answer = cedar::Authorizer::new().is_authorized(&request, &self.set, &entities);
         let mut policies: Vec<String> = answer.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
-        Decision { allowed: answer.decision() == cedar::Decision::Allow, policies }
+        Decision {
+            allowed: answer.decision() == cedar::Decision::Allow,
+            policies,
+        }
     }
 }
 
@@ -130,7 +144,10 @@ impl Decision {
             [] => "no policy permits it".to_owned(),
             names => format!("policy {}", names.join(", ")),
         };
-        Err(Refusal::forbidden(format!("{}: {because}", what()), self.policies))
+        Err(Refusal::forbidden(
+            format!("{}: {because}", what()),
+            self.policies,
+        ))
     }
 }
 
@@ -167,7 +184,11 @@ impl fmt::Display for Resource<'_> {
         match self {
             Self::Consortium => f.write_str("the consortium"),
             Self::Project(project) => write!(f, "project {}", project.id),
-            Self::Artifact(artifact) => write!(f, "{} ({} of project {})", artifact.name, artifact.label, artifact.id.project),
+            Self::Artifact(artifact) => write!(
+                f,
+                "{} ({} of project {})",
+                artifact.name, artifact.label, artifact.id.project
+            ),
             Self::Job(job) => write!(f, "{} ({})", job.id, job.label),
             Self::Planned(spec, label) => write!(f, "job {} ({label})", spec.name),
         }
@@ -220,17 +241,21 @@ fn set_of(uids: impl Iterator<Item = cedar::EntityUid>) -> cedar::RestrictedExpr
     cedar::RestrictedExpression::new_set(uids.map(cedar::RestrictedExpression::new_entity_uid))
 }
 
-fn entity(
-    uid: cedar::EntityUid,
-    attributes: Vec<(&str, cedar::RestrictedExpression)>,
-) -> cedar::Entity {
-    let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+fn entity(uid: cedar::EntityUid, attributes: Vec<(&str, cedar::RestrictedExpression)>) -> cedar::Entity {
+    let attributes = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     cedar::Entity::new(uid, attributes, CedarSet::new()).expect("attributes are plain strings and sets")
 }
 
 fn home(home: Option<Home>) -> cedar::RestrictedExpression {
     // Whoever isn't known counts as foreign: the closed side.
-    text(if home == Some(Home::Domestic) { "domestic" } else { "foreign" })
+    text(if home == Some(Home::Domestic) {
+        "domestic"
+    } else {
+        "foreign"
+    })
 }
 
 fn actor_entity(state: &State, actor: &Actor) -> cedar::Entity {
@@ -239,10 +264,14 @@ fn actor_entity(state: &State, actor: &Actor) -> cedar::Entity {
         Actor::Person(id) => {
             let person = state.people.get(id);
             let organisation = person.map_or("", |p| p.organisation.as_str());
-            let roles = person.map(|p| &p.roles).into_iter().flatten().map(|role| match role {
-                Role::Office => text("office"),
-                Role::Auditor => text("auditor"),
-            });
+            let roles = person
+                .map(|p| &p.roles)
+                .into_iter()
+                .flatten()
+                .map(|role| match role {
+                    Role::Office => text("office"),
+                    Role::Auditor => text("auditor"),
+                });
             let attributes = vec![
                 ("home", home(state.home_of_person(id))),
                 ("organisation", text(organisation)),
@@ -264,26 +293,43 @@ fn resource_entity(state: &State, resource: &Resource<'_>) -> cedar::Entity {
         let attributes = vec![
             ("label", text(&label.to_string())),
             ("members", people(members.into_iter().flatten())),
-            ("sites", set_of(sites.into_iter().map(|site| self::uid("Site", site.as_str())))),
+            (
+                "sites",
+                set_of(sites.into_iter().map(|site| self::uid("Site", site.as_str()))),
+            ),
         ];
         entity(uid, attributes)
     };
     match resource {
         Resource::Consortium => entity(uid("Consortium", "khub"), Vec::new()),
-        Resource::Project(project) => {
-            entity(uid("Project", project.id.as_str()), vec![("members", people(project.members.iter()))])
-        }
+        Resource::Project(project) => entity(
+            uid("Project", project.id.as_str()),
+            vec![("members", people(project.members.iter()))],
+        ),
         Resource::Artifact(artifact) => {
             let id = uid("Artifact", &artifact.id.to_string());
-            guarded(id, artifact.label, &artifact.id.project, state.sites_that_need(artifact))
+            guarded(
+                id,
+                artifact.label,
+                &artifact.id.project,
+                state.sites_that_need(artifact),
+            )
         }
         Resource::Job(job) => {
             let sites = job.members.keys().filter(|_| job.is_active()).collect();
-            guarded(uid("Job", &job.id.to_string()), job.label, &job.spec.project, sites)
+            guarded(
+                uid("Job", &job.id.to_string()),
+                job.label,
+                &job.spec.project,
+                sites,
+            )
         }
-        Resource::Planned(spec, label) => {
-            guarded(uid("Job", &JobId(0).to_string()), *label, &spec.project, BTreeSet::new())
-        }
+        Resource::Planned(spec, label) => guarded(
+            uid("Job", &JobId(0).to_string()),
+            *label,
+            &spec.project,
+            BTreeSet::new(),
+        ),
     }
 }
 
@@ -305,11 +351,25 @@ impl State {
     /// Sites in a running job that reads `artifact`, or whose update it is.
     fn sites_that_need(&self, artifact: &Artifact) -> BTreeSet<&SiteId> {
         let needs = |job: &&Job| {
-            let input = job.spec.inputs.values().any(|digest| *digest == artifact.id.digest);
+            let input = job
+                .spec
+                .inputs
+                .values()
+                .any(|digest| *digest == artifact.id.digest);
             job.spec.project == artifact.id.project && (input || artifact.job == Some(job.id))
         };
         let still_in = |member: &&Member| member.presence != crate::Presence::Left;
-        let jobs = self.active.iter().filter_map(|id| self.jobs.get(id)).filter(needs);
-        jobs.flat_map(|job| job.members.iter().filter(move |(_, m)| still_in(m)).map(|(site, _)| site)).collect()
+        let jobs = self
+            .active
+            .iter()
+            .filter_map(|id| self.jobs.get(id))
+            .filter(needs);
+        jobs.flat_map(|job| {
+            job.members
+                .iter()
+                .filter(move |(_, m)| still_in(m))
+                .map(|(site, _)| site)
+        })
+        .collect()
     }
 }

@@ -36,7 +36,12 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, policies: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            policies: Vec::new(),
+        }
     }
 
     pub(crate) fn not_found(noun: &str, name: impl std::fmt::Display) -> Self {
@@ -53,10 +58,16 @@ impl Refusal {
 
     /// A policy's no.
     pub fn forbidden(message: impl Into<String>, policies: Vec<String>) -> Self {
-        Self { policies, ..Self::new(RefusalKind::Forbidden, message) }
+        Self {
+            policies,
+            ..Self::new(RefusalKind::Forbidden, message)
+        }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }

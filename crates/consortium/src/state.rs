@@ -1,6 +1,8 @@
 //! What the consortium knows; rebuilt from the log at any time.
 
-use crate::{Artifact, ArtifactId, Award, AwardId, Digest, Holder, Job, JobId, Ledger, Organisation, OrganisationId};
+use crate::{
+    Artifact, ArtifactId, Award, AwardId, Digest, Holder, Job, JobId, Ledger, Organisation, OrganisationId,
+};
 use crate::{Person, PersonId, Policy, Project, ProjectId, Site, SiteId, Won};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,16 +49,32 @@ pub struct Remembered {
 
 impl State {
     /// The award of `project` that covers `won` and `compute`; the first by name.
-    pub(crate) fn award_for(&self, project: &ProjectId, won: Won, compute: crate::FlopSeconds) -> Option<&Award> {
-        self.awards.values().filter(|award| award.project == *project).find(|award| {
-            let held = self.ledger.balance(&crate::Account::Award(award.id.clone()));
-            held.won >= won && held.compute >= compute
-        })
+    pub(crate) fn award_for(
+        &self,
+        project: &ProjectId,
+        won: Won,
+        compute: crate::FlopSeconds,
+    ) -> Option<&Award> {
+        self.awards
+            .values()
+            .filter(|award| award.project == *project)
+            .find(|award| {
+                let held = self.ledger.balance(&crate::Account::Award(award.id.clone()));
+                held.won >= won && held.compute >= compute
+            })
     }
 
     /// The job that holds `site`'s machines; a site runs one at a time.
     pub(crate) fn job_at(&self, site: &SiteId) -> Option<JobId> {
-        let holds = |job: &&Job| job.members.get(site).is_some_and(|m| m.presence != crate::Presence::Left);
-        self.active.iter().filter_map(|id| self.jobs.get(id)).find(holds).map(|job| job.id)
+        let holds = |job: &&Job| {
+            job.members
+                .get(site)
+                .is_some_and(|m| m.presence != crate::Presence::Left)
+        };
+        self.active
+            .iter()
+            .filter_map(|id| self.jobs.get(id))
+            .find(holds)
+            .map(|job| job.id)
     }
 }

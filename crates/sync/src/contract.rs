@@ -1,0 +1,282 @@
+//! How a site and the program that trains talk: a folder, and JSON lines on standard input and output. Any
+//! program in any language can be a job.
+//!
+//! ```text
+//! job.toml       what to do: name, job, site, program, label, rounds, inputs with their digests, settings
+//! inputs/NAME    the files it reads
+//! checkpoint/    the program's own; it survives a stop
+//! updates/       one update a round
+//! outputs/       what comes out
+//! metrics.jsonl  a line a step
+//! report.json    what the program says of itself at the end
+//! ```
+//!
+//! The site writes [`Order`]s, the program answers with [`Said`]. End of input means: stop at once; a program
+//! never outlives its site.
+//!
+//! ```
+//! use sync::Order;
+//! let order: Order = Order::read(r#"{"do":"train","round":3,"first":1280,"end":1920}"#)?;
+//! assert_eq!(order, Order::Train { round: 3, first: 1280, end: 1920 });
+//! # Ok::<(), sync::contract::BadLine>(())
+//! ```
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// From the site to the program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Order {
+    /// Train on samples `first..end` of the data order and write an update.
+    Train {
+        /// Which round; counts from 0.
+        round: u32,
+        /// The first sample.
+        first: u64,
+        /// The sample after the last.
+        end: u64,
+    },
+    /// A round is closed: apply these updates in this order. Asked again, it is answered again.
+    Commit {
+        /// Which round.
+        round: u32,
+        /// The updates that count.
+        updates: Vec<Accepted>,
+    },
+    /// All rounds are applied: write the results.
+    Finish,
+}
+
+/// An update that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Whose.
+    pub site: String,
+    /// Its weight in the mean.
+    pub tokens: u64,
+    /// Where it lies, from the job's folder.
+    pub file: String,
+}
+
+/// From the program to the site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Said {
+    /// Started, from a checkpoint or from the beginning.
+    Ready {
+        /// Rounds that are applied already.
+        committed: u32,
+        /// The digest of weights and outer momentum.
+        outer: String,
+    },
+    /// Something worth a line in the site's log.
+    Note {
+        /// What.
+        message: String,
+    },
+    /// A step was taken.
+    Progress {
+        /// In which round.
+        round: u32,
+        /// Its number in the schedule.
+        step: u64,
+        /// Loss, nats a token.
+        loss: f32,
+        /// Tokens since the program started.
+        tokens: u64,
+        /// Speed of late.
+        tokens_per_s: f32,
+    },
+    /// An update is written.
+    Update {
+        /// For which round.
+        round: u32,
+        /// Where, from the job's folder.
+        file: String,
+        /// Tokens it was trained on.
+        tokens: u64,
+        /// Steps it took.
+        steps: u32,
+        /// Mean loss, nats a token.
+        loss: f32,
+        /// Weights.
+        parameters: u64,
+    },
+    /// A round is applied and safe in the checkpoint.
+    Committed {
+        /// Which.
+        round: u32,
+        /// The digest of weights and outer momentum.
+        outer: String,
+    },
+    /// The results are written.
+    Done {
+        /// What and where.
+        outputs: Vec<Written>,
+    },
+    /// It can't go on; it exits after saying so.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// A file that came out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// A name for it.
+    pub name: String,
+    /// Where it lies, from the job's folder.
+    pub file: String,
+    /// What it is: `model`, `tokenizer`, `report` or `metrics`.
+    pub kind: String,
+}
+
+/// A line that is none of the contract's.
+#[derive(Debug, thiserror::Error)]
+#[error("a line that the contract doesn't know: {beginning:?}: {error}")]
+pub struct BadLine {
+    beginning: String,
+    error: serde_json::Error,
+}
+
+impl Order {
+    /// Reads one line.
+    pub fn read(line: &str) -> Result<Self, BadLine> {
+        read(line)
+    }
+
+    /// As one line, with its end.
+    pub fn line(&self) -> String {
+        line(self)
+    }
+}
+
+impl Said {
+    /// Reads one line.
+    pub fn read(line: &str) -> Result<Self, BadLine> {
+        read(line)
+    }
+
+    /// As one line, with its end.
+    pub fn line(&self) -> String {
+        line(self)
+    }
+}
+
+/// Where things lie in a job's folder.
+#[derive(Debug, Clone)]
+pub struct JobFolder {
+    root: PathBuf,
+}
+
+impl JobFolder {
+    /// The folder at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What to do.
+    pub fn job(&self) -> PathBuf {
+        self.root.join("job.toml")
+    }
+
+    /// A file to read.
+    pub fn input(&self, name: &str) -> PathBuf {
+        self.root.join("inputs").join(name)
+    }
+
+    /// The program's own.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+
+    /// A line a step.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+
+    /// A path that the contract tells from the folder.
+    pub fn file(&self, file: &str) -> PathBuf {
+        self.root.join(file)
+    }
+
+    /// The file name of an update, from the folder.
+    pub fn update_file(round: u32, site: &str) -> String {
+        format!("updates/{round:06}-{site}.update")
+    }
+}
+
+fn read<T: DeserializeOwned>(line: &str) -> Result<T, BadLine> {
+    let beginning = || line.chars().take(60).collect();
+    serde_json::from_str(line).map_err(|error| BadLine {
+        beginning: beginning(),
+        error,
+    })
+}
+
+fn line(message: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(message).expect("messages are plain data");
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_their_lines() {
+        let orders = [
+            Order::Train {
+                round: 1,
+                first: 2,
+                end: 3,
+            },
+            Order::Commit {
+                round: 1,
+                updates: vec![Accepted {
+                    site: "a".into(),
+                    tokens: 5,
+                    file: "updates/000001-a.update".into(),
+                }],
+            },
+            Order::Finish,
+        ];
+        for order in orders {
+            assert_eq!(Order::read(&order.line()).unwrap(), order);
+        }
+        let said = Said::Done {
+            outputs: vec![Written {
+                name: "m".into(),
+                file: "outputs/m".into(),
+                kind: "model".into(),
+            }],
+        };
+        assert_eq!(Said::read(&said.line()).unwrap(), said);
+    }
+
+    #[test]
+    fn a_strange_line_is_quoted() {
+        for line in [
+            "",
+            "hello from a library that prints",
+            "{\"do\":\"dance\"}",
+            "{\"do\":\"train\"}",
+        ] {
+            let error = Order::read(line).unwrap_err().to_string();
+            assert!(
+                error.contains("the contract doesn't know")
+                    && error.contains(&line.chars().take(5).collect::<String>().replace('"', "\\\"")),
+                "{error}"
+            );
+        }
+    }
+}
