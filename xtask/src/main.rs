@@ -1,2 +1,84 @@
 //! The project's own chores.
-fn main() {}
+//!
+//! ```text
+//! cargo xtask test             all that a change must pass
+//! cargo xtask test clippy      one step of it
+//! cargo xtask tidy             how far the tree keeps its own rules
+//! cargo xtask picture OUT.txt  captured terminal output as an SVG
+//! ```
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore talks to the terminal"
+)]
+
+mod picture;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Chore {
+    #[command(subcommand)]
+    which: Which,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// Check a change: format, clippy, tests, docs, tidy; stops at the first that fails
+    Test {
+        /// Only these steps
+        steps: Vec<test::Step>,
+    },
+    /// Measure the tree against xtask/tidy.toml: one line per rule, one line per finding
+    Tidy,
+    /// Print captured terminal output as an SVG of a terminal window
+    Picture {
+        /// Plain text with ANSI colours, as `script` or `tee` leaves it
+        file: PathBuf,
+        /// What stands in the window's title bar
+        #[arg(long, default_value = "khub")]
+        title: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace");
+    let done = match Chore::parse().which {
+        Which::Test { steps } => test::run(root, &steps),
+        Which::Tidy => tidy::run(root),
+        Which::Picture { file, title } => picture::run(&file, &title),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_explains_itself() {
+        let chore = super::Chore::command();
+        chore.clone().debug_assert();
+        for command in chore.get_subcommands() {
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
+        }
+    }
+}
