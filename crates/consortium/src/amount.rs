@@ -44,20 +44,23 @@ impl FlopSeconds {
 
     /// As PFLOP-hours with nine decimals, for people: `0.000005833`.
     pub fn pflop_hours(self) -> String {
-        let nano = self.0 * 1_000_000_000 / PFLOP_HOUR;
-        let sign = if nano < 0 { "-" } else { "" };
-        format!(
-            "{sign}{}.{:09}",
-            nano.abs() / 1_000_000_000,
-            nano.abs() % 1_000_000_000
-        )
+        let hour = PFLOP_HOUR.unsigned_abs();
+        let (hours, rest) = (self.0.unsigned_abs() / hour, self.0.unsigned_abs() % hour);
+        let nano = rest * 1_000_000_000 / hour;
+        let sign = if self.0 < 0 && (hours, nano) != (0, 0) {
+            "-"
+        } else {
+            ""
+        };
+        format!("{sign}{hours}.{nano:09}")
     }
 }
 
 impl FlopsPerSecond {
     /// What the site gives in `millis` milliseconds, rounded down to a whole FLOP-second.
     pub fn during(self, millis: u64) -> FlopSeconds {
-        FlopSeconds(i128::from(self.0) * i128::from(millis) / 1_000)
+        let all = u128::from(self.0) * u128::from(millis) / 1_000;
+        FlopSeconds(i128::try_from(all).expect("two factors of 64 bits, over a thousand, take 119 bits"))
     }
 }
 
@@ -65,14 +68,19 @@ impl Price {
     /// The price of `compute`, rounded down. Charge the difference of two totals, never a sum of parts:
     /// so a thousand small readings cost what one large reading does.
     pub fn of(self, compute: FlopSeconds) -> Won {
-        Won(clamp(i128::from(self.0) * compute.0 / PFLOP_HOUR))
+        Won(clamp(self.times(compute) / PFLOP_HOUR))
     }
 
     /// The price of `compute`, rounded up: what must be reserved.
     pub fn reserve(self, compute: FlopSeconds) -> Won {
         Won(clamp(
-            (i128::from(self.0) * compute.0 + PFLOP_HOUR - 1) / PFLOP_HOUR,
+            self.times(compute).saturating_add(PFLOP_HOUR - 1) / PFLOP_HOUR,
         ))
+    }
+
+    /// A product that doesn't fit stays far beyond all money, see [`clamp`].
+    fn times(self, compute: FlopSeconds) -> i128 {
+        i128::from(self.0).saturating_mul(compute.0)
     }
 }
 
@@ -88,13 +96,32 @@ impl Time {
     }
 }
 
-/// Limits on what a member may be entitled to keep every product within 128 bits; see `decide`.
+/// An amount of won, or the nearest there is: [`Won::MAX`] stands for all that is more than can be counted,
+/// and placement takes it for more than any award holds.
 fn clamp(won: i128) -> i64 {
-    i64::try_from(won).unwrap_or(i64::MAX)
+    let nearest = if won < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(won).unwrap_or(nearest)
+}
+
+impl Won {
+    /// More than any account can hold and still pay.
+    pub(crate) const MAX: Self = Self(i64::MAX);
+
+    /// The sum, or [`Won::MAX`] if it is more than that.
+    pub(crate) fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
 }
 
 macro_rules! sums {
     ($name:ident) => {
+        impl $name {
+            /// The sum, if it can be counted: in an account, and with the other sign in the source.
+            pub(crate) fn checked_add(self, other: Self) -> Option<Self> {
+                let sum = self.0.checked_add(other.0)?;
+                sum.checked_neg().map(|_| Self(sum))
+            }
+        }
         impl Add for $name {
             type Output = Self;
             fn add(self, other: Self) -> Self {
@@ -176,6 +203,15 @@ mod tests {
         }
         assert_eq!(charged, price.of(speed.during(99_995)));
         assert!(price.reserve(speed.during(100_000)) >= charged);
+    }
+
+    #[test]
+    fn prices_are_charged_rounded_down_and_reserved_rounded_up() {
+        let (hour, a_bit) = (FlopSeconds::from_pflop_hours(1), FlopSeconds(1));
+        for (compute, charged, reserved) in [(hour, 7, 7), (hour + a_bit, 7, 8), (hour - a_bit, 6, 7)] {
+            assert_eq!(Price(7).of(compute), Won(charged), "{}", compute.0);
+            assert_eq!(Price(7).reserve(compute), Won(reserved), "{}", compute.0);
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! the same order gives the same state.
 
 use crate::{
-    Account, Artifact, ArtifactId, ArtifactKind, Event, Job, JobId, Member, Outcome, Phase, Placed, Presence,
+    Artifact, ArtifactId, ArtifactKind, Event, Interval, Job, JobId, Label, Member, Outcome, Phase, Placed,
+    Presence,
 };
-use crate::{Round, SiteId, State, Time, Transfer, Update, Usage};
+use crate::{Round, SiteId, State, Time, Update, Usage};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes `state` by one `event` that happened at `at`.
 pub fn apply(state: &mut State, event: &Event, at: Time) {
@@ -58,7 +60,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 award: None,
                 placed: None,
                 candidates: Vec::new(),
-                members: std::collections::BTreeMap::new(),
+                members: BTreeMap::new(),
                 rounds: Vec::new(),
                 returned: Vec::new(),
                 next_sample: 0,
@@ -115,14 +117,14 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         }),
         Event::Lost { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Lost)),
         Event::Diverged { job, site, .. } => {
-            with(state, *job, |job| set_presence(job, site, Presence::Diverged))
+            with(state, *job, |job| set_presence(job, site, Presence::Diverged));
         }
         Event::RoundOpened { job, round, members } => with(state, *job, |job| {
             let taken: Vec<_> = members.iter().map(|(_, interval)| *interval).collect();
             job.returned.retain(|interval| !taken.contains(interval));
             let furthest = taken.iter().map(|interval| interval.end).max().unwrap_or(0);
             job.next_sample = job.next_sample.max(furthest);
-            job.rounds.push(open(*round, members, at));
+            open(job, *round, members, at);
         }),
         Event::RoundClosed {
             job,
@@ -166,34 +168,50 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
     }
 }
 
-/// What a job has set aside and not used: the transfers that give it back.
-pub(crate) fn releases(state: &State, job: &Job) -> Vec<Transfer> {
-    let Some(award) = &job.award else {
-        return Vec::new();
-    };
-    let reserved = job
-        .members
-        .keys()
-        .map(|site| Account::Reserved(job.id, site.clone()));
-    let held = reserved.map(|account| (state.ledger.balance(&account), account));
-    let some = held.filter(|(b, _)| b.won.0 > 0 || b.compute.0 > 0);
-    some.map(|(b, from)| Transfer::both(from, Account::Award(award.clone()), b.won, b.compute))
-        .collect()
-}
-
 fn with(state: &mut State, job: JobId, change: impl FnOnce(&mut Job)) {
     if let Some(job) = state.jobs.get_mut(&job) {
         change(job);
     }
 }
 
-/// A label only ever becomes stricter here.
+/// Of an artifact that is there already, the label may become stricter and the lineage longer.
 fn keep(state: &mut State, artifact: &Artifact) {
-    let entry = state
+    let kept = state
         .artifacts
         .entry(artifact.id.clone())
         .or_insert_with(|| artifact.clone());
-    entry.label = entry.label.max(artifact.label);
+    for from in &artifact.made_from {
+        if !kept.made_from.contains(from) {
+            kept.made_from.push(*from);
+        }
+    }
+    if kept.label < artifact.label {
+        kept.label = artifact.label;
+        restrict_what_was_made_from(state, &artifact.id, artifact.label);
+    }
+}
+
+/// Labels follow lineage, also when it is found out late that something should have been restricted.
+fn restrict_what_was_made_from(state: &mut State, id: &ArtifactId, label: Label) {
+    let mut stricter = BTreeSet::from([id.digest]);
+    // One turn a generation.
+    while !stricter.is_empty() {
+        for job in state.jobs.values_mut() {
+            let mut inputs = job.spec.inputs.values();
+            if job.spec.project == id.project && inputs.any(|digest| stricter.contains(digest)) {
+                job.label = job.label.max(label);
+            }
+        }
+        let mut children = BTreeSet::new();
+        for artifact in state.artifacts.values_mut() {
+            let made_from = artifact.made_from.iter().any(|digest| stricter.contains(digest));
+            if made_from && artifact.id.project == id.project && artifact.label < label {
+                artifact.label = label;
+                children.insert(artifact.id.digest);
+            }
+        }
+        stricter = children;
+    }
 }
 
 fn keep_update(state: &mut State, job: JobId, round: u32, site: &SiteId, update: &Update) {
@@ -245,19 +263,28 @@ fn member(placed: &Placed) -> Member {
         placed: placed.clone(),
         attempt: 0,
         presence: Presence::Expected,
-        usage: std::collections::BTreeMap::new(),
+        usage: BTreeMap::new(),
         charged: crate::Won(0),
     }
 }
 
-fn open(number: u32, members: &[(SiteId, crate::Interval)], at: Time) -> Round {
-    Round {
+/// Opens a round, or lets more sites into the one that is open.
+fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], at: Time) {
+    let known = job
+        .rounds
+        .last_mut()
+        .filter(|round| round.number == number && !round.is_closed());
+    if let Some(round) = known {
+        round.members.extend(members.iter().cloned());
+        return;
+    }
+    job.rounds.push(Round {
         number,
         opened: at,
         members: members.iter().cloned().collect(),
-        updates: std::collections::BTreeMap::new(),
+        updates: BTreeMap::new(),
         quorum_at: None,
         closed: None,
-        outer: std::collections::BTreeMap::new(),
-    }
+        outer: BTreeMap::new(),
+    });
 }

@@ -22,10 +22,6 @@ pub enum Actor {
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "commands live for one decision; events are what is kept"
-)]
 pub enum Command {
     /// Put another policy in force.
     AdoptPolicy(String),

@@ -6,24 +6,27 @@
 //! which takes one step a job and is asked again until nothing follows. So there is one place for each
 //! consequence, whichever request or passage of time brought it about.
 
-use crate::apply::releases;
-use crate::place::place;
+use crate::consequence::{consequences, ended};
+use crate::ledger::LedgerError;
 use crate::policy::Resource;
 use crate::{
-    Account, Action, Actor, Artifact, Command, Digest, Event, Interval, Job, JobId, JobSpec, Label, Ledger,
+    Account, Action, Actor, Artifact, Command, Digest, Event, Job, JobId, JobSpec, Label, Ledger, Outcome,
 };
 use crate::{
-    Outcome, Output, Phase, Policy, Presence, Project, ProjectId, Reading, Refusal, Remembered, Request,
+    Output, Phase, Policy, Presence, Project, ProjectId, Reading, Refusal, RefusalKind, Remembered, Request,
 };
-use crate::{Round, SiteId, State, Time, Transfer, Update, Won};
+use crate::{SiteId, State, Time, Transfer, Update, Won};
+use serde_json::Value;
 use std::fmt;
 
 /// How much a site's meter may run ahead of the hub's clock.
 const METER_SLACK_MS: u64 = 5_000;
-/// A site that is placed and doesn't come is not waited for any longer than this.
-const START_GRACE_MS: u64 = 30_000;
-/// Bounds that keep every sum within its integer: see `Update` weights in `sync` and `Price::of`.
+/// In one update or interval: keeps every sum within its integer, see `Update` weights in `sync`.
 const MOST_SAMPLES: u64 = 1 << 40;
+/// In a whole job, so that positions in its data order fit everywhere.
+const MOST_SAMPLES_IN_ALL: u64 = i64::MAX as u64;
+/// The log is JSON, and readers of JSON give up at some depth: what is written must be read again.
+const MOST_LEVELS: usize = 32;
 
 /// What follows from `request` at `now`. A key that was used for the same request gives no events.
 pub fn decide(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, Refusal> {
@@ -76,7 +79,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
             round,
             attempt,
             update,
-        } => contribute(state, &seat(state, actor, *job, *attempt)?, *round, update),
+        } => contribute(&seat(state, actor, *job, *attempt)?, *round, update),
         Command::Applied {
             job,
             round,
@@ -93,14 +96,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
             job,
             attempt,
             message,
-        } => {
-            let seat = seat(state, actor, *job, *attempt)?;
-            let reason = format!("the program at {} stopped: {message}", seat.site);
-            Ok(vec![Event::Ended {
-                job: *job,
-                outcome: Outcome::Failed { reason },
-            }])
-        }
+        } => Ok(fail(state, &seat(state, actor, *job, *attempt)?, message)),
         Command::Lose { job, site, attempt } => {
             state.permit(actor, Action::Administer, &Resource::Consortium)?;
             let job = find(&state.jobs, "job", job)?;
@@ -125,7 +121,15 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
     state.permit(actor, Action::Administer, &Resource::Consortium)?;
     Ok(match command {
         Command::AdoptPolicy(text) => {
-            Policy::parse(text).map_err(|e| Refusal::invalid(e.to_string()))?;
+            let policy = Policy::parse(text).map_err(|e| Refusal::invalid(e.to_string()))?;
+            let hub = policy.ask(state, &Actor::Hub, Action::Administer, &Resource::Consortium);
+            if !hub.allowed {
+                // Nobody could undo it, and the hub could not even count a site as lost.
+                return Err(
+                    Refusal::invalid("under this policy the hub may not administer the consortium")
+                        .hint("keep the policy hub-founds-the-consortium"),
+                );
+            }
             vec![Event::PolicyAdopted { text: text.clone() }]
         }
         Command::Admit(organisation) => {
@@ -207,11 +211,11 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
 fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>, Refusal> {
     let project = find(&state.projects, "project", &output.id.project)?;
     state.permit(actor, Action::Contribute, &Resource::Project(project))?;
-    let artifact = inherit(state, output, None)?;
-    let known = state
-        .artifacts
-        .get(&artifact.id)
-        .is_some_and(|known| known.label >= artifact.label);
+    let artifact = inherit(state, output)?;
+    let known = state.artifacts.get(&artifact.id).is_some_and(|known| {
+        let mut from = artifact.made_from.iter();
+        known.label >= artifact.label && from.all(|digest| known.made_from.contains(digest))
+    });
     Ok(if known {
         Vec::new()
     } else {
@@ -220,7 +224,7 @@ fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>,
 }
 
 /// The artifact that `output` becomes: its label is at least as strict as everything it was made from.
-fn inherit(state: &State, output: &Output, job: Option<&Job>) -> Result<Artifact, Refusal> {
+fn inherit(state: &State, output: &Output) -> Result<Artifact, Refusal> {
     let inputs = output.made_from.iter();
     let label = strictest(state, &output.id.project, inputs, output.label)?;
     Ok(Artifact {
@@ -228,8 +232,8 @@ fn inherit(state: &State, output: &Output, job: Option<&Job>) -> Result<Artifact
         name: output.name.clone(),
         kind: output.kind,
         bytes: output.bytes,
-        label: job.map_or(label, |job| label.max(job.label)),
-        job: job.map(|job| job.id),
+        label,
+        job: None,
         made_from: output.made_from.clone(),
     })
 }
@@ -313,7 +317,30 @@ fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
         spec.rounds.grace_seconds.into(),
         0,
         60 * 60 * 24,
-    )
+    )?;
+    let (sites, rounds, samples) = (spec.sites, spec.rounds.count, spec.rounds.samples);
+    if u128::from(sites) * u128::from(rounds) * u128::from(samples) > u128::from(MOST_SAMPLES_IN_ALL) {
+        return Err(Refusal::invalid(format!(
+            "{sites} sites would take {samples} samples in each of {rounds} rounds"
+        ))
+        .hint(format!("ask for at most {MOST_SAMPLES_IN_ALL} samples in all")));
+    }
+    if is_deeper(&spec.settings, MOST_LEVELS) {
+        return Err(Refusal::invalid(format!(
+            "the settings are nested more than {MOST_LEVELS} levels deep"
+        ))
+        .hint("keep what is that large in a file, and make it an input"));
+    }
+    Ok(())
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let inner = |value: &Value| is_deeper(value, levels - 1);
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(inner),
+        Value::Object(fields) => levels == 0 || fields.values().any(inner),
+        _ => false,
+    }
 }
 
 fn cancel(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal> {
@@ -323,10 +350,7 @@ fn cancel(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusa
     if !job.is_active() {
         return Err(Refusal::conflict(format!("{} has ended", job.id)));
     }
-    Ok(vec![Event::Ended {
-        job: job.id,
-        outcome: Outcome::Cancelled,
-    }])
+    Ok(ended(state, job, Outcome::Cancelled))
 }
 
 // ---- sites in a job ----------------------------------------------------------------------------------
@@ -380,6 +404,8 @@ fn join(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal>
             job.id
         )));
     }
+    // Since the placement the policy may have changed, and the job's label.
+    state.permit(actor, Action::Hold, &Resource::Job(job))?;
     Ok(vec![Event::Joined {
         job: job.id,
         site: site.clone(),
@@ -387,7 +413,7 @@ fn join(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal>
     }])
 }
 
-fn contribute(state: &State, seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>, Refusal> {
+fn contribute(seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>, Refusal> {
     let (job, site) = (seat.job, &seat.site);
     let open = job.open_round().filter(|open| open.number == round);
     let open = open.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not open", job.id)))?;
@@ -422,7 +448,6 @@ fn contribute(state: &State, seat: &Seat<'_>, round: u32, update: &Update) -> Re
             known.unwrap_or_default()
         )));
     }
-    debug_assert!(state.jobs.contains_key(&job.id));
     Ok(vec![Event::Contributed {
         job: job.id,
         round,
@@ -460,24 +485,29 @@ fn applied(seat: &Seat<'_>, round: u32, outer: Digest) -> Result<Vec<Event>, Ref
     })
 }
 
-fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Refusal> {
-    let (job, member, total) = (seat.job, seat.member, reading.total);
-    let last = member.usage.get(&reading.attempt).copied().unwrap_or_default();
-    if total.millis <= last.millis {
-        return Ok(Vec::new()); // told before, or overtaken by a later one
+/// The program stopped. Where the results are in already, that ends the site's part and not the job.
+fn fail(state: &State, seat: &Seat<'_>, message: &str) -> Vec<Event> {
+    if !seat.job.outputs.is_empty() {
+        return vec![Event::Left {
+            job: seat.job.id,
+            site: seat.site.clone(),
+            outputs: Vec::new(),
+        }];
     }
-    if let Presence::Present(since) = member.presence {
-        let passed = now.since(since);
-        if total.millis > passed + METER_SLACK_MS {
-            return Err(Refusal::invalid(format!(
-                "site {} reports {} ms in an attempt that began {passed} ms ago",
-                seat.site, total.millis
-            ))
-            .hint("check the site's clock"));
-        }
+    let reason = format!("the program at {} stopped: {message}", seat.site);
+    ended(state, seat.job, Outcome::Failed { reason })
+}
+
+fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Refusal> {
+    let (job, member) = (seat.job, seat.member);
+    let last = member.usage.get(&reading.attempt).copied().unwrap_or_default();
+    let total = last.or_more(reading.total);
+    if total == last {
+        return Ok(Vec::new()); // told before, or overtaken by a later one
     }
     let mut after = member.clone();
     after.usage.insert(reading.attempt, total);
+    check_clock(seat, total.millis, after.total().millis, now)?;
     let price = member.placed.price;
     let charged = price.of(after.used()).min(member.placed.reserved) - member.charged;
     let compute = after.used() - member.used();
@@ -499,6 +529,29 @@ fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Re
         )));
     }
     Ok(events)
+}
+
+/// Time can't be metered that has not passed, neither in an attempt nor in all of them together.
+fn check_clock(seat: &Seat<'_>, attempt: u64, all: u64, now: Time) -> Result<(), Refusal> {
+    let began = match seat.member.presence {
+        Presence::Present(since) => Some(since),
+        _ => None,
+    };
+    let spans = [
+        ("in an attempt that began", attempt, began),
+        ("in a job that was placed", all, seat.job.placed),
+    ];
+    for (what, millis, since) in spans {
+        let passed = since.map_or(0, |since| now.since(since));
+        if millis > passed.saturating_add(METER_SLACK_MS) {
+            let site = &seat.site;
+            return Err(
+                Refusal::invalid(format!("site {site} reports {millis} ms {what} {passed} ms ago"))
+                    .hint("check the site's clock"),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
@@ -554,143 +607,6 @@ fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
     }])
 }
 
-// ---- what follows by itself --------------------------------------------------------------------------
-
-/// One step for each job that has one to take, oldest first. Placements are made one a tick, because each
-/// changes what is left for the next.
-fn consequences(state: &State, now: Time) -> Vec<Event> {
-    let jobs: Vec<&Job> = state.active.iter().filter_map(|id| state.jobs.get(id)).collect();
-    let running = jobs.iter().filter(|job| job.phase != Phase::Queued);
-    let mut events: Vec<Event> = running.flat_map(|job| next_step(state, job, now)).collect();
-    let queued = jobs.iter().filter(|job| job.phase == Phase::Queued);
-    events.extend(
-        queued
-            .map(|job| placement(state, job))
-            .find(|e| !e.is_empty())
-            .unwrap_or_default(),
-    );
-    events
-}
-
-fn placement(state: &State, job: &Job) -> Vec<Event> {
-    let placing = place(state, job);
-    let Some((award, sites)) = placing.placed else {
-        return Vec::new();
-    };
-    let from = Account::Award(award.clone());
-    let reserve = sites.iter().map(|placed| {
-        let to = Account::Reserved(job.id, placed.site.clone());
-        Event::Posted(Transfer::both(
-            from.clone(),
-            to,
-            placed.reserved,
-            placed.reserved_compute,
-        ))
-    });
-    let reserve: Vec<Event> = reserve.collect();
-    let mut events = vec![Event::Placed {
-        job: job.id,
-        award,
-        sites,
-        candidates: placing.candidates,
-    }];
-    events.extend(reserve);
-    events
-}
-
-fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
-    if let Some(outcome) = outcome(job) {
-        let mut events = vec![Event::Ended { job: job.id, outcome }];
-        events.extend(releases(state, job).into_iter().map(Event::Posted));
-        return events;
-    }
-    match job.open_round() {
-        Some(round) => close(job, round, now),
-        None => open(job, now),
-    }
-}
-
-/// How the job has ended, if it has.
-fn outcome(job: &Job) -> Option<Outcome> {
-    let here = |presence| matches!(presence, Presence::Present(_));
-    let rest = job.members.values().filter(|m| here(m.presence)).count();
-    if job.phase == Phase::Finishing && !job.outputs.is_empty() && rest == 0 {
-        return Some(Outcome::Done);
-    }
-    let spent = |m: &crate::Member| m.used() >= m.placed.reserved_compute;
-    let site = job
-        .members
-        .iter()
-        .find(|(_, m)| here(m.presence) && spent(m))
-        .map(|(site, _)| site)?;
-    let minutes = job.spec.wall_minutes;
-    let reason = format!(
-        "site {site} was held for all of the {minutes} minutes that were reserved; ask for more wall_minutes"
-    );
-    Some(Outcome::Failed { reason })
-}
-
-/// A round closes when everyone who is there has contributed, or at quorum after the grace window. What a
-/// missing site was to train on goes back to the queue.
-fn close(job: &Job, round: &Round, now: Time) -> Vec<Event> {
-    let Some(quorum_at) = round.quorum_at else {
-        return Vec::new();
-    };
-    let awaited = |(site, _): &(&SiteId, &Interval)| {
-        !round.updates.contains_key(*site) && job.members.get(*site).is_some_and(crate::Member::is_present)
-    };
-    let grace_over = now >= quorum_at.plus(u64::from(job.spec.rounds.grace_seconds) * 1_000);
-    if !grace_over && round.members.iter().any(|member| awaited(&member)) {
-        return Vec::new();
-    }
-    let accepted = round
-        .updates
-        .iter()
-        .map(|(site, update)| (site.clone(), update.digest))
-        .collect();
-    let unused = round
-        .members
-        .iter()
-        .filter(|(site, _)| !round.updates.contains_key(*site));
-    let returned = unused.map(|(_, interval)| *interval).collect();
-    vec![Event::RoundClosed {
-        job: job.id,
-        round: round.number,
-        accepted,
-        returned,
-    }]
-}
-
-/// A round opens for everyone who is there. The first waits until all placed sites have come, or for a
-/// quorum of them after a grace window.
-fn open(job: &Job, now: Time) -> Vec<Event> {
-    if job.phase != Phase::Running {
-        return Vec::new();
-    }
-    let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
-    let expected = job.members.values().any(|m| m.presence == Presence::Expected);
-    let waited = job.placed.is_some_and(|at| now.since(at) >= START_GRACE_MS);
-    if present.len() < job.spec.rounds.quorum as usize || (expected && job.rounds.is_empty() && !waited) {
-        return Vec::new();
-    }
-    let mut returned = job.returned.iter().copied();
-    let mut next = job.next_sample;
-    let intervals = present.into_iter().map(|site| {
-        let interval = returned.next().unwrap_or_else(|| {
-            let first = next;
-            next += job.spec.rounds.samples;
-            Interval { first, end: next }
-        });
-        (site.clone(), interval)
-    });
-    let round = u32::try_from(job.rounds.len()).unwrap_or(u32::MAX);
-    vec![Event::RoundOpened {
-        job: job.id,
-        round,
-        members: intervals.collect(),
-    }]
-}
-
 // ---- shared --------------------------------------------------------------------------------------------
 
 /// The last line of defence: whatever a rule got wrong, no account goes below zero.
@@ -700,9 +616,13 @@ fn check_postings(ledger: &Ledger, events: &[Event]) -> Result<(), Refusal> {
         _ => None,
     });
     let transfers: Vec<Transfer> = transfers.collect();
-    ledger
-        .check(&transfers)
-        .map_err(|e| Refusal::new(crate::RefusalKind::Insufficient, e.to_string()))
+    ledger.check(&transfers).map_err(|error| {
+        let kind = match error {
+            LedgerError::Short { .. } => RefusalKind::Insufficient,
+            LedgerError::Flood { .. } | LedgerError::Negative { .. } => RefusalKind::Invalid,
+        };
+        Refusal::new(kind, error.to_string())
+    })
 }
 
 fn find<'a, K: Ord + fmt::Display, V>(

@@ -29,7 +29,8 @@ pub enum Event {
     Granted(Award),
     /// A token speaks for someone.
     CredentialIssued { token: Digest, holder: Holder },
-    /// An artifact is kept, or its label became stricter.
+    /// An artifact is kept; or its label became stricter, and with it the label of all that was made from it;
+    /// or it is known to be made from more.
     Kept(Artifact),
     /// A job was asked for.
     Submitted {
@@ -56,7 +57,7 @@ pub enum Event {
         round: u32,
         outer: Digest,
     },
-    /// A round is open.
+    /// A round is open; or it was open, and these sites take part as well.
     RoundOpened {
         job: JobId,
         round: u32,
@@ -83,7 +84,8 @@ pub enum Event {
         site: SiteId,
         outer: Digest,
     },
-    /// A site has used so much in all of an attempt; a transfer follows if that is worth a won or a FLOP-second.
+    /// A site has used so much in all of an attempt; a transfer follows if that is worth a won or a
+    /// FLOP-second.
     Metered {
         job: JobId,
         site: SiteId,

@@ -87,9 +87,13 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
     let because = match &candidate.verdict {
         Verdict::Taken { price } => format!("taken, at {} won a PFLOP-hour", price.0),
         Verdict::Dearer { price } => {
+            let cheaper = match job.spec.sites {
+                1 => "1 cheaper site was".to_owned(),
+                sites => format!("{sites} cheaper sites were"),
+            };
             format!(
-                "not needed: {} cheaper sites were enough (this one asks {} won a PFLOP-hour)",
-                job.spec.sites, price.0
+                "not needed: {cheaper} enough (this one asks {} won a PFLOP-hour)",
+                price.0
             )
         }
         Verdict::Busy { job } => format!("its machines are held by {job}; wait until that ends"),
@@ -97,7 +101,11 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
             "no policy lets it receive the weights".to_owned()
         }
         Verdict::Closed { policies } => {
-            format!("the results are {}: policy {}", job.label, policies.join(", "))
+            format!(
+                "it may not receive {} weights: policy {}",
+                job.label,
+                policies.join(", ")
+            )
         }
         Verdict::TooFew { eligible, wanted } => {
             format!(

@@ -212,6 +212,12 @@ impl Job {
         self.present().map(|(site, _)| site).next()
     }
 
+    /// Whether some site learned `update` in one of the rounds. Who asks mostly asks for the last ones.
+    pub(crate) fn has_update(&self, update: &Digest) -> bool {
+        let updates = self.rounds.iter().rev().flat_map(|round| round.updates.values());
+        updates.map(|known| known.digest).any(|known| known == *update)
+    }
+
     /// Money spent so far.
     pub fn spent(&self) -> Won {
         self.members.values().map(|member| member.charged).sum()
@@ -223,18 +229,29 @@ impl Job {
     }
 }
 
+impl Usage {
+    /// What a meter shows that has told both: its numbers never go back.
+    pub(crate) fn or_more(self, other: Self) -> Self {
+        Self {
+            millis: self.millis.max(other.millis),
+            sent: self.sent.max(other.sent),
+            received: self.received.max(other.received),
+        }
+    }
+}
+
 impl Member {
     /// Whether the site is there now.
     pub fn is_present(&self) -> bool {
         matches!(self.presence, Presence::Present(_))
     }
 
-    /// All attempts together.
+    /// All attempts together. A meter that has come to its last number stays there.
     pub fn total(&self) -> Usage {
         self.usage.values().fold(Usage::default(), |sum, u| Usage {
-            millis: sum.millis + u.millis,
-            sent: sum.sent + u.sent,
-            received: sum.received + u.received,
+            millis: sum.millis.saturating_add(u.millis),
+            sent: sum.sent.saturating_add(u.sent),
+            received: sum.received.saturating_add(u.received),
         })
     }
 

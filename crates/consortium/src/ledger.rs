@@ -106,6 +106,14 @@ pub enum LedgerError {
         /// What was asked of it.
         asked: String,
     },
+    /// More than an account, or the source on its behalf, can count.
+    #[error("account {account} can't keep count of {asked} more")]
+    Flood {
+        /// Which account.
+        account: Account,
+        /// What was to be added.
+        asked: String,
+    },
     /// Transfers go one way; what is undone is a transfer back.
     #[error("a transfer from {from} to {to} of less than nothing")]
     Negative {
@@ -127,7 +135,8 @@ impl Ledger {
         self.balances.iter().map(|(account, balance)| (account, *balance))
     }
 
-    /// Whether `transfers`, posted in order, leave every account but the source at zero or above.
+    /// Whether `transfers`, posted in order, leave every account but the source at zero or above, and every
+    /// account where it can be counted.
     pub fn check(&self, transfers: &[Transfer]) -> Result<(), LedgerError> {
         let mut after = BTreeMap::new();
         for transfer in transfers {
@@ -139,19 +148,29 @@ impl Ledger {
             }
             for (account, won, compute) in transfer.postings() {
                 let held = after.entry(account).or_insert_with(|| self.balance(account));
+                let flood = |asked: &dyn fmt::Display| LedgerError::Flood {
+                    account: account.clone(),
+                    asked: asked.to_string(),
+                };
                 let short = |held: &dyn fmt::Display, asked: &dyn fmt::Display| LedgerError::Short {
                     account: account.clone(),
                     held: held.to_string(),
                     asked: asked.to_string(),
                 };
-                if *account != Account::Source && held.won + won < Won(0) {
-                    return Err(short(&held.won, &-won));
+                let sum = Balance {
+                    won: held.won.checked_add(won).ok_or_else(|| flood(&transfer.won))?,
+                    compute: held
+                        .compute
+                        .checked_add(compute)
+                        .ok_or_else(|| flood(&transfer.compute))?,
+                };
+                if *account != Account::Source && sum.won < Won(0) {
+                    return Err(short(&held.won, &transfer.won));
                 }
-                if *account != Account::Source && held.compute + compute < FlopSeconds(0) {
-                    return Err(short(&held.compute, &-compute));
+                if *account != Account::Source && sum.compute < FlopSeconds(0) {
+                    return Err(short(&held.compute, &transfer.compute));
                 }
-                held.won += won;
-                held.compute += compute;
+                *held = sum;
             }
         }
         Ok(())
@@ -168,10 +187,11 @@ impl Ledger {
 
     /// The two things that must always hold: the sum is zero, and only the source is below it.
     pub fn audit(&self) -> Result<(), String> {
+        let flood = || "the postings sum to more than can be counted, not to zero".to_owned();
         let (mut won, mut compute) = (Won(0), FlopSeconds(0));
         for (account, balance) in self.balances() {
-            won += balance.won;
-            compute += balance.compute;
+            won = won.checked_add(balance.won).ok_or_else(flood)?;
+            compute = compute.checked_add(balance.compute).ok_or_else(flood)?;
             if *account != Account::Source && (balance.won < Won(0) || balance.compute < FlopSeconds(0)) {
                 return Err(format!(
                     "account {account} is below zero: {}, {}",

@@ -28,6 +28,7 @@
 mod amount;
 mod apply;
 pub mod command;
+mod consequence;
 mod decide;
 pub mod event;
 pub mod explain;

@@ -92,9 +92,10 @@ pub(crate) fn place(state: &State, job: &Job) -> Placing {
             .filter(|(_, v)| open(v))
             .map(|(site, _)| reserve(job, site))
             .collect();
-        let needed = sites.iter().map(|s| s.reserved).sum();
+        let needed = sites.iter().fold(Won(0), |sum, s| sum.saturating_add(s.reserved));
         let compute = sites.iter().map(|s| s.reserved_compute).sum();
-        match state.award_for(&job.spec.project, needed, compute) {
+        let award = || state.award_for(&job.spec.project, needed, compute);
+        match (needed < Won::MAX).then(award).flatten() {
             Some(award) => placed = Some((award.id.clone(), sites)),
             None => replace(&mut verdicts, open, &Verdict::Unaffordable { needed }),
         }

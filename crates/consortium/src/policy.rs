@@ -11,12 +11,13 @@
 //! ```
 
 use crate::{
-    Actor, Artifact, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal, Role, SiteId,
+    Actor, Artifact, ArtifactKind, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal,
+    Role, SiteId,
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashSet as CedarSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -81,8 +82,17 @@ impl Policy {
     /// not surprises at the first decision.
     pub fn parse(text: &str) -> Result<Self, BadPolicy> {
         let parsed = cedar::PolicySet::from_str(text).map_err(|e| BadPolicy(e.to_string()))?;
+        if let Some(template) = parsed.templates().min_by_key(|template| template.to_string()) {
+            let name = template.annotation("id").unwrap_or("without @id");
+            return Err(BadPolicy(format!(
+                "policy {name} has a slot (?principal or ?resource), and nothing ever fills it"
+            )));
+        }
         let mut set = cedar::PolicySet::new();
-        for policy in parsed.policies() {
+        // Cedar keeps policies and errors in no order; the same text gets the same answer here.
+        let mut policies: Vec<_> = parsed.policies().collect();
+        policies.sort_by_key(ToString::to_string);
+        for policy in policies {
             let name = policy.annotation("id").filter(|id| !id.is_empty());
             let name = name.ok_or_else(|| BadPolicy(format!("a policy has no @id(\"...\"): {policy}")))?;
             let named = policy.new_id(cedar::PolicyId::new(name));
@@ -91,13 +101,14 @@ impl Policy {
         let (schema, _) =
             cedar::Schema::from_cedarschema_str(SCHEMA).map_err(|e| BadPolicy(e.to_string()))?;
         let verdict = cedar::Validator::new(schema).validate(&set, cedar::ValidationMode::Strict);
-        match verdict.validation_errors().next() {
-            Some(error) => Err(BadPolicy(error.to_string())),
-            None => Ok(Self {
-                text: text.to_owned(),
-                set,
-            }),
+        let errors: BTreeSet<String> = verdict.validation_errors().map(in_words).collect();
+        if !errors.is_empty() {
+            return Err(BadPolicy(Vec::from_iter(errors).join("; ")));
         }
+        Ok(Self {
+            text: text.to_owned(),
+            set,
+        })
     }
 
     /// The text it was parsed from.
@@ -226,6 +237,12 @@ impl<'de> Deserialize<'de> for Policy {
     }
 }
 
+fn in_words(error: &cedar::ValidationError) -> String {
+    let (name, error) = (error.policy_id(), error.to_string());
+    let what = error.strip_prefix(&format!("for policy `{name}`, "));
+    format!("policy {name}: {}", what.unwrap_or(&error))
+}
+
 // ---- entities: what Cedar sees of the state ----------------------------------------------------------
 
 fn uid(kind: &str, id: &str) -> cedar::EntityUid {
@@ -241,12 +258,17 @@ fn set_of(uids: impl Iterator<Item = cedar::EntityUid>) -> cedar::RestrictedExpr
     cedar::RestrictedExpression::new_set(uids.map(cedar::RestrictedExpression::new_entity_uid))
 }
 
+#[allow(
+    clippy::disallowed_types,
+    reason = "Cedar asks for a HashSet; this one is empty"
+)]
 fn entity(uid: cedar::EntityUid, attributes: Vec<(&str, cedar::RestrictedExpression)>) -> cedar::Entity {
     let attributes = attributes
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    cedar::Entity::new(uid, attributes, CedarSet::new()).expect("attributes are plain strings and sets")
+    let parents = std::collections::HashSet::new();
+    cedar::Entity::new(uid, attributes, parents).expect("attributes are plain strings and sets")
 }
 
 fn home(home: Option<Home>) -> cedar::RestrictedExpression {
@@ -348,15 +370,16 @@ impl State {
         Some(self.organisations.get(owner)?.home)
     }
 
-    /// Sites in a running job that reads `artifact`, or whose update it is.
+    /// Sites in a running job that reads `artifact`, or whose update it is. An earlier job may have made the
+    /// same bytes: training is deterministic.
     fn sites_that_need(&self, artifact: &Artifact) -> BTreeSet<&SiteId> {
         let needs = |job: &&Job| {
-            let input = job
-                .spec
-                .inputs
-                .values()
-                .any(|digest| *digest == artifact.id.digest);
-            job.spec.project == artifact.id.project && (input || artifact.job == Some(job.id))
+            let input = || {
+                let mut inputs = job.spec.inputs.values();
+                inputs.any(|digest| *digest == artifact.id.digest)
+            };
+            let update = || artifact.kind == ArtifactKind::Update && job.has_update(&artifact.id.digest);
+            job.spec.project == artifact.id.project && (artifact.job == Some(job.id) || input() || update())
         };
         let still_in = |member: &&Member| member.presence != crate::Presence::Left;
         let jobs = self

@@ -48,6 +48,11 @@ pub struct Remembered {
 }
 
 impl State {
+    /// The job that `request` made when it was asked before under the same key.
+    pub fn remembered_job(&self, request: &crate::Request) -> Option<JobId> {
+        self.remembered.get(&request.scoped_key()?)?.job
+    }
+
     /// The award of `project` that covers `won` and `compute`; the first by name.
     pub(crate) fn award_for(
         &self,

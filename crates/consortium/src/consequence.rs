@@ -1,0 +1,187 @@
+//! What follows by itself, from the passing of time or from what just happened: placements, rounds that open
+//! and close, jobs that end. [`Command::Tick`](crate::Command::Tick) asks for it, one step a job at a time,
+//! until nothing follows.
+
+use crate::place::place;
+use crate::{
+    Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
+};
+
+/// A site that is placed and doesn't come is not waited for any longer than this.
+const START_GRACE_MS: u64 = 30_000;
+
+/// One step for each job that has one to take, oldest first. Placements are made one a tick, because each
+/// changes what is left for the next.
+pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
+    let jobs: Vec<&Job> = state.active.iter().filter_map(|id| state.jobs.get(id)).collect();
+    let running = jobs.iter().filter(|job| job.phase != Phase::Queued);
+    let mut events: Vec<Event> = running.flat_map(|job| next_step(state, job, now)).collect();
+    let queued = jobs.iter().filter(|job| job.phase == Phase::Queued);
+    events.extend(
+        queued
+            .map(|job| placement(state, job))
+            .find(|e| !e.is_empty())
+            .unwrap_or_default(),
+    );
+    events
+}
+
+fn placement(state: &State, job: &Job) -> Vec<Event> {
+    let placing = place(state, job);
+    let Some((award, sites)) = placing.placed else {
+        return Vec::new();
+    };
+    let from = Account::Award(award.clone());
+    let reserve = sites.iter().map(|placed| {
+        let to = Account::Reserved(job.id, placed.site.clone());
+        Event::Posted(Transfer::both(
+            from.clone(),
+            to,
+            placed.reserved,
+            placed.reserved_compute,
+        ))
+    });
+    let reserve: Vec<Event> = reserve.collect();
+    let mut events = vec![Event::Placed {
+        job: job.id,
+        award,
+        sites,
+        candidates: placing.candidates,
+    }];
+    events.extend(reserve);
+    events
+}
+
+fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
+    if let Some(outcome) = outcome(job) {
+        return ended(state, job, outcome);
+    }
+    match job.open_round() {
+        Some(round) if has_to_wait(job, round, now) => let_in(job, round),
+        Some(round) => close(job, round),
+        None => open(job, now),
+    }
+}
+
+/// A job's end, and what was set aside for it and not used goes back to its award.
+pub(crate) fn ended(state: &State, job: &Job, outcome: Outcome) -> Vec<Event> {
+    let mut events = vec![Event::Ended { job: job.id, outcome }];
+    events.extend(releases(state, job).into_iter().map(Event::Posted));
+    events
+}
+
+/// How the job has ended, if it has.
+fn outcome(job: &Job) -> Option<Outcome> {
+    let has_results = !job.outputs.is_empty();
+    if has_results && job.present().next().is_none() {
+        return Some(Outcome::Done);
+    }
+    let spent = |m: &Member| m.used() >= m.placed.reserved_compute;
+    let (site, _) = job.present().find(|(_, m)| spent(m))?;
+    if has_results {
+        return Some(Outcome::Done); // a site that lingers can't undo what the lead handed in
+    }
+    let minutes = job.spec.wall_minutes;
+    let reason = format!(
+        "site {site} was held for all of the {minutes} minutes that were reserved; ask for more wall_minutes"
+    );
+    Some(Outcome::Failed { reason })
+}
+
+/// A round closes when everyone who is there has contributed, or at quorum after the grace window.
+fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
+    let Some(quorum_at) = round.quorum_at else {
+        return true;
+    };
+    let grace_over = now >= quorum_at.plus(u64::from(job.spec.rounds.grace_seconds) * 1_000);
+    !grace_over && awaited(job, round) > 0
+}
+
+/// How many sites of the round may still contribute: those that are there and have not.
+fn awaited(job: &Job, round: &Round) -> usize {
+    let missing = |site: &SiteId| round.members.contains_key(site) && !round.updates.contains_key(site);
+    job.present().filter(|(site, _)| missing(site)).count()
+}
+
+/// What a missing site was to train on goes back to the queue.
+fn close(job: &Job, round: &Round) -> Vec<Event> {
+    let updates = round.updates.iter();
+    let accepted = updates.map(|(site, update)| (site.clone(), update.digest));
+    let members = round.members.iter();
+    let unused = members.filter(|(site, _)| !round.updates.contains_key(*site));
+    vec![Event::RoundClosed {
+        job: job.id,
+        round: round.number,
+        accepted: accepted.collect(),
+        returned: unused.map(|(_, interval)| *interval).collect(),
+    }]
+}
+
+/// A site takes part from the beginning of a round. But where those that did can't bring the round to its
+/// quorum, because some of them are lost, it is open to whoever came later: else all would wait for the lost.
+fn let_in(job: &Job, round: &Round) -> Vec<Event> {
+    if round.updates.len() + awaited(job, round) >= job.spec.rounds.quorum as usize {
+        return Vec::new();
+    }
+    let present = job.present().map(|(site, _)| site);
+    let late: Vec<&SiteId> = present
+        .filter(|site| !round.members.contains_key(*site))
+        .collect();
+    if late.is_empty() {
+        return Vec::new();
+    }
+    vec![Event::RoundOpened {
+        job: job.id,
+        round: round.number,
+        members: share(job, &late),
+    }]
+}
+
+/// A round opens for everyone who is there. The first waits until all placed sites have come, or for a
+/// quorum of them after a grace window.
+fn open(job: &Job, now: Time) -> Vec<Event> {
+    if job.phase != Phase::Running {
+        return Vec::new();
+    }
+    let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
+    let expected = job.members.values().any(|m| m.presence == Presence::Expected);
+    let waited = job.placed.is_some_and(|at| now.since(at) >= START_GRACE_MS);
+    if present.len() < job.spec.rounds.quorum as usize || (expected && job.rounds.is_empty() && !waited) {
+        return Vec::new();
+    }
+    vec![Event::RoundOpened {
+        job: job.id,
+        round: u32::try_from(job.rounds.len()).unwrap_or(u32::MAX),
+        members: share(job, &present),
+    }]
+}
+
+/// Gives each site an interval: first those that were returned, then new ones.
+fn share(job: &Job, sites: &[&SiteId]) -> Vec<(SiteId, Interval)> {
+    let mut returned = job.returned.iter().copied();
+    let mut next = job.next_sample;
+    let intervals = sites.iter().map(|site| {
+        let interval = returned.next().unwrap_or_else(|| {
+            let first = next;
+            next += job.spec.rounds.samples;
+            Interval { first, end: next }
+        });
+        ((*site).clone(), interval)
+    });
+    intervals.collect()
+}
+
+/// What a job has set aside and not used: the transfers that give it back.
+fn releases(state: &State, job: &Job) -> Vec<Transfer> {
+    let Some(award) = &job.award else {
+        return Vec::new();
+    };
+    let reserved = job
+        .members
+        .keys()
+        .map(|site| Account::Reserved(job.id, site.clone()));
+    let held = reserved.map(|account| (state.ledger.balance(&account), account));
+    let some = held.filter(|(b, _)| b.won.0 > 0 || b.compute.0 > 0);
+    some.map(|(b, from)| Transfer::both(from, Account::Award(award.clone()), b.won, b.compute))
+        .collect()
+}

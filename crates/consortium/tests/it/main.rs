@@ -1,0 +1,11 @@
+//! The rules at work: told as stories in [`jobs`], [`placement`], [`rounds`] and [`requests`], measured in
+//! [`money`], printed in [`policy`], and hunted with random commands in [`simulate`].
+
+mod jobs;
+mod money;
+mod placement;
+mod policy;
+mod requests;
+mod rounds;
+mod simulate;
+mod world;

@@ -1,0 +1,215 @@
+//! Where a job runs, what that costs, and the reasons in words.
+
+use crate::world::{RATED, World, award, id, output, person, site, spec};
+use consortium::{Account, Command, JobId, JobSpec, Label, Phase, Price, SiteId, Verdict, explain};
+
+/// What people read who ask why: the summary, then a line a site.
+fn explained(world: &World, job: JobId) -> String {
+    let explanation = explain(&world.state, world.job(job));
+    let lines = explanation.sites.iter().map(|reason| {
+        let candidate = &reason.candidate;
+        format!("\n{} ({}): {}", candidate.site, reason.owner, reason.because)
+    });
+    explanation.summary + &lines.collect::<String>()
+}
+
+#[track_caller]
+fn check_explained(world: &World, job: JobId, expected: &str) {
+    let lines: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    assert_eq!(explained(world, job), lines.join("\n"));
+}
+
+#[test]
+fn the_cheapest_entitled_sites_are_taken() {
+    let mut world = World::founded();
+    let job = world.submit(spec());
+    check_explained(
+        &world,
+        job,
+        "
+        job-1 runs on bada and hangang, 0 of 2 rounds closed
+        bada (Bada Telephone): taken, at 8000000 won a PFLOP-hour
+        hangang (Hangang Cloud): taken, at 9000000 won a PFLOP-hour
+        rhein (Rhein Institute, foreign partner): \
+        it may not receive restricted weights: policy restricted-stays-closed-to-foreign-partners
+    ",
+    );
+    let closed = &world.job(job).candidates[2].verdict;
+    let policies = vec!["restricted-stays-closed-to-foreign-partners".to_owned()];
+    assert_eq!(*closed, Verdict::Closed { policies });
+
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        label: Label::Open,
+        ..spec()
+    });
+    check_explained(
+        &world,
+        job,
+        "
+        job-1 runs on bada and rhein, 0 of 2 rounds closed
+        bada (Bada Telephone): taken, at 8000000 won a PFLOP-hour
+        hangang (Hangang Cloud): not needed: 2 cheaper sites were enough \
+        (this one asks 9000000 won a PFLOP-hour)
+        rhein (Rhein Institute, foreign partner): taken, at 7000000 won a PFLOP-hour
+    ",
+    );
+}
+
+#[test]
+fn sites_that_ask_the_same_go_by_name() {
+    let mut world = World::founded();
+    world.add_site("alpha", "gaon", Price(8_000_000), RATED);
+    let job = world.submit(JobSpec { sites: 1, ..spec() });
+    assert!(world.job(job).members.contains_key(&id::<SiteId>("alpha")));
+}
+
+#[test]
+fn a_job_that_waits_says_for_what() {
+    let mut world = World::founded();
+    let first = world.submit(JobSpec { sites: 1, ..spec() });
+    let second = world.submit(spec());
+    check_explained(
+        &world,
+        second,
+        "
+        job-2 waits for sites, number 1 in the queue
+        bada (Bada Telephone): its machines are held by job-1; wait until that ends
+        hangang (Hangang Cloud): free, but the job wants 2 sites together and only 1 can be had; \
+        ask for fewer sites or wait
+        rhein (Rhein Institute, foreign partner): \
+        it may not receive restricted weights: policy restricted-stays-closed-to-foreign-partners
+    ",
+    );
+    let third = world.submit(JobSpec {
+        sites: 1,
+        wall_minutes: 100_000,
+        ..spec()
+    });
+    check_explained(
+        &world,
+        third,
+        "
+        job-3 waits for sites, number 2 in the queue
+        bada (Bada Telephone): its machines are held by job-1; wait until that ends
+        hangang (Hangang Cloud): no award of project reviews has KRW 45,000,000 left and the compute; \
+        shorten wall_minutes or ask for an award
+        rhein (Rhein Institute, foreign partner): \
+        it may not receive restricted weights: policy restricted-stays-closed-to-foreign-partners
+    ",
+    );
+    world.must(person("minji"), Command::Cancel(first));
+    check_explained(
+        &world,
+        first,
+        "
+        job-1 was cancelled
+        bada (Bada Telephone): taken, at 8000000 won a PFLOP-hour
+        hangang (Hangang Cloud): not needed: 1 cheaper site was enough \
+        (this one asks 9000000 won a PFLOP-hour)
+        rhein (Rhein Institute, foreign partner): \
+        it may not receive restricted weights: policy restricted-stays-closed-to-foreign-partners
+    ",
+    );
+    assert_eq!(
+        world.job(second).phase,
+        Phase::Running,
+        "the machines are free again"
+    );
+}
+
+#[test]
+fn an_award_that_comes_later_pays_for_a_job_that_waits() {
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        sites: 1,
+        wall_minutes: 10_000,
+        ..spec()
+    });
+    assert_eq!(world.job(job).phase, Phase::Queued);
+    world.must(
+        person("director"),
+        Command::Grant(award("second", 4_000_000, 1_000)),
+    );
+    assert_eq!(world.job(job).phase, Phase::Running);
+    assert_eq!(world.job(job).award, Some(id("second")));
+    world.must(person("minji"), Command::Cancel(job));
+    assert_eq!(
+        world.won(&Account::Award(id("second"))),
+        4_000_000,
+        "it goes back to where it came from"
+    );
+}
+
+#[test]
+fn a_job_is_as_restricted_as_what_goes_in() {
+    let mut world = World::founded();
+    let secret = world.register("reviews.tokens", Label::Restricted, &[]);
+    let inputs = [("train.tokens".to_owned(), secret)].into();
+    let asked = JobSpec {
+        label: Label::Open,
+        inputs,
+        ..spec()
+    };
+    let foreign = world
+        .ask(person("anna"), Command::Submit(asked.clone()))
+        .unwrap_err();
+    assert_eq!(foreign.policies, ["restricted-stays-closed-to-foreign-partners"]);
+
+    let job = world.submit(asked);
+    assert_eq!(world.job(job).label, Label::Restricted);
+    assert!(!world.job(job).members.contains_key(&id::<SiteId>("rhein")));
+}
+
+/// Lineage holds however late it is found out that something should have been restricted.
+#[test]
+fn a_label_that_becomes_stricter_reaches_all_that_was_made_from_it() {
+    let mut world = World::founded();
+    let raw = world.register("raw", Label::Open, &[]);
+    let tokens = world.register("tokens", Label::Open, &[raw]);
+    let inputs = [("train.tokens".to_owned(), tokens)].into();
+    let ended = world.submit(JobSpec {
+        label: Label::Open,
+        sites: 1,
+        inputs,
+        ..spec()
+    });
+    world.join(ended, &["rhein"]);
+    world.train(ended);
+    world.train(ended);
+    world.leave(ended, "rhein", &[output("model")]).unwrap();
+    let model = output("model").id.digest;
+    assert_eq!(world.artifact(model).label, Label::Open);
+    let inputs = [("base.model".to_owned(), model)].into();
+    let running = world.submit(JobSpec {
+        label: Label::Open,
+        sites: 3,
+        inputs,
+        ..spec()
+    });
+    let waiting = world.submit(world.job(ended).spec.clone());
+
+    world.register("raw", Label::Restricted, &[]);
+    for digest in [raw, tokens, model] {
+        assert_eq!(
+            world.artifact(digest).label,
+            Label::Restricted,
+            "{}",
+            world.artifact(digest).name
+        );
+    }
+    for job in [running, waiting] {
+        assert_eq!(world.job(job).label, Label::Restricted, "{job}");
+    }
+    let abroad = world
+        .ask(site("rhein"), Command::Join { job: running })
+        .unwrap_err();
+    let closed = "site rhein may not receive the weights of job-2 (restricted): \
+                  policy restricted-stays-closed-to-foreign-partners";
+    assert_eq!(
+        abroad.message, closed,
+        "though it was placed there when it was open"
+    );
+    let loosened = world.register("raw", Label::Open, &[]);
+    assert_eq!(world.artifact(loosened).label, Label::Restricted, "and stays so");
+}

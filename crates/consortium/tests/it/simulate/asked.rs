@@ -1,0 +1,386 @@
+//! What is asked in a [`Story`]: by good members of the consortium, and by anyone at all.
+
+use super::Story;
+use crate::world::{award, id, output, person, site, spec, update};
+use consortium::policy::SHIPPED;
+use consortium::{
+    Actor, ArtifactId, ArtifactKind, Award, Command, Digest, FlopSeconds, FlopsPerSecond, Holder, Home, Job,
+    JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project, ProjectId, Reading,
+    RoundSpec, Site, SiteId, Tenure, Update, Usage, Won,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const SITES: [&str; 5] = ["hangang", "bada", "rhein", "gaon", "nowhere"];
+const PEOPLE: [&str; 7] = ["director", "inspector", "jun", "minji", "anna", "otto", "nobody"];
+const FILES: [&str; 6] = ["raw", "tokens", "notes", "model", "job-1 0 bada", "elsewhere"];
+
+impl Story {
+    fn job(&mut self) -> JobId {
+        let last = self.world.state.jobs.len() as u64;
+        JobId(1 + self.dice.below(last + 1))
+    }
+
+    /// What a good member of the consortium might ask now.
+    pub(super) fn honest(&mut self) -> (Actor, Command) {
+        let active: Vec<JobId> = self.world.state.active.iter().copied().collect();
+        let placed: Vec<Job> = active
+            .iter()
+            .map(|id| self.world.job(*id).clone())
+            .filter(|job| job.phase != Phase::Queued)
+            .collect();
+        let room = active.len() < 3;
+        match self.dice.below(12) {
+            0 if room => return (person("minji"), Command::Submit(self.plausible_spec())),
+            1 if self.dice.one_in(10) => return self.office(),
+            _ if placed.is_empty() && room => {
+                return (person("minji"), Command::Submit(self.plausible_spec()));
+            }
+            _ if placed.is_empty() => return (person("minji"), Command::Cancel(self.job())),
+            _ => {}
+        }
+        let job = self.dice.pick(&placed);
+        let members: Vec<SiteId> = job.members.keys().cloned().collect();
+        let site = self.dice.pick(&members);
+        if self.dice.one_in(12) {
+            let attempt = job.members[&site].attempt;
+            return (
+                Actor::Hub,
+                Command::Lose {
+                    job: job.id,
+                    site,
+                    attempt,
+                },
+            );
+        }
+        let command = self.next_of(&job, &site);
+        (Actor::Site(site), command)
+    }
+
+    /// The next thing that an honest site does in a job.
+    fn next_of(&mut self, job: &Job, site: &SiteId) -> Command {
+        let (member, id) = (&job.members[site], job.id);
+        let attempt = member.attempt;
+        let Presence::Present(since) = member.presence else {
+            return Command::Join { job: id };
+        };
+        if self.dice.one_in(5) {
+            let last = member.usage.get(&attempt).copied().unwrap_or_default();
+            let millis = last.millis.max(self.world.now.since(since));
+            let (sent, received) = (last.sent.saturating_add(999), last.received.saturating_add(999));
+            let total = Usage {
+                millis,
+                sent,
+                received,
+            };
+            return Command::Meter {
+                job: id,
+                reading: Reading { attempt, total },
+            };
+        }
+        let untold = job
+            .rounds
+            .iter()
+            .find(|round| round.is_closed() && !round.outer.contains_key(site));
+        if let Some(round) = untold {
+            let weights = if self.dice.one_in(12) {
+                "elsewhere"
+            } else {
+                "after"
+            };
+            let outer = Digest::of(format!("{id} {weights} {}", round.number).as_bytes());
+            return Command::Applied {
+                job: id,
+                round: round.number,
+                attempt,
+                outer,
+            };
+        }
+        if let Some(open) = job.open_round() {
+            let update = update(&format!("{id} {} {site}", open.number));
+            return Command::Contribute {
+                job: id,
+                round: open.number,
+                attempt,
+                update,
+            };
+        }
+        let results = job.lead() == Some(site) && job.outputs.is_empty();
+        let outputs = if results {
+            vec![output(&format!("model of {id}"))]
+        } else {
+            Vec::new()
+        };
+        Command::Leave {
+            job: id,
+            attempt,
+            outputs,
+        }
+    }
+
+    fn office(&mut self) -> (Actor, Command) {
+        let command = match self.dice.below(4) {
+            0 => Command::Appropriate {
+                year: 2022,
+                won: Won(1_000_000),
+            },
+            1 => Command::Grant(award(&self.name("award"), 100_000, 10)),
+            2 => Command::AdoptPolicy(self.policy()),
+            _ => Command::AddSite(Site {
+                id: id("gaon"),
+                owner: id("gaon"),
+                tenure: Tenure::Member,
+                rated: FlopsPerSecond(1_000_000_000_000),
+                price: Price(8_500_000),
+            }),
+        };
+        (person("director"), command)
+    }
+
+    /// Any command by anyone, with any numbers.
+    pub(super) fn anything(&mut self) -> (Actor, Command) {
+        let actor = match self.dice.below(3) {
+            0 => site(self.dice.pick(&SITES)),
+            1 => person(self.dice.pick(&PEOPLE)),
+            _ => Actor::Hub,
+        };
+        match self.dice.below(16) {
+            0 => (actor, self.founding()),
+            1 => (person("director"), self.founding()),
+            2 => (person(self.dice.pick(&PEOPLE)), Command::Register(self.output())),
+            3 => (person(self.dice.pick(&PEOPLE)), Command::Submit(self.any_spec())),
+            4 => {
+                let cancelling = self.dice.one_in(3).then(|| self.job());
+                (actor, cancelling.map_or(Command::Tick, Command::Cancel))
+            }
+            5 | 6 => {
+                let (job, site) = (self.job(), id::<SiteId>(self.dice.pick(&SITES)));
+                let attempt = self.attempt(job, &site);
+                (Actor::Hub, Command::Lose { job, site, attempt })
+            }
+            _ => {
+                let name = id::<SiteId>(self.dice.pick(&SITES));
+                let command = self.of_site(&name);
+                (Actor::Site(name), command)
+            }
+        }
+    }
+
+    /// Something that a site says of a job, which need not be so.
+    fn of_site(&mut self, name: &SiteId) -> Command {
+        let job = self.job();
+        let attempt = self.attempt(job, name);
+        let rounds = self
+            .world
+            .state
+            .jobs
+            .get(&job)
+            .map_or(0, |job| job.rounds.len() as u64);
+        let round = self.dice.small(rounds + 1);
+        match self.dice.below(12) {
+            0 | 1 => Command::Join { job },
+            2..=4 => Command::Contribute {
+                job,
+                round,
+                attempt,
+                update: self.update(job, round, name),
+            },
+            5 | 6 => {
+                let weights = self.dice.pick(&["after", "after", "elsewhere"]);
+                let outer = Digest::of(format!("{job} {weights} {round}").as_bytes());
+                Command::Applied {
+                    job,
+                    round,
+                    attempt,
+                    outer,
+                }
+            }
+            7..=9 => {
+                let millis = self.dice.number(4_000_000);
+                let total = Usage {
+                    millis,
+                    sent: self.dice.number(9_999),
+                    received: self.dice.number(9_999),
+                };
+                Command::Meter {
+                    job,
+                    reading: Reading { attempt, total },
+                }
+            }
+            10 => {
+                let outputs = (0..self.dice.below(3)).map(|_| self.output()).collect();
+                Command::Leave {
+                    job,
+                    attempt,
+                    outputs,
+                }
+            }
+            _ if self.dice.one_in(4) => Command::Fail {
+                job,
+                attempt,
+                message: "out of memory".into(),
+            },
+            _ => Command::Join { job },
+        }
+    }
+
+    fn attempt(&mut self, job: JobId, site: &SiteId) -> u32 {
+        let job = self.world.state.jobs.get(&job);
+        let current = job
+            .and_then(|job| job.members.get(site))
+            .map_or(0, |member| member.attempt);
+        if self.dice.one_in(6) {
+            self.dice.small(4)
+        } else {
+            current
+        }
+    }
+
+    fn update(&mut self, job: JobId, round: u32, site: &SiteId) -> Update {
+        let good = update(&format!("{job} {round} {site}"));
+        if !self.dice.one_in(4) {
+            return good;
+        }
+        Update {
+            digest: Digest::of(self.dice.pick(&FILES).as_bytes()),
+            bytes: self.dice.number(1_000),
+            tokens: self.dice.number(1_000),
+            parameters: self.dice.pick(&[1_000_000, 1_000_000, 0, u64::MAX]),
+            steps: self.dice.small(100),
+            loss_micronats: self.dice.amount(9_000_000),
+        }
+    }
+
+    fn output(&mut self) -> Output {
+        let from = self.dice.below(3);
+        let made_from = (0..from)
+            .map(|_| Digest::of(self.dice.pick(&FILES).as_bytes()))
+            .collect();
+        let file = self.dice.pick(&FILES);
+        let project = id::<ProjectId>(self.dice.pick(&["reviews", "reviews", "reviews", "nothing"]));
+        Output {
+            id: ArtifactId {
+                project,
+                digest: Digest::of(file.as_bytes()),
+            },
+            kind: self
+                .dice
+                .pick(&[ArtifactKind::Dataset, ArtifactKind::Model, ArtifactKind::Update]),
+            bytes: self.dice.number(1_000),
+            label: self.dice.pick(&[Label::Open, Label::Open, Label::Restricted]),
+            made_from,
+            ..output(file)
+        }
+    }
+
+    fn plausible_spec(&mut self) -> JobSpec {
+        let sites = 1 + self.dice.small(3).min(3);
+        let known: Vec<Digest> = self.world.state.artifacts.keys().map(|id| id.digest).collect();
+        let input = ("train.tokens".to_owned(), self.dice.pick(&known));
+        JobSpec {
+            label: self.dice.pick(&[Label::Open, Label::Restricted]),
+            sites: sites.min(3),
+            wall_minutes: self.dice.pick(&[5, 200, 600]),
+            inputs: if self.dice.one_in(2) {
+                [input].into()
+            } else {
+                BTreeMap::new()
+            },
+            rounds: RoundSpec {
+                count: self.dice.pick(&[1, 2, 3]),
+                samples: self.dice.pick(&[1, 100, 1 << 40]),
+                quorum: self.dice.pick(&[1, 2, 2, 3]).min(sites.min(3)),
+                grace_seconds: self.dice.pick(&[0, 30]),
+            },
+            ..spec()
+        }
+    }
+
+    fn any_spec(&mut self) -> JobSpec {
+        let plausible = self.plausible_spec();
+        if self.world.state.active.len() < 3 && self.dice.one_in(2) {
+            return plausible;
+        }
+        JobSpec {
+            project: id(self.dice.pick(&["reviews", "nothing"])),
+            sites: self.dice.small(5_000),
+            wall_minutes: self.dice.small(200_000),
+            inputs: [("in".to_owned(), Digest::of(self.dice.pick(&FILES).as_bytes()))].into(),
+            rounds: RoundSpec {
+                count: self.dice.small(2_000_000),
+                samples: self.dice.number(1 << 41),
+                quorum: self.dice.small(5),
+                grace_seconds: self.dice.small(100),
+            },
+            ..plausible
+        }
+    }
+
+    fn name(&mut self, noun: &str) -> String {
+        format!("{noun}-{}", self.dice.below(20))
+    }
+
+    fn policy(&mut self) -> String {
+        let closed = "@id(\"rhein-rests\") forbid (principal is Site, action == Action::\"hold\", resource)\n\
+                      when { principal.owner == \"rhein\" };";
+        self.dice.pick(&[
+            SHIPPED.to_owned(),
+            format!("{SHIPPED}\n{closed}"),
+            String::new(),
+            "permit".into(),
+        ])
+    }
+
+    /// What the programme office asks, with names and numbers that may not fit.
+    fn founding(&mut self) -> Command {
+        let organisations = ["office", "gaon", "rhein", "nobody"];
+        match self.dice.below(8) {
+            0 => Command::Admit(Organisation {
+                id: id(&self.name("organisation")),
+                home: self.dice.pick(&[Home::Domestic, Home::Foreign]),
+                ..self.world.state.organisations[&id("gaon")].clone()
+            }),
+            1 => Command::AddPerson(Person {
+                id: id(&self.name("person")),
+                organisation: id(self.dice.pick(&organisations)),
+                roles: BTreeSet::new(),
+            }),
+            2 => Command::AddSite(Site {
+                id: id(&self.name("site")),
+                owner: id(self.dice.pick(&organisations)),
+                tenure: Tenure::Rented,
+                rated: FlopsPerSecond(self.dice.pick(&[0, 0, 0, u64::MAX])),
+                price: Price(self.dice.pick(&[-1, 1_000_000_000_000, i64::MAX])),
+            }),
+            3 => Command::OpenProject(Project {
+                id: id(&self.name("project")),
+                members: [id(self.dice.pick(&PEOPLE))].into(),
+                ..self.world.state.projects[&id("reviews")].clone()
+            }),
+            4 => Command::Appropriate {
+                year: 2021,
+                won: Won(self.dice.amount(1_000_000)),
+            },
+            5 => {
+                let (won, hours) = (self.dice.amount(100_000), self.dice.amount(100));
+                let edge = self.dice.pick(&[i128::MIN, -1, i128::MAX]);
+                let compute = FlopSeconds(if self.dice.one_in(8) {
+                    edge
+                } else {
+                    i128::from(hours) << 60
+                });
+                Command::Grant(Award {
+                    compute,
+                    ..award(&self.name("award"), won, 0)
+                })
+            }
+            6 => Command::IssueCredential {
+                token: Digest::of(self.name("token").as_bytes()),
+                holder: match self.dice.below(2) {
+                    0 => Holder::Person(id(self.dice.pick(&PEOPLE))),
+                    _ => Holder::Site(id(self.dice.pick(&SITES))),
+                },
+            },
+            _ => Command::AdoptPolicy(self.policy()),
+        }
+    }
+}

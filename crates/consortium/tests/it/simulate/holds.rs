@@ -1,0 +1,215 @@
+//! What must hold in a [`Story`] after each command.
+
+use super::Story;
+use crate::world::id;
+use consortium::{
+    Account, ArtifactId, Digest, Event, FlopSeconds, Interval, Job, JobId, Label, Phase, Presence, ProjectId,
+    Round, SiteId, State, Won, apply,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Story {
+    pub(super) fn check(&mut self) {
+        self.follow_in_the_twin();
+        let state = &self.world.state;
+        // Also after a refusal, when nothing was told to the twin: it changed nothing.
+        assert!(*state == self.twin, "the log gives another state");
+        state.ledger.audit().expect("the books balance");
+        check_awards(state);
+        check_labels(state);
+        let mut holders: BTreeMap<&SiteId, JobId> = BTreeMap::new();
+        for job in state.jobs.values() {
+            check_phase(state, job);
+            check_money(state, job);
+            check_samples(job);
+            let holding = job.members.iter().filter(|(_, m)| m.presence != Presence::Left);
+            for (site, _) in holding.filter(|_| job.is_active()) {
+                let other = holders.insert(site, job.id);
+                assert_eq!(other, None, "{site} is held twice");
+            }
+        }
+        self.check_closed_rounds();
+    }
+
+    fn follow_in_the_twin(&mut self) {
+        for (event, at) in &self.world.log[self.told..] {
+            let json = serde_json::to_string(event).expect("an event is plain data");
+            let read: Event = serde_json::from_str(&json).expect("it was just written");
+            assert!(read == *event, "{json} reads as {read:?}");
+            apply(&mut self.twin, &read, *at);
+            let (job, sites) = match event {
+                Event::Placed { job, sites, .. } => (job, sites.iter().map(|p| &p.site).collect()),
+                Event::Joined { job, site, .. } => (job, vec![site]),
+                _ => continue,
+            };
+            let abroad = sites.contains(&&id("rhein"));
+            let restricted = self.twin.jobs[job].label == Label::Restricted;
+            assert!(!(restricted && abroad), "restricted weights go abroad: {event:?}");
+        }
+        self.told = self.world.log.len();
+    }
+
+    /// What was committed stays: who took part, on what, with which updates.
+    fn check_closed_rounds(&mut self) {
+        for job in self.world.state.jobs.values() {
+            for round in job.rounds.iter().filter(|round| round.is_closed()) {
+                let now = Round {
+                    outer: BTreeMap::new(),
+                    ..round.clone()
+                };
+                let then = self
+                    .closed
+                    .entry((job.id, round.number))
+                    .or_insert_with(|| now.clone());
+                assert_eq!(*then, now, "a closed round of {} changed", job.id);
+                let told: BTreeSet<&Digest> = round.outer.values().collect();
+                assert!(
+                    told.len() <= 1,
+                    "two weights after round {} of {}",
+                    round.number,
+                    job.id
+                );
+            }
+        }
+    }
+}
+
+/// A project's money is in its award, set aside, or earned by sites; there is no fourth place.
+fn check_awards(state: &State) {
+    let mut granted = Won(0);
+    for award in state.awards.values() {
+        let held = state.ledger.balance(&Account::Award(award.id.clone()));
+        let (mut won, mut compute) = (held.won, held.compute);
+        for job in state
+            .jobs
+            .values()
+            .filter(|job| job.award.as_ref() == Some(&award.id))
+        {
+            won += job.spent();
+            compute += job.used();
+            for site in job.members.keys() {
+                let aside = state.ledger.balance(&Account::Reserved(job.id, site.clone()));
+                won += aside.won;
+                compute += aside.compute;
+            }
+        }
+        assert_eq!((won, compute), (award.won, award.compute), "award {}", award.id);
+        granted += award.won;
+    }
+    let appropriated: Won = state.appropriations.values().copied().sum();
+    assert_eq!(appropriated - granted, state.ledger.balance(&Account::Pool).won);
+    for site in state.sites.keys() {
+        let members = state.jobs.values().filter_map(|job| job.members.get(site));
+        let paid: Won = members.map(|member| member.charged).sum();
+        assert_eq!(
+            paid,
+            state.ledger.balance(&Account::Earned(site.clone())).won,
+            "earned by {site}"
+        );
+    }
+}
+
+/// What is made from restricted things is restricted.
+fn check_labels(state: &State) {
+    let label = |project: &ProjectId, digest: &Digest| {
+        let id = ArtifactId {
+            project: project.clone(),
+            digest: *digest,
+        };
+        state
+            .artifacts
+            .get(&id)
+            .map_or(Label::Open, |artifact| artifact.label)
+    };
+    for artifact in state.artifacts.values() {
+        for from in &artifact.made_from {
+            let least = label(&artifact.id.project, from);
+            assert!(
+                artifact.label >= least,
+                "{} is less strict than {from}",
+                artifact.id
+            );
+        }
+    }
+    for job in state.jobs.values() {
+        for input in job.spec.inputs.values() {
+            assert!(
+                job.label >= label(&job.spec.project, input),
+                "{} is less strict than {input}",
+                job.id
+            );
+        }
+    }
+}
+
+fn check_phase(state: &State, job: &Job) {
+    assert_eq!(job.is_active(), state.active.contains(&job.id), "{}", job.id);
+    assert_eq!(job.is_active(), job.ended.is_none(), "{}", job.id);
+    assert!(job.phase != Phase::Queued || job.award.is_none(), "{}", job.id);
+    match job.phase {
+        Phase::Done => {
+            assert!(
+                !job.outputs.is_empty() && job.committed() == job.spec.rounds.count,
+                "{}",
+                job.id
+            );
+        }
+        Phase::Failed { .. } => assert!(job.outputs.is_empty(), "{} has results and failed", job.id),
+        _ => {}
+    }
+}
+
+/// What is set aside is what may still be charged, to the won and to the FLOP-second; nothing once it ended.
+fn check_money(state: &State, job: &Job) {
+    for (site, member) in &job.members {
+        let held = state.ledger.balance(&Account::Reserved(job.id, site.clone()));
+        let (rest, unused) = if job.is_active() {
+            (
+                member.placed.reserved - member.charged,
+                member.placed.reserved_compute - member.used(),
+            )
+        } else {
+            (Won(0), FlopSeconds(0))
+        };
+        assert_eq!((held.won, held.compute), (rest, unused), "{} at {site}", job.id);
+        assert!(member.placed.reserved >= member.placed.price.of(member.placed.reserved_compute));
+        assert_eq!(
+            member.charged,
+            member.placed.price.of(member.used()),
+            "{} at {site}",
+            job.id
+        );
+    }
+}
+
+/// Every sample that was given out is in a closed round once, in the open round, or in the queue again: none
+/// twice, none lost.
+fn check_samples(job: &Job) {
+    let mut all: Vec<Interval> = job.returned.clone();
+    for round in &job.rounds {
+        let counts = |site: &SiteId| !round.is_closed() || round.updates.contains_key(site);
+        all.extend(
+            round
+                .members
+                .iter()
+                .filter(|(site, _)| counts(site))
+                .map(|(_, interval)| *interval),
+        );
+        let enough = round.updates.len() >= job.spec.rounds.quorum as usize;
+        assert!(
+            enough || !round.is_closed(),
+            "round {} of {} had no quorum",
+            round.number,
+            job.id
+        );
+        assert!(round.updates.keys().all(|site| round.members.contains_key(site)));
+    }
+    all.sort_unstable();
+    let mut next = 0;
+    for interval in all {
+        assert_eq!(interval.first, next, "samples of {}", job.id);
+        assert_eq!(interval.end - interval.first, job.spec.rounds.samples);
+        next = interval.end;
+    }
+    assert_eq!(next, job.next_sample, "samples of {}", job.id);
+}
