@@ -1,1 +1,60 @@
-//! The event log and its read side on SQLite, and the artifact folder.
+//! The event log with its read side, and the artifact folder: what the hub keeps on disk.
+//!
+//! The log is the truth. It is committed before anyone is told, each record is chained to the one before by
+//! its hash, and everything else here (the state, the table of postings, the snapshot) is made from it and
+//! can be made again.
+//!
+//! ```
+//! use consortium::{Account, Actor, Event, Time, Transfer, Won};
+//! use store::{Entry, Reader, Store};
+//!
+//! let dir = std::env::temp_dir().join(format!("khub-store-example-{}", std::process::id()));
+//! let (mut store, state) = Store::open(&dir)?;
+//! assert_eq!(state.ledger.balance(&Account::Pool).won, Won(0));
+//!
+//! let money = Transfer::won(Account::Source, Account::Pool, Won(500));
+//! let events = vec![Event::Appropriated { year: 2021, won: Won(500) }, Event::Posted(money)];
+//! let seq = store.append(&[Entry { actor: Actor::Hub, at: Time(0), events }])?; // now it is safe
+//! drop(store);
+//!
+//! let (_store, state) = Store::open(&dir)?;
+//! assert_eq!(state.ledger.balance(&Account::Pool).won, Won(500));
+//!
+//! let reader = Reader::open(&dir)?; // also from another process, while a hub runs
+//! assert_eq!(reader.postings(None)?.len(), 2);
+//! assert_eq!(reader.verify()?.records, seq);
+//! # std::fs::remove_dir_all(&dir)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A hub's folder:
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `khub.db` | the log, the postings, the last snapshot; SQLite |
+//! | `khub.db-wal`, `khub.db-shm` | SQLite's own, there while someone has it open and after a kill; the newest records may be in the first, so they belong to any copy |
+//! | `khub.head` | the last confirmed record and its hash, as text |
+//! | `khub.lock` | held by the hub that writes |
+//!
+//! The chain shows that nothing in the middle was changed, `khub.head` that nothing is missing at the end.
+//! Against someone who rewrites the whole folder only a note of the head elsewhere helps; [`Verified`] has
+//! it.
+//!
+//! Where to read on: [`Store`] writes, [`Reader`] reads and verifies, [`Blobs`] keeps artifacts' bytes.
+
+mod blobs;
+mod database;
+mod error;
+mod folder;
+mod log;
+mod postings;
+mod reader;
+mod snapshot;
+mod writer;
+
+pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use error::StoreError;
+pub use log::{Entry, Record};
+pub use postings::Posting;
+pub use reader::{Reader, Verified};
+pub use writer::Store;

@@ -1,0 +1,132 @@
+//! Artifacts' bytes on a real disk.
+
+use consortium::Digest;
+use std::io::{self, Read};
+use std::path::Path;
+use store::{BlobError, Blobs};
+
+/// Every file below `dir`.
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn bytes_come_back_by_their_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(&dir.path().join("artifacts")).unwrap();
+    for size in [0, 1, 70_000, 1_000_000] {
+        let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+        let digest = Digest::of(&bytes);
+        assert!(!blobs.has(&digest));
+        for _ in 0..2 {
+            let kept = blobs.put(&mut bytes.as_slice(), Some(digest), size).unwrap();
+            assert_eq!(kept, (digest, size));
+        }
+        assert_eq!(blobs.size(&digest), Some(size));
+        assert_eq!(blobs.read_checked(&digest, size).unwrap(), bytes);
+        let mut read = Vec::new();
+        blobs.open_file(&digest).unwrap().read_to_end(&mut read).unwrap();
+        assert_eq!(read, bytes);
+        let hex = digest.hex();
+        assert!(
+            blobs
+                .path(&digest)
+                .ends_with(format!("artifacts/{}/{}", &hex[..2], &hex[2..]))
+        );
+    }
+    assert_eq!(files(dir.path()).len(), 4);
+    let missing = blobs.open_file(&Digest::of(b"other")).unwrap_err();
+    assert!(
+        missing.to_string().starts_with("there are no bytes of blake3:"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn what_is_refused_leaves_nothing_behind() {
+    struct Breaks;
+    impl Read for Breaks {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the line is dead"))
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let (said, sent) = (Digest::of(b"said"), Digest::of(b"sent"));
+
+    let wrong = blobs.put(&mut "sent".as_bytes(), Some(said), 100).unwrap_err();
+    let text = wrong.to_string();
+    assert!(
+        text.contains(&said.to_string()) && text.contains(&sent.to_string()),
+        "{text}"
+    );
+    let large = blobs.put(&mut "sent".as_bytes(), None, 3).unwrap_err();
+    assert!(matches!(large, BlobError::TooLarge { limit: 3 }), "{large}");
+    let broken = blobs
+        .put(&mut "se".as_bytes().chain(Breaks), None, 100)
+        .unwrap_err();
+    assert!(broken.to_string().contains("the line is dead"), "{broken}");
+    assert!([wrong, large, broken].iter().all(BlobError::is_senders_fault));
+
+    let mut writer = blobs.begin(None, 3).unwrap();
+    writer.write(b"sen").unwrap();
+    assert!(writer.write(b"t").is_err());
+    assert!(
+        writer.finish().is_err(),
+        "what was refused once is not kept later"
+    );
+    drop(blobs.begin(Some(said), 100).unwrap());
+    assert_eq!(files(dir.path()), [""; 0]);
+}
+
+#[test]
+fn damage_is_named_and_mended_by_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let (digest, _) = blobs.put(&mut "weights".as_bytes(), None, 100).unwrap();
+    for damage in ["weighty", "weight", "", "weights and more"] {
+        std::fs::write(blobs.path(&digest), damage).unwrap();
+        let found = blobs.read_checked(&digest, 100).unwrap_err();
+        assert!(matches!(found, BlobError::Damaged { .. }), "{found}");
+        assert!(
+            found
+                .to_string()
+                .contains(&Digest::of(damage.as_bytes()).to_string()),
+            "{found}"
+        );
+        blobs.put(&mut "weights".as_bytes(), Some(digest), 100).unwrap();
+        assert_eq!(blobs.read_checked(&digest, 7).unwrap(), b"weights");
+    }
+    assert!(matches!(
+        blobs.read_checked(&digest, 6),
+        Err(BlobError::TooLarge { limit: 6 })
+    ));
+}
+
+#[test]
+fn many_put_the_same_bytes_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = vec![7; 300_000];
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    // Opening sweeps, and must leave the others' unfinished files alone.
+                    let blobs = Blobs::open(dir.path()).unwrap();
+                    let (digest, _) = blobs.put(&mut bytes.as_slice(), None, 1 << 20).unwrap();
+                    assert_eq!(blobs.read_checked(&digest, 1 << 20).unwrap(), bytes);
+                }
+            });
+        }
+    });
+    assert_eq!(files(dir.path()).len(), 1);
+}
