@@ -2,13 +2,12 @@
 //! program in any language can be a job.
 //!
 //! ```text
-//! job.toml       what to do: name, job, site, program, label, rounds, inputs with their digests, settings
+//! job.toml       what to do: a JobFile
 //! inputs/NAME    the files it reads
 //! checkpoint/    the program's own; it survives a stop
-//! updates/       one update a round
-//! outputs/       what comes out
+//! updates/       one update a site and round
+//! outputs/       what comes out, with report.json: what the program says of itself at the end
 //! metrics.jsonl  a line a step
-//! report.json    what the program says of itself at the end
 //! ```
 //!
 //! The site writes [`Order`]s, the program answers with [`Said`]. End of input means: stop at once; a program
@@ -23,7 +22,73 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// What `job.toml` says. The site writes it, the program reads it.
+///
+/// ```toml
+/// name = "korean-small"
+/// job = "job-7"
+/// site = "seoul"
+/// program = "language"
+/// label = "restricted"
+///
+/// [inputs]
+/// "train.tokens" = "blake3:..."
+///
+/// [rounds]
+/// count = 12
+/// samples = 640
+///
+/// [settings]
+/// width = 192
+/// ```
+///
+/// The site passes the settings on unread; a program puts a type of its own in their place:
+///
+/// ```
+/// #[derive(Default, serde::Deserialize)]
+/// #[serde(deny_unknown_fields, default)]
+/// struct Settings { width: usize }
+///
+/// let text = r#"{
+///     "name": "korean-small", "job": "job-7", "site": "seoul", "program": "language", "label": "open",
+///     "inputs": {}, "rounds": {"count": 12, "samples": 640}, "settings": {"width": 192}
+/// }"#; // JSON here, TOML on disk
+/// let job: sync::contract::JobFile<Settings> = serde_json::from_str(text)?;
+/// assert_eq!((job.rounds.count, job.settings.width), (12, 192));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobFile<S = serde_json::Value> {
+    /// The job's name for people.
+    pub name: String,
+    /// The job's number, as in `job-7`.
+    pub job: String,
+    /// The site this folder is at.
+    pub site: String,
+    /// The program.
+    pub program: String,
+    /// How far what comes out may travel.
+    pub label: String,
+    /// The digest of every file in `inputs/`, by its name.
+    pub inputs: BTreeMap<String, String>,
+    /// How the sites train together.
+    pub rounds: Rounds,
+    /// The program's own.
+    #[serde(default)]
+    pub settings: S,
+}
+
+/// How the sites train together, as far as a program needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rounds {
+    /// How many rounds.
+    pub count: u32,
+    /// How many samples a site takes in a round.
+    pub samples: u64,
+}
 
 /// From the site to the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,674 @@
+//! The training program as a site sees it: a folder, orders in, words out. The "pipes" are channels, so that
+//! a test decides at which step they break.
+
+#![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
+
+use language::{RunError, Settings, Tokens, run};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use sync::contract::{JobFile, Rounds};
+use sync::{Accepted, JobFolder, Order, OuterConfig, Said};
+use tempfile::TempDir;
+
+const ROUNDS: Rounds = Rounds {
+    count: 3,
+    samples: 64,
+};
+
+#[test]
+fn two_sites_train_one_model() {
+    let sites = [Site::new("busan"), Site::new("seoul")];
+    let running: Vec<Running> = sites.iter().map(Running::start).collect();
+    let mut agreed = running.iter().map(Running::ready).collect::<Vec<_>>();
+    assert_eq!(agreed[0], agreed[1]);
+    assert_eq!(agreed[0].0, 0);
+    let mut losses = Vec::new();
+    for round in 0..ROUNDS.count {
+        let (outer, loss) = one_round(&sites, &running, round);
+        assert!(!agreed.contains(&(round, outer.clone())));
+        agreed.push((round, outer));
+        losses.push(loss);
+    }
+    assert!(losses[2] < 0.8 * losses[0], "{losses:?}");
+
+    let outputs: Vec<Vec<u8>> = running
+        .iter()
+        .zip(&sites)
+        .flat_map(|(r, s)| finish(r, s))
+        .collect();
+    let (busan, seoul) = outputs.split_at(outputs.len() / 2);
+    assert!(busan == seoul);
+    for site in running {
+        site.thread.join().unwrap().unwrap();
+    }
+    let report: serde_json::Value = serde_json::from_slice(&busan[1]).unwrap();
+    let number = |key: &str| report[key].as_f64().unwrap();
+    let (first, last) = (number("bits_per_byte_first"), number("bits_per_byte_last"));
+    // A new model knows nothing: 6 bits for each token of a vocabulary of 64, of 4 bytes each.
+    assert!(
+        (first - 6.0 / 4.0).abs() < 0.05 && last < 0.8 * first,
+        "{first} {last}"
+    );
+    assert_eq!(report["tokens"], 3 * 2 * 64 * 16);
+    assert_eq!(report["evaluated_tokens"], 256);
+    let digests: Vec<&str> = agreed[2..].iter().map(|(_, outer)| outer.as_str()).collect();
+    assert_eq!(report["outer"], serde_json::json!(digests));
+    let checkpoint = nn::Checkpoint::parse(&busan[0]).unwrap();
+    let model = nn::Model::from_checkpoint(&checkpoint).unwrap();
+    assert_eq!(report["parameters"], model.params.len());
+}
+
+#[test]
+fn a_stop_leaves_no_trace() {
+    let undisturbed = alone(&Site::new("seoul"));
+
+    // Killed in round 1 when the first of its eight steps is taken.
+    let site = Site::new("seoul");
+    let running = Running::start_until(&site, Some(1));
+    running.ready();
+    let mut told = vec![turn(&running, &site, 0)];
+    running.train(1);
+    running.thread.join().unwrap().unwrap();
+    assert!(
+        running
+            .said
+            .try_iter()
+            .all(|said| matches!(said, Said::Progress { .. }))
+    );
+    assert_eq!(metrics(&site), [(0, 8), (1, 1)]);
+    assert!(!update_file(&site, 1).exists());
+
+    // Killed when round 1 is trained and not yet committed: the answer is there already.
+    let running = Running::start(&site);
+    assert_eq!(running.ready(), (1, told[0].1.clone()));
+    running.train(1);
+    let answer = running.hear();
+    running.end().unwrap();
+    let update = fs::read(update_file(&site, 1)).unwrap();
+    let running = Running::start(&site);
+    assert_eq!(running.ready(), (1, told[0].1.clone()));
+    running.train(1);
+    assert_eq!(running.hear(), answer);
+    assert_eq!(metrics(&site), [(0, 8), (1, 9)]);
+    running.commit(1, &[accepted(1, "seoul")]);
+    told.push((update, running.committed(1)));
+    told.push(turn(&running, &site, 2));
+    running.end().unwrap();
+    assert!(told == undisturbed);
+}
+
+#[test]
+fn an_update_that_is_lost_or_replaced_is_made_again() {
+    let site = Site::new("seoul");
+    let running = Running::start(&site);
+    running.ready();
+    for damage in [
+        (|path: &Path| fs::remove_file(path).unwrap()) as fn(&Path),
+        |path| fs::write(path, b"KHUBUPD1").unwrap(),
+    ] {
+        running.train(0);
+        let answer = running.hear();
+        let update = fs::read(update_file(&site, 0)).unwrap();
+        damage(&update_file(&site, 0));
+        running.train(0);
+        assert_eq!(running.hear(), answer);
+        assert!(fs::read(update_file(&site, 0)).unwrap() == update);
+    }
+    // Another interval is another update; the first is not mistaken for it.
+    let update = fs::read(update_file(&site, 0)).unwrap();
+    running.order(
+        &Order::Train {
+            round: 0,
+            first: 64,
+            end: 128,
+        }
+        .line(),
+    );
+    running.hear();
+    assert!(fs::read(update_file(&site, 0)).unwrap() != update);
+    running.train(0);
+    running.hear();
+    assert!(fs::read(update_file(&site, 0)).unwrap() == update);
+    running.end().unwrap();
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let with = |threads: usize| {
+        let site = Site::with("seoul", |job| job.settings.threads = threads);
+        alone(&site)
+    };
+    assert!(with(1) == with(2));
+}
+
+#[test]
+fn a_late_site_replays_the_rounds() {
+    let early = Site::new("busan");
+    let told = alone(&early);
+    let late = Site::new("seoul");
+    let running = Running::start(&late);
+    running.ready();
+    for (round, (update, outer)) in (0..2).zip(&told) {
+        write(&late, round, "busan", update);
+        running.commit(round, &[accepted(round, "busan")]);
+        assert_eq!(&running.committed(round), outer);
+    }
+    // Its own moments are of nothing yet, so its update is another one; it fits all the same.
+    running.train(2);
+    assert!(matches!(
+        running.hear(),
+        Said::Update {
+            round: 2,
+            steps: 8,
+            ..
+        }
+    ));
+    assert!(fs::read(update_file(&late, 2)).unwrap() != told[2].0);
+    write(&late, 2, "busan", &told[2].0);
+    running.commit(2, &[accepted(2, "busan")]);
+    assert_eq!(running.committed(2), told[2].1);
+    running.end().unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_replayed() {
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        Vec::clear,
+        |bytes| bytes.truncate(100),
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| {
+            let last_weights = bytes.len() - 100;
+            bytes[last_weights] ^= 1;
+        },
+    ];
+    let site = Site::new("seoul");
+    let told = alone(&site);
+    let state = site.folder.checkpoint().join("state.safetensors");
+    let whole = fs::read(&state).unwrap();
+    for (i, damage) in damages.into_iter().enumerate() {
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        fs::write(&state, bytes).unwrap();
+        let running = Running::start(&site);
+        let note = running.hear();
+        let Said::Note { message } = &note else {
+            panic!("damage {i}: {note:?}");
+        };
+        assert!(message.contains("state.safetensors is damaged"), "{message}");
+        assert_eq!(running.ready().0, 0);
+        for (round, (_, outer)) in (0..).zip(&told) {
+            running.commit(round, &[accepted(round, "seoul")]);
+            assert_eq!(&running.committed(round), outer);
+        }
+        running.end().unwrap();
+    }
+}
+
+#[test]
+fn what_is_asked_again_is_answered_again() {
+    let site = Site::new("seoul");
+    let told = alone(&site);
+    let mut results = Vec::new();
+    for _ in 0..2 {
+        let running = Running::start(&site);
+        assert_eq!(running.ready(), (3, told[2].1.clone()));
+        for round in [2, 0, 0, 1] {
+            running.commit(round, &[accepted(round, "seoul")]);
+            assert_eq!(running.committed(round), told[round as usize].1);
+        }
+        results.push(finish(&running, &site));
+        running.end().unwrap();
+    }
+    assert!(results[0] == results[1]);
+}
+
+#[test]
+fn an_update_that_is_none_is_named() {
+    let site = Site::new("seoul");
+    let running = Running::start(&site);
+    let ready = running.ready();
+    running.train(0);
+    running.hear();
+    running.end().unwrap();
+    let whole = fs::read(update_file(&site, 0)).unwrap();
+    let cases = [
+        (whole[..100].to_vec(), "this has 100; fetch it again"),
+        (b"<html>".to_vec(), "the first bytes are not KHUBUPD1"),
+        (sync::encode(&[0.5; 10]).unwrap(), "update 1 is of 10 weights"),
+    ];
+    for (bytes, expected) in cases {
+        write(&site, 0, "busan", &bytes);
+        let running = Running::start(&site);
+        assert_eq!(running.ready(), ready);
+        running.commit(0, &[accepted(0, "seoul"), accepted(0, "busan")]);
+        running.fails(&["round 0", "updates/000000-busan.update", expected]);
+    }
+    let running = Running::start(&site);
+    assert_eq!(running.ready(), ready);
+    running.commit(0, &[accepted(0, "ulsan")]);
+    running.fails(&["updates/000000-ulsan.update", "No such file"]);
+}
+
+#[test]
+fn an_order_at_the_wrong_time_says_so() {
+    let line = |order: Order| order.line();
+    let train = |round, first, end| line(Order::Train { round, first, end });
+    let commit = |round| {
+        line(Order::Commit {
+            round,
+            updates: vec![],
+        })
+    };
+    let cases = [
+        (train(1, 0, 64), "told to train round 1 when 0 rounds are applied"),
+        (train(3, 0, 64), "told to train round 3 of a job of 3 rounds"),
+        (train(0, 0, 60), "samples 0..60: a round takes whole batches of 8"),
+        (train(0, 64, 0), "samples 64..0"),
+        (train(0, 0, 128), "64 samples at most"),
+        (
+            commit(1),
+            "told to commit round 1 when 0 rounds are applied: round 0 is next",
+        ),
+        (commit(0), "round 0: a round of 0 tokens"),
+        (
+            line(Order::Finish),
+            "told to finish when 0 of 3 rounds are applied",
+        ),
+        (
+            "{\"do\":\"dance\"}\n".into(),
+            "a line that the contract doesn't know",
+        ),
+    ];
+    for (order, expected) in cases {
+        let site = Site::new("seoul");
+        let running = Running::start(&site);
+        running.ready();
+        running.order(&order);
+        running.fails(&[expected]);
+    }
+}
+
+#[test]
+fn a_job_that_can_not_be_done_says_why() {
+    type Spoil = fn(&Site);
+    let cases: [(Spoil, &[&str]); 9] = [
+        (
+            |site| add_line(site, "widht = 32"),
+            &["job.toml", "unknown field `widht`", "`width`"],
+        ),
+        (
+            |site| site.write(&job("seoul", |job| job.settings.batch = 48)),
+            &["rounds.samples is 64: it takes a multiple of batch, which is 48"],
+        ),
+        (
+            |site| site.write(&job("seoul", |job| job.settings.heads = 5)),
+            &["heads is 5", "width 16"],
+        ),
+        (
+            |site| site.write(&job("seoul", |job| job.settings.clip = -1.0)),
+            &["clip is -1"],
+        ),
+        (
+            |site| fs::remove_file(site.folder.job()).unwrap(),
+            &["job.toml", "No such file"],
+        ),
+        (
+            |site| fs::remove_file(site.folder.input("valid.tokens")).unwrap(),
+            &["valid.tokens"],
+        ),
+        (
+            |site| tokens(&site.folder.input("valid.tokens"), 16, 64),
+            &["inputs/valid.tokens has 16 tokens", "17"],
+        ),
+        (
+            |site| tokens(&site.folder.input("valid.tokens"), 300, 65),
+            &["vocabulary of 64", "one of 65"],
+        ),
+        (
+            |site| {
+                alone(site);
+                site.write(&job("seoul", |job| job.job = "job-8".into()));
+            },
+            &["belongs to job-7, and job.toml is job-8"],
+        ),
+    ];
+    for (spoil, expected) in cases {
+        let site = Site::new("seoul");
+        spoil(&site);
+        Running::start(&site).fails(expected);
+    }
+    let site = Site::new("seoul");
+    alone(&site);
+    site.write(&job("seoul", |job| job.settings.learning_rate = 0.5));
+    Running::start(&site).fails(&["state.safetensors", "other settings than job.toml"]);
+}
+
+// ---- a site ----------------------------------------------------------------------------------------------
+
+/// A job's folder at a site, with what the site puts in it.
+struct Site {
+    name: String,
+    folder: JobFolder,
+    _dir: TempDir,
+}
+
+impl Site {
+    fn new(name: &str) -> Self {
+        Self::with(name, |_| ())
+    }
+
+    fn with(name: &str, change: impl FnOnce(&mut JobFile<Settings>)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Self {
+            name: name.to_owned(),
+            folder: JobFolder::new(dir.path()),
+            _dir: dir,
+        };
+        fs::create_dir(dir_of(&site.folder.input("x"))).unwrap();
+        site.write(&job(name, change));
+        tokens(&site.folder.input("train.tokens"), 4_000, 64);
+        tokens(&site.folder.input("valid.tokens"), 500, 64);
+        fs::write(site.folder.input("tokenizer.json"), "{}").unwrap();
+        site
+    }
+
+    fn write(&self, job: &JobFile<Settings>) {
+        fs::write(self.folder.job(), toml::to_string(job).unwrap()).unwrap();
+    }
+}
+
+fn job(site: &str, change: impl FnOnce(&mut JobFile<Settings>)) -> JobFile<Settings> {
+    let mut job = JobFile {
+        name: "tiny".into(),
+        job: "job-7".into(),
+        site: site.into(),
+        program: "language".into(),
+        label: "open".into(),
+        inputs: BTreeMap::from([("train.tokens".into(), "blake3:00".into())]),
+        rounds: ROUNDS,
+        settings: Settings {
+            width: 16,
+            layers: 1,
+            heads: 2,
+            seq: 16,
+            batch: 8,
+            learning_rate: 2e-2,
+            warmup: 2,
+            outer: OuterConfig {
+                learning_rate: 0.7,
+                momentum: 0.5,
+            },
+            evaluate_tokens: 256,
+            ..Settings::default()
+        },
+    };
+    change(&mut job);
+    job
+}
+
+/// A simple language: each token follows from the one before. Its text has 4 bytes a token.
+fn tokens(path: &Path, count: usize, vocab: usize) {
+    let next = |token: &u16| Some((token * 5 + 1) % 64);
+    let tokens: Vec<u16> = std::iter::successors(Some(1), next).take(count).collect();
+    Tokens::write(path, vocab, 4 * count as u64, tokens).unwrap();
+}
+
+fn add_line(site: &Site, line: &str) {
+    let text = fs::read_to_string(site.folder.job()).unwrap();
+    fs::write(
+        site.folder.job(),
+        text.replace("[settings]\n", &format!("[settings]\n{line}\n")),
+    )
+    .unwrap();
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().unwrap()
+}
+
+fn update_file(site: &Site, round: u32) -> std::path::PathBuf {
+    site.folder.file(&JobFolder::update_file(round, &site.name))
+}
+
+/// Puts `from`'s update into the folder, as a site does that has fetched it.
+fn write(site: &Site, round: u32, from: &str, update: &[u8]) {
+    let path = site.folder.file(&JobFolder::update_file(round, from));
+    fs::create_dir_all(dir_of(&path)).unwrap();
+    fs::write(path, update).unwrap();
+}
+
+/// Lines by round.
+fn metrics(site: &Site) -> Vec<(u64, usize)> {
+    let text = fs::read_to_string(site.folder.metrics()).unwrap();
+    let mut lines = BTreeMap::new();
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        *lines.entry(line["round"].as_u64().unwrap()).or_default() += 1;
+    }
+    lines.into_iter().collect()
+}
+
+fn accepted(round: u32, site: &str) -> Accepted {
+    Accepted {
+        site: site.into(),
+        tokens: 64 * 16,
+        file: JobFolder::update_file(round, site),
+    }
+}
+
+// ---- rounds ----------------------------------------------------------------------------------------------
+
+/// All rounds at one site: each one's update and the digest after it.
+fn alone(site: &Site) -> Vec<(Vec<u8>, String)> {
+    let running = Running::start(site);
+    running.ready();
+    let told = (0..ROUNDS.count)
+        .map(|round| turn(&running, site, round))
+        .collect();
+    running.end().unwrap();
+    told
+}
+
+/// One round at one site.
+fn turn(running: &Running, site: &Site, round: u32) -> (Vec<u8>, String) {
+    running.train(round);
+    assert!(matches!(
+        running.hear(),
+        Said::Update {
+            tokens: 1024,
+            steps: 8,
+            ..
+        }
+    ));
+    running.commit(round, &[accepted(round, &site.name)]);
+    (
+        fs::read(update_file(site, round)).unwrap(),
+        running.committed(round),
+    )
+}
+
+/// One round at all sites, each on an interval of its own: the digest that all come to, and the mean loss.
+fn one_round(sites: &[Site], running: &[Running], round: u32) -> (String, f32) {
+    let (mut first, mut losses, mut count) = (u64::from(round) * 128, 0.0, 0.0);
+    for (site, running) in sites.iter().zip(running) {
+        let end = first + ROUNDS.samples;
+        running.order(&Order::Train { round, first, end }.line());
+        first = end;
+        let Said::Update { loss, file, .. } = running.hear() else {
+            panic!("an update is said");
+        };
+        (losses, count) = (losses + loss, count + 1.0);
+        let update = fs::read(site.folder.file(&file)).unwrap();
+        sites
+            .iter()
+            .for_each(|other| write(other, round, &site.name, &update));
+    }
+    let updates: Vec<Accepted> = sites.iter().map(|site| accepted(round, &site.name)).collect();
+    running.iter().for_each(|running| running.commit(round, &updates));
+    let mut outer: Vec<String> = running.iter().map(|running| running.committed(round)).collect();
+    outer.dedup();
+    assert_eq!(outer.len(), 1, "all come to the same weights");
+    (outer.remove(0), losses / count)
+}
+
+/// The model, the report and the tokeniser.
+fn finish(running: &Running, site: &Site) -> Vec<Vec<u8>> {
+    running.order(&Order::Finish.line());
+    let Said::Done { outputs } = running.hear() else {
+        panic!("the results are said");
+    };
+    let kinds: Vec<&str> = outputs.iter().map(|output| output.kind.as_str()).collect();
+    assert_eq!(kinds, ["model", "report", "metrics", "tokenizer"]);
+    let files = outputs.iter().filter(|output| output.kind != "metrics");
+    files
+        .map(|output| fs::read(site.folder.file(&output.file)).unwrap())
+        .collect()
+}
+
+// ---- a program under way ---------------------------------------------------------------------------------
+
+struct Running {
+    orders: Arc<Mutex<Option<Sender<String>>>>,
+    said: Receiver<Said>,
+    thread: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    fn start(site: &Site) -> Self {
+        Self::start_until(site, None)
+    }
+
+    /// The orders end when the first step of round `until` is said, before the second is taken.
+    fn start_until(site: &Site, until: Option<u32>) -> Self {
+        let (orders, queue) = mpsc::channel();
+        let (said, heard) = mpsc::channel();
+        let (present, gone) = mpsc::channel();
+        let orders = Arc::new(Mutex::new(Some(orders)));
+        let input = Input {
+            queue,
+            rest: Vec::new(),
+            _present: present,
+        };
+        let output = Output {
+            said,
+            until,
+            orders: Arc::clone(&orders),
+            gone,
+        };
+        let folder = site.folder.clone();
+        Self {
+            orders,
+            said: heard,
+            thread: std::thread::spawn(move || run(&folder, BufReader::new(input), output)),
+        }
+    }
+
+    fn order(&self, line: &str) {
+        let orders = self.orders.lock().unwrap();
+        orders.as_ref().unwrap().send(line.to_owned()).unwrap();
+    }
+
+    fn train(&self, round: u32) {
+        let first = u64::from(round) * ROUNDS.samples;
+        let end = first + ROUNDS.samples;
+        self.order(&Order::Train { round, first, end }.line());
+    }
+
+    fn commit(&self, round: u32, updates: &[Accepted]) {
+        let updates = updates.to_vec();
+        self.order(&Order::Commit { round, updates }.line());
+    }
+
+    /// What is said next, but for progress.
+    fn hear(&self) -> Said {
+        let said = self
+            .said
+            .iter()
+            .find(|said| !matches!(said, Said::Progress { .. }));
+        said.expect("the program says more before it ends")
+    }
+
+    fn ready(&self) -> (u32, String) {
+        match self.hear() {
+            Said::Ready { committed, outer } => (committed, outer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn committed(&self, expected: u32) -> String {
+        match self.hear() {
+            Said::Committed { round, outer } if round == expected => outer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// It says that it failed and why, and returns the same.
+    fn fails(self, expected: &[&str]) {
+        let said = self.hear();
+        let Said::Failed { message } = &said else {
+            panic!("{said:?} instead of {expected:?}");
+        };
+        for part in expected {
+            assert!(message.contains(part), "{message}");
+        }
+        let error = self.thread.join().unwrap().unwrap_err();
+        assert_eq!(&error.to_string(), message);
+    }
+
+    fn end(self) -> Result<(), RunError> {
+        self.orders.lock().unwrap().take();
+        self.thread.join().unwrap()
+    }
+}
+
+/// Standard input. It is dropped when its end was seen.
+struct Input {
+    queue: Receiver<String>,
+    rest: Vec<u8>,
+    _present: Sender<()>,
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            self.rest
+                .extend(self.queue.recv().into_iter().flat_map(String::into_bytes));
+        }
+        let count = self.rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.rest[..count]);
+        self.rest.drain(..count);
+        Ok(count)
+    }
+}
+
+/// Standard output, a line a write.
+struct Output {
+    said: Sender<Said>,
+    until: Option<u32>,
+    orders: Arc<Mutex<Option<Sender<String>>>>,
+    gone: Receiver<()>,
+}
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let said = Said::read(std::str::from_utf8(line).unwrap()).unwrap();
+        if let Said::Progress { round, .. } = said
+            && self.until == Some(round)
+        {
+            self.orders.lock().unwrap().take();
+            assert!(self.gone.recv().is_err(), "it hangs up; nothing is ever sent");
+        }
+        // A test that has heard enough is no reason to fail.
+        let _ = self.said.send(said);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
