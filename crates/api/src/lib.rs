@@ -1,1 +1,23 @@
-//! What travels between the hub and everyone else, and a typed client.
+//! What travels between the hub and everyone else: JSON under `/api/v1`, and a typed client for it.
+//!
+//! ```no_run
+//! use api::Client;
+//! let client = Client::new("http://127.0.0.1:7777", "khub_...")?;
+//! for job in client.jobs()? {
+//!     println!("{} {} {}", job.job.id, job.job.spec.name, job.spent);
+//! }
+//! # Ok::<(), api::ApiError>(())
+//! ```
+//!
+//! Whatever the hub refuses comes back as [`Problem`], an `application/problem+json` of RFC 9457.
+
+mod client;
+mod problem;
+mod wire;
+
+pub use client::{ApiError, Client};
+pub use problem::Problem;
+pub use wire::{
+    AwardView, Credential, Done, Health, Issued, JobView, LedgerView, Me, OpenRound, Orders, PostingView,
+    Progress, SiteJob, SiteView,
+};

@@ -1,1 +1,44 @@
-//! The hub: REST, background work.
+//! The hub: REST under `/api/v1` over the rules and the log, and the work that time brings.
+//!
+//! ```no_run
+//! use server::{Hub, HubConfig};
+//! let hub = Hub::start(&HubConfig::new("khub-data"))?;
+//! println!("the hub answers at {}", hub.url());
+//! hub.wait()?;
+//! # Ok::<(), server::HubError>(())
+//! ```
+//!
+//! One thread decides ([`mod@writer`]): it takes requests in the order of their arrival, changes the state,
+//! commits the events of a whole batch at once, and only then answers. Everyone else reads. Handlers live
+//! in one file for each sort of asker; an artifact's bytes leave through one function in `artifacts.rs`.
+//! Nothing here dials out: sites come and fetch their orders.
+
+mod artifacts;
+mod extract;
+mod hub;
+mod jobs;
+mod office;
+mod sites;
+mod views;
+mod writer;
+
+pub use hub::{Hub, HubConfig, HubError};
+pub use writer::Granted;
+
+use axum::Router;
+use hub::Shared;
+use std::sync::Arc;
+
+fn router(shared: Arc<Shared>) -> Router {
+    let api = Router::new()
+        .merge(office::routes())
+        .merge(jobs::routes())
+        .merge(sites::routes())
+        .merge(artifacts::routes())
+        .fallback(extract::no_such_address)
+        .method_not_allowed_fallback(extract::no_such_method);
+    Router::new()
+        .nest("/api/v1", api)
+        .fallback(extract::no_such_address)
+        .with_state(shared)
+}

@@ -1,0 +1,389 @@
+use crate::wire::{
+    Credential, Done, Health, Issued, JobView, LedgerView, Me, Orders, PostingView, Progress, SiteView,
+};
+use crate::{AwardView, Problem};
+use consortium::explain::Explanation;
+use consortium::{
+    Artifact, ArtifactId, Award, Digest, Holder, JobId, JobSpec, Organisation, Output, Person, Project,
+    ProjectId, Reading, Site, SiteId, Update, Won,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+use ureq::http::{Request, Response, header};
+use ureq::{AsSendBody, Body};
+
+/// The hub, for the bearer of one token. Clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    url: String,
+    token: String,
+}
+
+/// Why the hub gave no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// It answered, with a no.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// It didn't answer.
+    #[error("the hub at {url} can't be reached: {why}")]
+    Unreachable {
+        /// Where it should be.
+        url: String,
+        /// What happened instead.
+        why: String,
+    },
+    /// Something answered that is no hub, or of another version.
+    #[error("{url} answers, but not as a khub hub does: {why}")]
+    Strange {
+        /// What was asked.
+        url: String,
+        /// What came back.
+        why: String,
+    },
+    /// A local file couldn't be read.
+    #[error("{path}: {why}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        why: std::io::Error,
+    },
+}
+
+impl ApiError {
+    /// The hub's refusal, if that is what it is.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused(problem) => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// The HTTP status, if there was an answer with one.
+    pub fn status(&self) -> Option<u16> {
+        self.problem().map(|problem| problem.status)
+    }
+}
+
+type Answer<T> = Result<T, ApiError>;
+
+impl Client {
+    /// A client of the hub at `url`, as the bearer of `token`.
+    pub fn new(url: &str, token: &str) -> Answer<Self> {
+        let plain = token.bytes().all(|b| b.is_ascii_graphic()) && url.parse::<ureq::http::Uri>().is_ok();
+        if !plain {
+            let why = "the address or the token has characters that can't travel in a header".to_owned();
+            return Err(ApiError::Strange {
+                url: url.to_owned(),
+                why,
+            });
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .user_agent(concat!("khub/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let url = format!("{}/api/v1", url.trim_end_matches('/'));
+        Ok(Self {
+            agent: config.new_agent(),
+            url,
+            token: token.to_owned(),
+        })
+    }
+
+    /// Whether the hub is there.
+    pub fn health(&self) -> Answer<Health> {
+        self.get("/health")
+    }
+
+    /// Who the bearer is.
+    pub fn me(&self) -> Answer<Me> {
+        self.get("/me")
+    }
+
+    // ---- the programme office ----
+
+    /// Lets an organisation in.
+    pub fn admit(&self, organisation: &Organisation) -> Answer<Done> {
+        self.post("/organisations", organisation)
+    }
+
+    /// Lets a person act for an organisation.
+    pub fn add_person(&self, person: &Person) -> Answer<Done> {
+        self.post("/people", person)
+    }
+
+    /// Adds a site.
+    pub fn add_site(&self, site: &Site) -> Answer<Done> {
+        self.post("/sites", site)
+    }
+
+    /// Opens a project.
+    pub fn open_project(&self, project: &Project) -> Answer<Done> {
+        self.post("/projects", project)
+    }
+
+    /// Books the ministry's money for a fiscal year.
+    pub fn appropriate(&self, year: u16, won: Won) -> Answer<Done> {
+        self.post("/appropriations", &(year, won))
+    }
+
+    /// Gives money and compute to a project.
+    pub fn grant(&self, award: &Award) -> Answer<Done> {
+        self.post("/awards", award)
+    }
+
+    /// Makes a token that speaks for `holder`.
+    pub fn issue(&self, holder: Holder) -> Answer<Issued> {
+        self.post("/credentials", &Credential { holder })
+    }
+
+    // ---- people ----
+
+    /// The consortium's sites.
+    pub fn sites(&self) -> Answer<Vec<SiteView>> {
+        self.get("/sites")
+    }
+
+    /// The awards of projects that the bearer works in, or all for the office.
+    pub fn awards(&self) -> Answer<Vec<AwardView>> {
+        self.get("/awards")
+    }
+
+    /// Asks for a job; under the same `key` at most once.
+    pub fn submit(&self, spec: &JobSpec, key: &str) -> Answer<JobId> {
+        let done: Done = self.post_keyed("/jobs", spec, Some(key))?;
+        done.job
+            .ok_or_else(|| self.strange("/jobs", "a submission without a job"))
+    }
+
+    /// The jobs that the bearer may know about, newest first.
+    pub fn jobs(&self) -> Answer<Vec<JobView>> {
+        self.get("/jobs")
+    }
+
+    /// One job.
+    pub fn job(&self, job: JobId) -> Answer<JobView> {
+        self.get(&format!("/jobs/{job}"))
+    }
+
+    /// Why the job is where it is.
+    pub fn explain(&self, job: JobId) -> Answer<Explanation> {
+        self.get(&format!("/jobs/{job}/explanation"))
+    }
+
+    /// The job's postings in the ledger.
+    pub fn postings(&self, job: JobId) -> Answer<Vec<PostingView>> {
+        self.get(&format!("/jobs/{job}/postings"))
+    }
+
+    /// Ends the job.
+    pub fn cancel(&self, job: JobId) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/cancel"), &())
+    }
+
+    /// Every account.
+    pub fn ledger(&self) -> Answer<LedgerView> {
+        self.get("/ledger")
+    }
+
+    /// The artifacts of `project` that the bearer may read.
+    pub fn artifacts(&self, project: &ProjectId) -> Answer<Vec<Artifact>> {
+        self.get(&format!("/projects/{project}/artifacts"))
+    }
+
+    /// Keeps the file at `path` in a project. Its digest and size in `output` must be right.
+    pub fn put(&self, path: &std::path::Path, output: &Output) -> Answer<Done> {
+        self.upload(path, &output.id.digest)?;
+        self.post(&format!("/projects/{}/artifacts", output.id.project), output)
+    }
+
+    /// The artifact's bytes.
+    pub fn fetch(&self, id: &ArtifactId) -> Answer<impl Read + use<>> {
+        let path = format!("/projects/{}/artifacts/{}", id.project, id.digest);
+        let response = self.run("GET", &path, (), |request| request)?;
+        Ok(response.into_body().into_reader())
+    }
+
+    // ---- sites ----
+
+    /// Sends bytes to the hub's store, unless it has them. They belong to nothing and nobody can read them
+    /// until a command names them.
+    pub fn upload(&self, path: &std::path::Path, digest: &Digest) -> Answer<()> {
+        let file = || {
+            File::open(path).map_err(|why| ApiError::File {
+                path: path.display().to_string(),
+                why,
+            })
+        };
+        let address = format!("/bytes/{digest}");
+        if self.run("HEAD", &address, (), |request| request).is_ok() {
+            return Ok(());
+        }
+        self.run("PUT", &address, file()?, |request| request).map(drop)
+    }
+
+    /// What `site` is to do, with the rounds from `from` on: waits up to `wait` for something other than
+    /// `known`; none if there is nothing new. The text that comes with it is the next `known`.
+    pub fn orders(
+        &self,
+        site: &SiteId,
+        from: u32,
+        known: &str,
+        wait: Duration,
+    ) -> Answer<Option<(String, Orders)>> {
+        let path = format!("/sites/{site}/orders?from={from}&wait={}", wait.as_secs());
+        let response = self.run("GET", &path, (), |request| {
+            request.header(header::IF_NONE_MATCH, known)
+        })?;
+        if response.status() == 304 {
+            return Ok(None);
+        }
+        let tag = response
+            .headers()
+            .get(header::ETAG)
+            .and_then(|tag| tag.to_str().ok());
+        let tag = tag.unwrap_or_default().to_owned();
+        Ok(Some((tag, self.json(&path, response)?)))
+    }
+
+    /// Begins a new attempt; returns its number.
+    pub fn join(&self, job: JobId) -> Answer<u32> {
+        let path = format!("/jobs/{job}/join");
+        let done: Done = self.post(&path, &())?;
+        done.attempt
+            .ok_or_else(|| self.strange(&path, "a join without an attempt"))
+    }
+
+    /// Hands in what the site learned in a round.
+    pub fn contribute(&self, job: JobId, round: u32, attempt: u32, update: &Update) -> Answer<Done> {
+        self.post(
+            &format!("/jobs/{job}/rounds/{round}/updates?attempt={attempt}"),
+            update,
+        )
+    }
+
+    /// Tells what the site got by applying a round.
+    pub fn applied(&self, job: JobId, round: u32, attempt: u32, outer: &Digest) -> Answer<Done> {
+        self.post(
+            &format!("/jobs/{job}/rounds/{round}/outer?attempt={attempt}"),
+            outer,
+        )
+    }
+
+    /// Tells what the site has used.
+    pub fn meter(&self, job: JobId, reading: &Reading) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/readings"), reading)
+    }
+
+    /// Tells how the site gets on.
+    pub fn progress(&self, job: JobId, progress: &Progress) -> Answer<()> {
+        let _: serde_json::Value = self.post(&format!("/jobs/{job}/progress"), progress)?;
+        Ok(())
+    }
+
+    /// Leaves a job that has nothing left to do; the lead site brings the results.
+    pub fn leave(&self, job: JobId, attempt: u32, outputs: &[Output]) -> Answer<Done> {
+        let key = format!("leave {job} {attempt}");
+        self.post_keyed(
+            &format!("/jobs/{job}/leave?attempt={attempt}"),
+            outputs,
+            Some(&key),
+        )
+    }
+
+    /// Tells that the program stopped with an error.
+    pub fn fail(&self, job: JobId, attempt: u32, message: &str) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/fail?attempt={attempt}"), message)
+    }
+
+    // ---- one request ----
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        let response = self.run("GET", path, (), |request| request)?;
+        self.json(path, response)
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Answer<T> {
+        self.post_keyed(path, body, None)
+    }
+
+    fn post_keyed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+        key: Option<&str>,
+    ) -> Answer<T> {
+        let body = serde_json::to_vec(body).expect("requests are plain data");
+        let response = self.run("POST", path, body, |request| {
+            let request = request.header(header::CONTENT_TYPE, "application/json");
+            match key {
+                Some(key) => request.header("idempotency-key", key),
+                None => request,
+            }
+        })?;
+        self.json(path, response)
+    }
+
+    fn run(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl AsSendBody,
+        with: impl FnOnce(ureq::http::request::Builder) -> ureq::http::request::Builder,
+    ) -> Answer<Response<Body>> {
+        let url = format!("{}{path}", self.url);
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        let request = with(request)
+            .body(body)
+            .map_err(|e| self.strange(path, &e.to_string()))?;
+        let unreachable = |e: ureq::Error| ApiError::Unreachable {
+            url: self.url.clone(),
+            why: e.to_string(),
+        };
+        let mut response = self.agent.run(request).map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() || status == 304 {
+            return Ok(response);
+        }
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(1 << 20)
+            .read_to_vec()
+            .unwrap_or_default();
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ApiError::Refused(Box::new(problem)),
+            Err(_) if method == "HEAD" => ApiError::Refused(Box::new(Problem::new(
+                status.as_u16(),
+                "head",
+                status.to_string(),
+            ))),
+            Err(_) => self.strange(path, &format!("status {status} without a problem")),
+        })
+    }
+
+    fn json<T: DeserializeOwned>(&self, path: &str, mut response: Response<Body>) -> Answer<T> {
+        let limited = response.body_mut().with_config().limit(1 << 30);
+        limited
+            .read_json()
+            .map_err(|e| self.strange(path, &e.to_string()))
+    }
+
+    fn strange(&self, path: &str, why: &str) -> ApiError {
+        ApiError::Strange {
+            url: format!("{}{path}", self.url),
+            why: why.to_owned(),
+        }
+    }
+}

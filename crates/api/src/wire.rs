@@ -1,0 +1,173 @@
+//! Answers of the hub. Requests are the nouns of `consortium` themselves.
+
+use consortium::ledger::Balance;
+use consortium::{
+    Account, Actor, Award, Digest, FlopSeconds, Holder, Home, Interval, Job, JobId, JobSpec, Label,
+    OrganisationId, Phase, Presence, Round, Site, SiteId, Time, Won,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Whether the hub is there, and how far its log has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The hub's version.
+    pub version: String,
+    /// The last record of its log.
+    pub seq: u64,
+}
+
+/// Who the bearer of a token is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// A person or a site.
+    pub actor: Actor,
+    /// Whom it belongs to.
+    pub organisation: Option<OrganisationId>,
+    /// Where that is at home.
+    pub home: Option<Home>,
+}
+
+/// A command is carried out and safe in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The last record of the log.
+    pub seq: u64,
+    /// The job it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// The attempt it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+}
+
+/// Ask for a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// For whom it shall speak.
+    pub holder: Holder,
+}
+
+/// A new credential. The hub keeps only the token's digest, so this is the one time it is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The bearer token.
+    pub token: String,
+}
+
+/// A job as its people see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// All that the log says of it.
+    pub job: Job,
+    /// How many rounds are closed.
+    pub committed: u32,
+    /// Money spent so far.
+    pub spent: Won,
+    /// Compute used so far.
+    pub used: FlopSeconds,
+    /// What its sites said last; not in the log, so a new hub doesn't know it.
+    pub progress: BTreeMap<SiteId, Progress>,
+}
+
+/// How a site gets on with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// In which round.
+    pub round: u32,
+    /// Its step in the schedule.
+    pub step: u64,
+    /// Loss, nats a token.
+    pub loss: f32,
+    /// Tokens since the program started.
+    pub tokens: u64,
+    /// Speed of late.
+    pub tokens_per_s: f32,
+}
+
+/// A site as everyone in the consortium sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteView {
+    /// The site and its offer.
+    pub site: Site,
+    /// Milliseconds since the hub last heard from its process; none if it never did.
+    pub silent_ms: Option<u64>,
+    /// The job that holds its machines, where the asker may know it.
+    pub job: Option<JobId>,
+}
+
+/// An award and what is left of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwardView {
+    /// What was given.
+    pub award: Award,
+    /// What is left.
+    pub left: Balance,
+}
+
+/// Every account, and the check that they balance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// What each account holds.
+    pub accounts: Vec<(Account, Balance)>,
+    /// What is wrong with them; none if they balance.
+    pub wrong: Option<String>,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostingView {
+    /// The log's record that it is in.
+    pub seq: u64,
+    /// When.
+    pub at: Time,
+    /// Whose account.
+    pub account: Account,
+    /// Money, to or from it.
+    pub won: Won,
+    /// Compute, to or from it.
+    pub compute: FlopSeconds,
+}
+
+/// What a site is to do. A site compares it with what it has done; nobody tells it single steps.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Orders {
+    /// The jobs placed on it.
+    pub jobs: Vec<SiteJob>,
+}
+
+/// A job as a site that it is placed on sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteJob {
+    /// Which job.
+    pub id: JobId,
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// How far the results may go.
+    pub label: Label,
+    /// How far it is.
+    pub phase: Phase,
+    /// The site's attempt; 0 before the first.
+    pub attempt: u32,
+    /// Whether the hub takes the site for present.
+    pub presence: Presence,
+    /// Whether it is the site to write the results.
+    pub lead: bool,
+    /// Whether the results are in.
+    pub results: bool,
+    /// The closed rounds from the one that was asked for.
+    pub closed: Vec<Round>,
+    /// The open round, if the site takes part.
+    pub open: Option<OpenRound>,
+}
+
+/// The site's part in the open round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRound {
+    /// Which.
+    pub number: u32,
+    /// What to train on.
+    pub interval: Interval,
+    /// The update the hub has from it already.
+    pub contributed: Option<Digest>,
+}

@@ -1,0 +1,165 @@
+//! What handlers take in and give out. Every failure on the way is a [`Problem`]: which part of the request
+//! is wrong, and what to try.
+
+use crate::hub::{Hearing, Shared, digest};
+use api::Problem;
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use consortium::{Actor, Holder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// The most JSON in one request.
+const LARGEST_BODY: usize = 16 << 20;
+
+/// A no, on its way out.
+pub(crate) struct No(Problem);
+
+/// What handlers answer.
+pub(crate) type Answer<T> = Result<Json<T>, No>;
+
+/// An answer as JSON.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// Who asks, by the bearer token. While a site's request is open, the site counts as heard.
+pub(crate) struct Bearer {
+    pub(crate) actor: Actor,
+    _hearing: Option<Hearing>,
+}
+
+/// The request's body, from JSON.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// The parts of the address that stand in braces.
+pub(crate) struct At<T>(pub(crate) T);
+
+/// What stands behind the question mark.
+pub(crate) struct Ask<T>(pub(crate) T);
+
+/// The `Idempotency-Key` header.
+pub(crate) struct Key(pub(crate) String);
+
+impl FromRequestParts<Arc<Shared>> for Bearer {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, No> {
+        let unknown = |detail: &str| Problem::new(401, "unauthorised", detail);
+        let header = parts.headers.get(header::AUTHORIZATION);
+        let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let token = token.ok_or_else(|| {
+            unknown("the request carries no bearer token")
+                .hint("send the header `Authorization: Bearer khub_...`")
+        })?;
+        let holder = shared.read()?.credentials.get(&digest(token.trim())).cloned();
+        let holder = holder.ok_or_else(|| {
+            unknown("the hub doesn't know this token")
+                .hint("ask the programme office for a credential; tokens are shown once and can't be guessed")
+        })?;
+        let hearing = match &holder {
+            Holder::Site(site) => Some(shared.hear(site)),
+            Holder::Person(_) => None,
+        };
+        Ok(Self {
+            actor: holder.into(),
+            _hearing: hearing,
+        })
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Key {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, No> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(None);
+        };
+        let key = value.to_str().ok().filter(|key| (1..=200).contains(&key.len()));
+        let wrong = || {
+            Problem::new(
+                400,
+                "invalid",
+                "the Idempotency-Key header takes 1 to 200 ASCII characters",
+            )
+        };
+        Ok(Some(Self(key.ok_or_else(wrong)?.to_owned())))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = No;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, No> {
+        let limit = || {
+            Problem::new(
+                413,
+                "too-large",
+                format!("a body of at most {LARGEST_BODY} bytes is taken"),
+            )
+        };
+        let bytes = axum::body::to_bytes(request.into_body(), LARGEST_BODY)
+            .await
+            .map_err(|_| limit())?;
+        let wrong = |e: serde_json::Error| {
+            Problem::new(422, "invalid", format!("the body isn't what is wanted: {e}"))
+        };
+        Ok(Self(serde_json::from_slice(&bytes).map_err(wrong)?))
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, No> {
+        let found = <Path<T> as FromRequestParts<S>>::from_request_parts(parts, state).await;
+        let wrong = |e: axum::extract::rejection::PathRejection| Problem::new(400, "invalid", e.body_text());
+        Ok(Self(found.map_err(wrong)?.0))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Ask<T> {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, No> {
+        let found = Query::<T>::from_request_parts(parts, state).await;
+        let wrong = |e: axum::extract::rejection::QueryRejection| Problem::new(400, "invalid", e.body_text());
+        Ok(Self(found.map_err(wrong)?.0))
+    }
+}
+
+impl<T: Into<Problem>> From<T> for No {
+    fn from(problem: T) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        let status = axum::http::StatusCode::from_u16(self.0.status);
+        let status = status.unwrap_or(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).expect("problems are plain data");
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+pub(crate) async fn no_such_address(uri: Uri) -> Result<Infallible, No> {
+    let hint = "the interface is under /api/v1";
+    Err(
+        Problem::new(404, "not-found", format!("there is nothing at {}", uri.path()))
+            .hint(hint)
+            .into(),
+    )
+}
+
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Result<Infallible, No> {
+    Err(Problem::new(405, "not-allowed", format!("{} takes no {method}", uri.path())).into())
+}

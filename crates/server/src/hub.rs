@@ -1,0 +1,410 @@
+use crate::writer::{self, Asked, Granted};
+use api::{Problem, Progress};
+use consortium::{Actor, Command, Digest, Holder, JobId, Request, SiteId, State, Time};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use store::{BlobError, Blobs, Store, StoreError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Where a hub keeps its things and listens.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Its data folder.
+    pub folder: PathBuf,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How long a site may be silent before its jobs go on without it.
+    pub lose_after: Duration,
+    /// How often it looks whether time alone has brought something about.
+    pub tick: Duration,
+    /// The largest artifact it takes, bytes.
+    pub largest: u64,
+}
+
+impl HubConfig {
+    /// A hub in `folder`, on a free loopback port.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            lose_after: Duration::from_secs(15),
+            tick: Duration::from_millis(500),
+            largest: 64 << 30,
+        }
+    }
+}
+
+/// Why a hub can't start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The log can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The artifacts can't be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// Someone else listens there.
+    #[error("{0} is in use by another program; choose another port with --listen, or 0 for a free one")]
+    PortInUse(SocketAddr),
+    /// It may not listen there.
+    #[error("can't listen at {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The runtime that carries the connections.
+    #[error("can't start: {0}")]
+    Runtime(std::io::Error),
+    /// The log couldn't be written. Nothing that was confirmed is lost.
+    #[error("the log can't be written ({0}); the hub has stopped, and nothing that it confirmed is lost")]
+    Log(String),
+}
+
+/// A running hub.
+pub struct Hub {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    runtime: Option<tokio::runtime::Runtime>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What all of the hub's threads share.
+pub(crate) struct Shared {
+    pub(crate) folder: PathBuf,
+    pub(crate) blobs: Blobs,
+    pub(crate) largest: u64,
+    /// The number of the last record, told at every commit.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Why the hub has stopped; none while it runs.
+    stopped: watch::Sender<Option<Stop>>,
+    state: RwLock<State>,
+    asked: Mutex<Option<mpsc::Sender<Asked>>>,
+    started: Instant,
+    heard: Mutex<BTreeMap<SiteId, Heard>>,
+    progress: Mutex<BTreeMap<(JobId, SiteId), Progress>>,
+    uploads: Mutex<BTreeSet<(String, Digest)>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stop {
+    Asked,
+    Broken(String),
+}
+
+/// When a site was last heard, and how many of its requests are open now.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    last: Instant,
+    open: usize,
+}
+
+impl Hub {
+    /// Opens the folder, rebuilds the state and listens.
+    pub fn start(config: &HubConfig) -> Result<Self, HubError> {
+        let (store, state) = Store::open(&config.folder)?;
+        let blobs = Blobs::open(&config.folder.join("artifacts"))?;
+        let (asked, requests) = mpsc::channel(4_096);
+        let shared = Arc::new(Shared {
+            folder: config.folder.clone(),
+            blobs,
+            largest: config.largest,
+            changed: watch::channel(store.seq()).0,
+            stopped: watch::channel(None).0,
+            state: RwLock::new(state),
+            asked: Mutex::new(Some(asked)),
+            started: Instant::now(),
+            heard: Mutex::default(),
+            progress: Mutex::default(),
+            uploads: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("hub")
+            .enable_all()
+            .build()
+            .map_err(HubError::Runtime)?;
+        let listener = runtime.block_on(listen(config.listen))?;
+        let address = listener.local_addr().map_err(HubError::Runtime)?;
+        let writing = Arc::clone(&shared);
+        let writer = std::thread::Builder::new()
+            .name("hub-writer".to_owned())
+            .spawn(move || writer::run(&writing, store, requests, now))
+            .map_err(HubError::Runtime)?;
+        let router = crate::router(Arc::clone(&shared));
+        let stop = shared.until_stopped();
+        runtime.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await });
+        runtime.spawn(watch_time(Arc::clone(&shared), config.tick, config.lose_after));
+        Ok(Self {
+            shared,
+            address,
+            runtime: Some(runtime),
+            writer: Some(writer),
+        })
+    }
+
+    /// Where it answers, as `http://127.0.0.1:40123`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Carries out a request as the hub itself: founding the consortium.
+    pub fn ask(&self, key: &str, command: Command) -> Result<Granted, Problem> {
+        let request = Request::new(Actor::Hub, command).keyed(key);
+        self.block_on(self.shared.ask(request))
+    }
+
+    /// Makes a token that speaks for `holder`.
+    pub fn issue(&self, holder: Holder) -> Result<String, Problem> {
+        self.block_on(self.shared.issue(Actor::Hub, holder))
+    }
+
+    /// Whether `token` speaks for `holder`.
+    pub fn knows(&self, token: &str, holder: &Holder) -> bool {
+        self.shared
+            .read()
+            .is_ok_and(|s| s.credentials.get(&digest(token)) == Some(holder))
+    }
+
+    /// Waits until the hub stops; tells why, if nobody asked it to.
+    pub fn wait(&self) -> Result<(), HubError> {
+        let mut stopped = self.shared.stopped.subscribe();
+        let stop = self.block_on(async {
+            stopped
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|s| s.clone())
+        });
+        match stop {
+            Some(Stop::Broken(why)) => Err(HubError::Log(why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A handle that stops the hub from another thread.
+    pub fn stopper(&self) -> impl Fn() + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.stop(Stop::Asked)
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime
+            .as_ref()
+            .expect("the runtime lives until the hub is dropped")
+            .block_on(future)
+    }
+}
+
+impl Drop for Hub {
+    /// Stops listening, lets the writer finish what it took on, keeps a snapshot.
+    fn drop(&mut self) {
+        self.shared.stop(Stop::Asked);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(2));
+        }
+        lock(&self.shared.asked).take();
+        if let Some(writer) = self.writer.take() {
+            // It only panics on a defect, which the default hook has already printed.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The state, as committed.
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, State>, Problem> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        match &*self.stopped.borrow() {
+            Some(Stop::Broken(why)) => Err(Problem::new(
+                503,
+                "unavailable",
+                format!("the hub has stopped: {why}"),
+            )),
+            _ => Ok(state),
+        }
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the writer carry out a request.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Granted, Problem> {
+        let gone =
+            || Problem::new(503, "unavailable", "the hub is stopping").hint("try again when it is back");
+        let (answer, answered) = oneshot::channel();
+        let asked = lock(&self.asked).clone().ok_or_else(gone)?;
+        asked.send(Asked { request, answer }).await.map_err(|_| gone())?;
+        Ok(answered.await.map_err(|_| gone())??)
+    }
+
+    /// Makes a token. It is told once; the log has its digest.
+    pub(crate) async fn issue(&self, asker: Actor, holder: Holder) -> Result<String, Problem> {
+        let mut secret = [0u8; 32];
+        getrandom::fill(&mut secret).map_err(|e| {
+            Problem::new(
+                500,
+                "internal",
+                format!("the machine gives no random numbers: {e}"),
+            )
+        })?;
+        let hex: String = secret.iter().map(|b| format!("{b:02x}")).collect();
+        let token = format!("khub_{hex}");
+        let command = Command::IssueCredential {
+            token: digest(&token),
+            holder,
+        };
+        self.ask(Request::new(asker, command)).await?;
+        Ok(token)
+    }
+
+    /// Notes that `site` has a request open; the note's end is noted too.
+    pub(crate) fn hear(self: &Arc<Self>, site: &SiteId) -> Hearing {
+        let mut heard = lock(&self.heard);
+        let entry = heard.entry(site.clone()).or_insert(Heard {
+            last: Instant::now(),
+            open: 0,
+        });
+        entry.last = Instant::now();
+        entry.open += 1;
+        Hearing {
+            shared: Arc::clone(self),
+            site: site.clone(),
+        }
+    }
+
+    /// How long `site` has been silent; none if it was never heard.
+    pub(crate) fn silence(&self, site: &SiteId) -> Option<Duration> {
+        let heard = lock(&self.heard).get(site).copied()?;
+        Some(if heard.open > 0 {
+            Duration::ZERO
+        } else {
+            heard.last.elapsed()
+        })
+    }
+
+    pub(crate) fn note_progress(&self, job: JobId, site: SiteId, progress: Progress) {
+        lock(&self.progress).insert((job, site), progress);
+    }
+
+    pub(crate) fn progress_of(&self, job: JobId) -> BTreeMap<SiteId, Progress> {
+        let progress = lock(&self.progress);
+        let of_job = progress.iter().filter(|((other, _), _)| *other == job);
+        of_job
+            .map(|((_, site), progress)| (site.clone(), *progress))
+            .collect()
+    }
+
+    /// Notes that `actor` has brought these bytes: only who has shown them may register them. Otherwise
+    /// whoever learned a digest could have a restricted artifact's bytes under a label of their own.
+    pub(crate) fn note_upload(&self, actor: &Actor, digest: Digest) {
+        lock(&self.uploads).insert((actor.to_string(), digest));
+    }
+
+    pub(crate) fn has_uploaded(&self, actor: &Actor, digest: Digest) -> bool {
+        lock(&self.uploads).contains(&(actor.to_string(), digest))
+    }
+
+    pub(crate) fn break_off(&self, why: &str) {
+        self.stop(Stop::Broken(why.to_owned()));
+    }
+
+    /// Resolves when the hub stops.
+    pub(crate) fn until_stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopped = self.stopped.subscribe();
+        async move {
+            let _ = stopped.wait_for(Option::is_some).await;
+        }
+    }
+
+    fn stop(&self, stop: Stop) {
+        self.stopped.send_if_modified(|current| {
+            let first = current.is_none();
+            if first {
+                *current = Some(stop);
+            }
+            first
+        });
+    }
+}
+
+/// A site's open request.
+pub(crate) struct Hearing {
+    shared: Arc<Shared>,
+    site: SiteId,
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        if let Some(heard) = lock(&self.shared.heard).get_mut(&self.site) {
+            heard.last = Instant::now();
+            heard.open -= 1;
+        }
+    }
+}
+
+/// Milliseconds since 1970: the one place where the hub looks at a clock for the rules.
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The digest by which the log knows a token.
+pub(crate) fn digest(token: &str) -> Digest {
+    Digest::of(token.as_bytes())
+}
+
+async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, HubError> {
+    tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => HubError::PortInUse(address),
+            _ => HubError::Listen(address, error),
+        })
+}
+
+/// Asks the rules what time has brought about, and takes silent sites out of their jobs.
+async fn watch_time(shared: Arc<Shared>, tick: Duration, lose_after: Duration) {
+    let mut ticks = tokio::time::interval(tick);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stopped = std::pin::pin!(shared.until_stopped());
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = &mut stopped => return,
+        }
+        let mut commands = shared.silent(lose_after);
+        commands.push(Command::Tick);
+        for command in commands {
+            // A refusal here means that the site or the job is gone already.
+            let _ = shared.ask(Request::new(Actor::Hub, command)).await;
+        }
+    }
+}
+
+impl Shared {
+    /// A `Lose` for every site that is in a job and silent. A hub that has just started gives each of them
+    /// the whole time to come back.
+    fn silent(&self, lose_after: Duration) -> Vec<Command> {
+        let Ok(state) = self.read() else { return Vec::new() };
+        let running = state.active.iter().filter_map(|id| state.jobs.get(id));
+        let present =
+            running.flat_map(|job| job.present().map(|(site, member)| (job.id, site, member.attempt)));
+        let silence = |site: &SiteId| self.silence(site).unwrap_or_else(|| self.started.elapsed());
+        present
+            .filter(|(_, site, _)| silence(site) > lose_after)
+            .map(|(job, site, attempt)| Command::Lose {
+                job,
+                site: site.clone(),
+                attempt,
+            })
+            .collect()
+    }
+}
+
+/// Every section under these locks is a few plain statements: a panic in one is a defect, and no reason to
+/// stop everyone else.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

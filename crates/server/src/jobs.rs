@@ -1,0 +1,101 @@
+//! Jobs, for the people who ask for them.
+
+use crate::extract::{Answer, At, Bearer, Body, Json, Key};
+use crate::hub::Shared;
+use crate::views;
+use api::{Done, JobView, PostingView, Problem};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use consortium::explain::Explanation;
+use consortium::policy::Resource;
+use consortium::{Action, Actor, Command, Job, JobId, JobSpec, explain};
+use std::sync::Arc;
+use store::Reader;
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/jobs", get(list).post(submit))
+        .route("/jobs/{job}", get(show))
+        .route("/jobs/{job}/explanation", get(explanation))
+        .route("/jobs/{job}/postings", get(postings))
+        .route("/jobs/{job}/cancel", post(cancel))
+}
+
+async fn submit(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    Body(spec): Body<JobSpec>,
+) -> Answer<Done> {
+    shared.carry_out(bearer.actor, key, Command::Submit(spec)).await
+}
+
+async fn list(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<JobView>> {
+    let state = shared.read()?;
+    let newest_first = state.jobs.values().rev();
+    let seen = newest_first.filter(|job| views::may_read(&state, &bearer.actor, job));
+    Ok(Json(seen.map(|job| views::job(&shared, job)).collect()))
+}
+
+async fn show(State(shared): State<Arc<Shared>>, bearer: Bearer, At(job): At<JobId>) -> Answer<JobView> {
+    let state = shared.read()?;
+    Ok(Json(views::job(&shared, readable(&state, &bearer.actor, job)?)))
+}
+
+async fn explanation(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+) -> Answer<Explanation> {
+    let state = shared.read()?;
+    Ok(Json(explain(&state, readable(&state, &bearer.actor, job)?)))
+}
+
+async fn postings(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+) -> Answer<Vec<PostingView>> {
+    {
+        let state = shared.read()?;
+        readable(&state, &bearer.actor, job)?;
+    }
+    let reading = Arc::clone(&shared);
+    let read = move || Reader::open(&reading.folder)?.postings(Some(job));
+    let internal =
+        |e: &dyn std::fmt::Display| Problem::new(500, "internal", format!("the ledger can't be read: {e}"));
+    let postings = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|e| internal(&e))?;
+    let postings = postings
+        .map_err(|e| internal(&e))?
+        .into_iter()
+        .map(|posting| PostingView {
+            seq: posting.seq,
+            at: posting.at,
+            account: posting.account,
+            won: posting.won,
+            compute: posting.compute,
+        });
+    Ok(Json(postings.collect()))
+}
+
+async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(job): At<JobId>,
+) -> Answer<Done> {
+    shared.carry_out(bearer.actor, key, Command::Cancel(job)).await
+}
+
+fn readable<'a>(state: &'a consortium::State, actor: &Actor, id: JobId) -> Result<&'a Job, Problem> {
+    let job = state.jobs.get(&id);
+    let job = job.ok_or_else(|| {
+        Problem::new(404, "not-found", format!("there is no job {id}"))
+            .hint("`khub jobs` lists those you may read")
+    })?;
+    state.permit(actor, Action::Read, &Resource::Job(job))?;
+    Ok(job)
+}

@@ -1,0 +1,145 @@
+//! The programme office's side, and what everyone may know of the consortium.
+
+use crate::extract::{Answer, Bearer, Body, Json, Key};
+use crate::hub::Shared;
+use crate::views;
+use api::{AwardView, Credential, Done, Health, Issued, LedgerView, Me, SiteView};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{MethodRouter, get, post};
+use consortium::policy::Resource;
+use consortium::{Account, Action, Command, Organisation, Won};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    let money = |(year, won): (u16, Won)| Command::Appropriate { year, won };
+    Router::new()
+        .route("/health", get(health))
+        .route("/me", get(me))
+        .route(
+            "/organisations",
+            get(organisations).merge(command(Command::Admit)),
+        )
+        .route("/people", command(Command::AddPerson))
+        .route("/sites", get(sites).merge(command(Command::AddSite)))
+        .route("/projects", command(Command::OpenProject))
+        .route("/appropriations", command(money))
+        .route("/awards", get(awards).merge(command(Command::Grant)))
+        .route("/policy", get(policy).merge(command(Command::AdoptPolicy)))
+        .route("/credentials", post(issue))
+        .route("/ledger", get(ledger))
+}
+
+/// A POST that is one command of the rules.
+fn command<T: DeserializeOwned + Send + 'static>(
+    make: impl Fn(T) -> Command + Clone + Send + Sync + 'static,
+) -> MethodRouter<Arc<Shared>> {
+    post(
+        move |State(shared): State<Arc<Shared>>, bearer: Bearer, key: Option<Key>, Body(body): Body<T>| async move {
+            shared.carry_out(bearer.actor, key, make(body)).await
+        },
+    )
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> Answer<Health> {
+    // A hub that has broken off isn't healthy.
+    drop(shared.read()?);
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Ok(Json(Health {
+        version,
+        seq: *shared.changed.borrow(),
+    }))
+}
+
+async fn me(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Me> {
+    let state = shared.read()?;
+    Ok(Json(views::me(&state, bearer.actor)))
+}
+
+async fn organisations(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<Vec<Organisation>> {
+    Ok(Json(shared.read()?.organisations.values().cloned().collect()))
+}
+
+async fn sites(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<SiteView>> {
+    let state = shared.read()?;
+    let views = state.sites.values().map(|site| SiteView {
+        site: site.clone(),
+        silent_ms: shared
+            .silence(&site.id)
+            .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        job: views::job_that_holds(&state, &bearer.actor, &site.id),
+    });
+    Ok(Json(views.collect()))
+}
+
+/// Awards are the business of the project's people and of whoever may audit.
+async fn awards(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<AwardView>> {
+    let state = shared.read()?;
+    let audits = state
+        .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
+        .is_ok();
+    let may_see = |award: &&consortium::Award| {
+        let project = state.projects.get(&award.project);
+        let works_in = |p| {
+            state
+                .permit(&bearer.actor, Action::Contribute, &Resource::Project(p))
+                .is_ok()
+        };
+        audits || project.is_some_and(works_in)
+    };
+    let views = state.awards.values().filter(may_see).map(|award| AwardView {
+        award: award.clone(),
+        left: state.ledger.balance(&Account::Award(award.id.clone())),
+    });
+    Ok(Json(views.collect()))
+}
+
+async fn policy(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<String> {
+    Ok(Json(shared.read()?.policy.text().to_owned()))
+}
+
+async fn issue(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Body(credential): Body<Credential>,
+) -> Answer<Issued> {
+    let token = shared.issue(bearer.actor, credential.holder).await?;
+    Ok(Json(Issued { token }))
+}
+
+async fn ledger(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<LedgerView> {
+    let state = shared.read()?;
+    state.permit(&bearer.actor, Action::Audit, &Resource::Consortium)?;
+    let accounts = state
+        .ledger
+        .balances()
+        .map(|(account, balance)| (account.clone(), balance))
+        .collect();
+    Ok(Json(LedgerView {
+        accounts,
+        wrong: state.ledger.audit().err(),
+    }))
+}
+
+impl Shared {
+    /// Carries out a command for a handler.
+    pub(crate) async fn carry_out(
+        &self,
+        actor: consortium::Actor,
+        key: Option<Key>,
+        command: Command,
+    ) -> Answer<Done> {
+        let request = consortium::Request {
+            actor,
+            key: key.map(|Key(key)| key),
+            command,
+        };
+        let granted = self.ask(request).await?;
+        Ok(Json(Done {
+            seq: granted.seq,
+            job: granted.job,
+            attempt: granted.attempt,
+        }))
+    }
+}

@@ -1,0 +1,206 @@
+//! The sites' side: they fetch their orders and report. A site is never dialled.
+
+use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
+use crate::hub::Shared;
+use crate::views;
+use api::{Done, Problem, Progress};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use consortium::{Actor, Command, Digest, JobId, Output, Reading, SiteId, Update};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/sites/{site}/orders", get(orders))
+        .route("/jobs/{job}/join", post(join))
+        .route("/jobs/{job}/rounds/{round}/updates", post(contribute))
+        .route("/jobs/{job}/rounds/{round}/outer", post(applied))
+        .route("/jobs/{job}/readings", post(meter))
+        .route("/jobs/{job}/progress", post(progress))
+        .route("/jobs/{job}/leave", post(leave))
+        .route("/jobs/{job}/fail", post(fail))
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    from: u32,
+    #[serde(default)]
+    wait: u64,
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    attempt: u32,
+}
+
+/// The longest that a request for orders is kept waiting.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Answers when the orders are other than those the site knows, by their tag, or says 304 in the end.
+async fn orders(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(site): At<SiteId>,
+    Ask(wanted): Ask<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, No> {
+    if bearer.actor != Actor::Site(site.clone()) {
+        let detail = format!("{} can't read the orders of site {site}", bearer.actor);
+        return Err(Problem::new(403, "forbidden", detail)
+            .hint("use the site's own credential")
+            .into());
+    }
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|tag| tag.to_str().ok())
+        .unwrap_or_default();
+    let until = Instant::now() + Duration::from_secs(wanted.wait).min(LONGEST_WAIT);
+    let mut changed = shared.changed.subscribe();
+    let mut stopped = std::pin::pin!(shared.until_stopped());
+    loop {
+        changed.mark_unchanged();
+        let orders = views::orders(&*shared.read()?, &site, wanted.from);
+        let body = serde_json::to_vec(&orders).expect("orders are plain data");
+        let tag = format!("\"{}\"", Digest::of(&body).hex());
+        if tag != known {
+            let headers = [
+                (header::ETAG, tag),
+                (header::CONTENT_TYPE, "application/json".to_owned()),
+            ];
+            return Ok((headers, body).into_response());
+        }
+        let more = tokio::select! {
+            more = timeout_at(until, changed.changed()) => matches!(more, Ok(Ok(()))),
+            () = &mut stopped => false,
+        };
+        if !more {
+            return Ok(StatusCode::NOT_MODIFIED.into_response());
+        }
+    }
+}
+
+async fn join(State(shared): State<Arc<Shared>>, bearer: Bearer, At(job): At<JobId>) -> Answer<Done> {
+    shared.carry_out(bearer.actor, None, Command::Join { job }).await
+}
+
+async fn contribute(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At((job, round)): At<(JobId, u32)>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(update): Body<Update>,
+) -> Answer<Done> {
+    shared.require_upload(&bearer.actor, update.digest, update.bytes)?;
+    let command = Command::Contribute {
+        job,
+        round,
+        attempt,
+        update,
+    };
+    shared.carry_out(bearer.actor, None, command).await
+}
+
+async fn applied(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At((job, round)): At<(JobId, u32)>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(outer): Body<Digest>,
+) -> Answer<Done> {
+    shared
+        .carry_out(
+            bearer.actor,
+            None,
+            Command::Applied {
+                job,
+                round,
+                attempt,
+                outer,
+            },
+        )
+        .await
+}
+
+async fn meter(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Body(reading): Body<Reading>,
+) -> Answer<Done> {
+    shared
+        .carry_out(bearer.actor, None, Command::Meter { job, reading })
+        .await
+}
+
+/// Progress is for people's eyes: it isn't in the log.
+async fn progress(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Body(progress): Body<Progress>,
+) -> Answer<()> {
+    let Actor::Site(site) = bearer.actor else {
+        return Err(Problem::new(403, "forbidden", "only sites report progress").into());
+    };
+    let placed = shared
+        .read()?
+        .jobs
+        .get(&job)
+        .is_some_and(|job| job.members.contains_key(&site));
+    if !placed {
+        return Err(Problem::new(404, "not-found", format!("site {site} has no place in {job}")).into());
+    }
+    shared.note_progress(job, site, progress);
+    Ok(Json(()))
+}
+
+async fn leave(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(job): At<JobId>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(outputs): Body<Vec<Output>>,
+) -> Answer<Done> {
+    for output in &outputs {
+        shared.require_upload(&bearer.actor, output.id.digest, output.bytes)?;
+    }
+    shared
+        .carry_out(
+            bearer.actor,
+            key,
+            Command::Leave {
+                job,
+                attempt,
+                outputs,
+            },
+        )
+        .await
+}
+
+async fn fail(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(message): Body<String>,
+) -> Answer<Done> {
+    shared
+        .carry_out(
+            bearer.actor,
+            None,
+            Command::Fail {
+                job,
+                attempt,
+                message,
+            },
+        )
+        .await
+}

@@ -1,0 +1,134 @@
+//! The one thread that decides. A batch of requests becomes one transaction of the log, so that the price of
+//! a safe commit is shared by whoever asks at the same time. Nobody sees a state that isn't committed: the
+//! lock on the state is held until the log has it.
+
+use crate::hub::Shared;
+use consortium::{Actor, Command, Event, JobId, Refusal, Request, State, Time, apply, decide};
+use store::{Entry, Store, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+/// The most requests that share a commit.
+const BATCH: usize = 256;
+/// How many records may follow a snapshot: replaying them is what a start of the hub costs.
+const SNAPSHOT_EVERY: u64 = 2_000;
+
+/// A request that was carried out and is safe in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// The last record of the log.
+    pub seq: u64,
+    /// The job it made, or had made when it was asked before under the same key.
+    pub job: Option<JobId>,
+    /// The attempt it began.
+    pub attempt: Option<u32>,
+}
+
+/// A request and where its answer goes.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) answer: oneshot::Sender<Result<Granted, Refusal>>,
+}
+
+/// Decides until nobody is left to ask; then keeps a snapshot. Ends early if the log can't be written: what
+/// is in memory is then ahead of the truth, and the hub must not go on.
+pub(crate) fn run(shared: &Shared, mut store: Store, mut asked: mpsc::Receiver<Asked>, now: fn() -> Time) {
+    let mut snapshot = store.seq();
+    let mut batch = Vec::new();
+    while let Some(first) = asked.blocking_recv() {
+        batch.push(first);
+        while batch.len() < BATCH {
+            let Ok(next) = asked.try_recv() else { break };
+            batch.push(next);
+        }
+        if carry_out(shared, &mut store, &mut batch, now()).is_err() {
+            return;
+        }
+        if store.seq() >= snapshot + SNAPSHOT_EVERY {
+            keep_snapshot(shared, &mut store);
+            snapshot = store.seq();
+        }
+    }
+    if store.seq() > snapshot {
+        keep_snapshot(shared, &mut store);
+    }
+}
+
+fn carry_out(
+    shared: &Shared,
+    store: &mut Store,
+    batch: &mut Vec<Asked>,
+    now: Time,
+) -> Result<(), StoreError> {
+    let mut state = shared.write();
+    let mut entries = Vec::new();
+    let mut answers = Vec::new();
+    for Asked { request, answer } in batch.drain(..) {
+        let decided = decide(&state, &request, now);
+        let granted = decided.map(|events| {
+            let mut granted = outcome(&events);
+            record(&mut state, &mut entries, request.actor.clone(), now, events);
+            granted.job = granted.job.or_else(|| state.remembered_job(&request));
+            granted
+        });
+        answers.push((answer, granted));
+    }
+    let tick = Request::new(Actor::Hub, Command::Tick);
+    loop {
+        // A tick is never refused; if it were, there would be nothing to do about it here.
+        let events = decide(&state, &tick, now).unwrap_or_default();
+        if events.is_empty() {
+            break;
+        }
+        record(&mut state, &mut entries, Actor::Hub, now, events);
+    }
+    if !entries.is_empty()
+        && let Err(error) = store.append(&entries)
+    {
+        // Said while the lock is held, so that nobody reads what isn't committed.
+        shared.break_off(&error.to_string());
+        return Err(error);
+    }
+    drop(state);
+    let seq = store.seq();
+    for (answer, granted) in answers {
+        // Whoever asked may have gone away; what was decided stands.
+        let _ = answer.send(granted.map(|granted| Granted { seq, ..granted }));
+    }
+    if !entries.is_empty() {
+        shared.changed.send_replace(seq);
+    }
+    Ok(())
+}
+
+fn record(state: &mut State, entries: &mut Vec<Entry>, actor: Actor, at: Time, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
+    for event in &events {
+        apply(state, event, at);
+    }
+    entries.push(Entry { actor, at, events });
+}
+
+fn outcome(events: &[Event]) -> Granted {
+    let mut granted = Granted {
+        seq: 0,
+        job: None,
+        attempt: None,
+    };
+    for event in events {
+        match event {
+            Event::Submitted { job, .. } => granted.job = Some(*job),
+            Event::Joined { attempt, .. } => granted.attempt = Some(*attempt),
+            _ => {}
+        }
+    }
+    granted
+}
+
+/// A snapshot only makes the next start faster, so a failure to keep one is no failure.
+fn keep_snapshot(shared: &Shared, store: &mut Store) {
+    if let Ok(state) = shared.read() {
+        let _ = store.snapshot(&state);
+    }
+}

@@ -1,0 +1,196 @@
+use crate::world::{LONG, World, spec};
+use api::{Client, Orders, SiteJob};
+use consortium::{Digest, JobId, Label, Phase, Presence, Reading, SiteId, Update, Usage};
+use std::time::Duration;
+
+/// A site as its process is: knows its orders by their tag, waits for others.
+struct Site {
+    id: SiteId,
+    client: Client,
+    known: String,
+}
+
+impl Site {
+    fn new(world: &World, name: &str) -> Self {
+        Self {
+            id: name.parse().unwrap(),
+            client: world.site(name),
+            known: String::new(),
+        }
+    }
+
+    /// The next orders that differ from the known ones.
+    fn orders(&mut self) -> Orders {
+        let (tag, orders) = self
+            .client
+            .orders(&self.id, 0, &self.known, LONG)
+            .unwrap()
+            .expect("in good time");
+        self.known = tag;
+        orders
+    }
+
+    fn until(&mut self, wanted: impl Fn(&SiteJob) -> bool) -> SiteJob {
+        loop {
+            if let Some(job) = self.orders().jobs.into_iter().find(&wanted) {
+                return job;
+            }
+        }
+    }
+
+    fn contribute(&self, world: &World, job: JobId, attempt: u32) {
+        let bytes = format!("what {} learned", self.id);
+        let sent = world.bring(&self.client, bytes.as_bytes(), Label::Restricted);
+        let update = Update {
+            digest: sent.id.digest,
+            bytes: sent.bytes,
+            tokens: 640,
+            parameters: 100,
+            steps: 4,
+            loss_micronats: 5_000_000,
+        };
+        self.client.contribute(job, 0, attempt, &update).unwrap();
+    }
+}
+
+#[test]
+fn a_job_from_submission_to_settlement() {
+    let world = World::new();
+    let member = world.person("minji");
+    let data = world.bring(&member, b"tokens", Label::Open);
+    member.put(&world.folder.path().join("to-send"), &data).unwrap();
+    let mut spec = spec();
+    spec.inputs.insert("train.tokens".into(), data.id.digest);
+
+    let job = member.submit(&spec, "once").unwrap();
+    assert_eq!(
+        member.submit(&spec, "once").unwrap(),
+        job,
+        "the same key is the same job"
+    );
+    let foreign = member
+        .explain(job)
+        .unwrap()
+        .sites
+        .into_iter()
+        .find(|s| s.owner.contains("foreign"))
+        .unwrap();
+    assert!(
+        foreign
+            .because
+            .contains("restricted-stays-closed-to-foreign-partners"),
+        "{}",
+        foreign.because
+    );
+
+    let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
+    for site in [&mut a, &mut b] {
+        site.until(|job| job.presence == Presence::Expected);
+        let mut tokens = String::new();
+        std::io::Read::read_to_string(&mut site.client.fetch(&data.id).unwrap(), &mut tokens).unwrap();
+        assert_eq!(tokens, "tokens");
+        assert_eq!(site.client.join(job).unwrap(), 1);
+    }
+    for site in [&mut a, &mut b] {
+        let open = site.until(|job| job.open.is_some()).open.unwrap();
+        assert_eq!(open.interval.end - open.interval.first, 64);
+        site.contribute(&world, job, 1);
+    }
+    let outer = Digest::of(b"weights");
+    for site in [&mut a, &mut b] {
+        let closed = site.until(|job| !job.closed.is_empty()).closed;
+        assert_eq!(closed[0].updates.len(), 2);
+        for update in closed[0].updates.values() {
+            let id = consortium::ArtifactId {
+                project: spec.project.clone(),
+                digest: update.digest,
+            };
+            site.client.fetch(&id).unwrap();
+        }
+        site.client.applied(job, 0, 1, &outer).unwrap();
+        // More than the hub's clock allows is refused; so much has passed for certain.
+        let total = Usage {
+            millis: 3_000,
+            sent: 10,
+            received: 20,
+        };
+        site.client.meter(job, &Reading { attempt: 1, total }).unwrap();
+    }
+    let model = world.bring(&a.client, b"model", Label::Open);
+    a.client.leave(job, 1, std::slice::from_ref(&model)).unwrap();
+    a.client.leave(job, 1, std::slice::from_ref(&model)).unwrap();
+    b.until(|job| job.results);
+    b.client.leave(job, 1, &[]).unwrap();
+
+    let view = member.job(job).unwrap();
+    assert_eq!(view.job.phase, Phase::Done);
+    let kept = member
+        .artifacts(&spec.project)
+        .unwrap()
+        .into_iter()
+        .find(|a| a.id == model.id)
+        .unwrap();
+    assert_eq!(
+        kept.label,
+        Label::Restricted,
+        "what is made for a restricted job is restricted"
+    );
+    // 10^12 FLOP/s for 3 s at 1,000,000 and 1,100,000 won a PFLOP-hour: 0.83 and 0.91 won, rounded down.
+    assert_eq!(view.spent.0, 0);
+    let postings = member.postings(job).unwrap();
+    let sums = postings
+        .iter()
+        .fold((0, 0), |(won, compute), p| (won + p.won.0, compute + p.compute.0));
+    assert_eq!(sums, (0, 0));
+    assert!(
+        postings.len() >= 8,
+        "reserved, used and given back at two sites: {postings:?}"
+    );
+    assert_eq!(world.person("head").ledger().unwrap().wrong, None);
+}
+
+#[test]
+fn a_restart_loses_nothing() {
+    let world = World::new();
+    let member = world.person("minji");
+    let job = member.submit(&spec(), "k").unwrap();
+    let before = member.job(job).unwrap();
+    let world = world.restarted();
+    let member = world.person("minji");
+    assert_eq!(member.job(job).unwrap(), before);
+    assert_eq!(
+        member.submit(&spec(), "k").unwrap(),
+        job,
+        "keys are remembered too"
+    );
+}
+
+#[test]
+fn a_site_that_falls_silent_is_lost_and_comes_back() {
+    let world = World::with(|config| server::HubConfig {
+        lose_after: Duration::ZERO,
+        tick: Duration::from_millis(1),
+        ..config
+    });
+    let job = world.person("minji").submit(&spec(), "k").unwrap();
+    let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
+    a.client.join(job).unwrap();
+    // Nothing of site a is open now, so it is silent; site b waits at the hub, which counts as being heard.
+    b.client.join(job).unwrap();
+    a.until(|job| job.presence == Presence::Lost);
+    assert_eq!(a.client.join(job).unwrap(), 2, "a new attempt");
+    let late = a.client.fail(job, 1, "too late").unwrap_err();
+    assert_eq!(late.status(), Some(409), "{late}");
+    b.until(|job| job.attempt >= 1);
+}
+
+#[test]
+fn orders_are_told_once() {
+    let world = World::new();
+    let mut a = Site::new(&world, "a");
+    assert!(a.orders().jobs.is_empty());
+    let again = a.client.orders(&a.id, 0, &a.known, Duration::ZERO).unwrap();
+    assert_eq!(again, None, "nothing new");
+    world.person("minji").submit(&spec(), "k").unwrap();
+    assert_eq!(a.orders().jobs.len(), 1);
+}

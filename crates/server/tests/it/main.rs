@@ -1,0 +1,5 @@
+//! The hub over real HTTP: whole jobs, refusals, restarts.
+
+mod access;
+mod jobs;
+mod world;
