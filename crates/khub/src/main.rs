@@ -1,2 +1,107 @@
-//! The one binary.
-fn main() {}
+//! `khub`: an AI research consortium in one binary.
+//!
+//! This file is the command line. Each command lives in a file of its own; what they do is in the libraries.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one crate that has a terminal"
+)]
+
+mod artifact;
+mod connect;
+mod corpus;
+mod example;
+mod failure;
+mod folder;
+mod generate;
+mod job;
+mod ledger;
+mod program;
+mod quickstart;
+mod serve;
+mod show;
+mod site;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Runs an AI research consortium: many organisations' clusters as one research computer.
+#[derive(Parser)]
+#[command(
+    name = "khub",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Quickstart(quickstart::Args),
+    Serve(serve::Args),
+    Site(site::Args),
+    Submit(job::Submit),
+    Jobs(job::List),
+    Explain(job::Explain),
+    Cancel(job::Cancel),
+    Sites(job::Sites),
+    Artifacts(artifact::List),
+    Put(artifact::Put),
+    Fetch(artifact::Fetch),
+    Ledger(ledger::Args),
+    Generate(generate::Args),
+    Completion(Completion),
+    #[command(hide = true)]
+    Program(program::Args),
+}
+
+/// Print the completion script of a shell.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  khub completion bash > ~/.local/share/bash-completion/completions/khub\n  \
+                        khub completion zsh > ~/.zfunc/_khub"
+)]
+struct Completion {
+    /// Which shell.
+    shell: clap_complete::Shell,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Site(args) => site::run(args),
+        Command::Submit(args) => job::submit(&args),
+        Command::Jobs(args) => job::list(&args),
+        Command::Explain(args) => job::explain(&args),
+        Command::Cancel(args) => job::cancel(&args),
+        Command::Sites(args) => job::sites(&args),
+        Command::Artifacts(args) => artifact::list(&args),
+        Command::Put(args) => artifact::put(&args),
+        Command::Fetch(args) => artifact::fetch(&args),
+        Command::Ledger(args) => ledger::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Program(args) => program::run(&args),
+        Command::Completion(Completion { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "khub", &mut script);
+            show::print(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    }
+}

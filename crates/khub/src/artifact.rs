@@ -1,0 +1,150 @@
+//! `khub artifacts`, `put`, `fetch`.
+
+use crate::connect::Connect;
+use crate::failure::Failure;
+use crate::show;
+use api::Client;
+use consortium::{ArtifactId, ArtifactKind, Digest, Label, Output, ProjectId};
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+/// List a project's artifacts that you may read.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub artifacts korean-reviews")]
+pub(crate) struct List {
+    /// Which project.
+    project: ProjectId,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Keep a file in a project.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  khub put train.tokens --project korean-reviews --kind dataset --label restricted"
+)]
+pub(crate) struct Put {
+    /// Which file.
+    file: PathBuf,
+    /// Which project keeps it.
+    #[arg(long)]
+    project: ProjectId,
+    /// What it is: dataset, tokenizer, model, report or metrics.
+    #[arg(long, default_value = "dataset", value_parser = word::<ArtifactKind>)]
+    kind: ArtifactKind,
+    /// How far it may go: open or restricted.
+    #[arg(long, default_value = "restricted", value_parser = word::<Label>)]
+    label: Label,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Fetch an artifact's bytes, if the policy lets you read them.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub fetch korean-reviews/blake3:3f2a... --output model.safetensors")]
+pub(crate) struct Fetch {
+    /// Which: PROJECT/DIGEST, as `khub artifacts` prints it.
+    artifact: ArtifactId,
+    /// Where to put it.
+    #[arg(long, short)]
+    output: PathBuf,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(crate) fn list(args: &List) -> Result<(), Failure> {
+    let artifacts = args.connect.client()?.artifacts(&args.project)?;
+    if args.json {
+        return show::json(&artifacts);
+    }
+    let row = |a: &consortium::Artifact| {
+        vec![
+            a.name.clone(),
+            show::bytes(a.bytes),
+            a.label.to_string(),
+            a.id.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = artifacts.iter().map(row).collect();
+    show::print(&show::table(&["name", "size", "label", "artifact"], &rows));
+    Ok(())
+}
+
+pub(crate) fn put(args: &Put) -> Result<(), Failure> {
+    let client = args.connect.client()?;
+    let id = bring(&client, &args.file, &args.project, args.kind, args.label)?;
+    show::print(&format!("{id}\n"));
+    Ok(())
+}
+
+pub(crate) fn fetch(args: &Fetch) -> Result<(), Failure> {
+    let bytes = save(&args.connect.client()?, &args.artifact, &args.output)?;
+    show::print(&format!("{} ({})\n", args.output.display(), show::bytes(bytes)));
+    Ok(())
+}
+
+/// Keeps the file at `path` in `project` under its own name.
+pub(crate) fn bring(
+    client: &Client,
+    path: &Path,
+    project: &ProjectId,
+    kind: ArtifactKind,
+    label: Label,
+) -> Result<ArtifactId, Failure> {
+    let (digest, bytes) = measure(path).map_err(|e| Failure::file(path, e))?;
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let id = ArtifactId {
+        project: project.clone(),
+        digest,
+    };
+    client.put(
+        path,
+        &Output {
+            id: id.clone(),
+            name,
+            kind,
+            bytes,
+            label,
+            made_from: Vec::new(),
+        },
+    )?;
+    Ok(id)
+}
+
+/// Fetches `id` to `path`, whole or not at all; the digest is checked. Returns its size.
+pub(crate) fn save(client: &Client, id: &ArtifactId, path: &Path) -> Result<u64, Failure> {
+    let part = path.with_extension("part");
+    let failed = |e| Failure::file(path, e);
+    let mut from = client.fetch(id)?;
+    let mut to = File::create(&part).map_err(failed)?;
+    io::copy(&mut from, &mut to)
+        .map_err(|e| Failure::new(format_args!("the transfer of {id} broke off: {e}")))?;
+    let (found, bytes) = measure(&part).map_err(failed)?;
+    if found != id.digest {
+        return Err(Failure::new(format_args!("{id} arrived with digest {found}")).hint("fetch it again"));
+    }
+    std::fs::rename(&part, path).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn measure(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let bytes = io::copy(
+        &mut BufReader::with_capacity(1 << 18, File::open(path)?),
+        &mut hasher,
+    )?;
+    Ok((Digest(hasher.finalize().into()), bytes))
+}
+
+/// A word of the rules, as they write it in JSON.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.into()).map_err(|e| e.to_string())
+}

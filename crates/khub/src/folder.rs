@@ -1,0 +1,100 @@
+//! A hub's data folder: where its log, artifacts, credentials and address are.
+
+use crate::failure::Failure;
+use consortium::Holder;
+use serde::{Deserialize, Serialize};
+use server::Hub;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A hub's data folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+/// Where the folder's hub answers, in `hub.json`; the hub writes it when it starts.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Address {
+    pub(crate) url: String,
+}
+
+impl Folder {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Tells commands that are started beside the hub where it answers.
+    pub(crate) fn announce(&self, hub: &Hub) -> Result<(), Failure> {
+        let text = serde_json::to_string(&Address { url: hub.url() }).map_err(Failure::new)?;
+        write(&self.path("hub.json"), text.as_bytes())
+    }
+
+    pub(crate) fn address(&self) -> Result<Address, Failure> {
+        let path = self.path("hub.json");
+        let hint = "run `khub quickstart` or `khub serve` first, or name a hub with --hub and KHUB_TOKEN";
+        let text = fs::read(&path).map_err(|e| Failure::file(&path, e).hint(hint))?;
+        serde_json::from_slice(&text).map_err(|e| Failure::file(&path, e).hint(hint))
+    }
+
+    /// The token kept under `name`.
+    pub(crate) fn token(&self, name: &str) -> Result<String, Failure> {
+        token_in(&self.path("credentials").join(name), &self.names())
+    }
+
+    /// A token for `holder`, kept under `name`: the one that is there, if the hub knows it.
+    pub(crate) fn credential(&self, hub: &Hub, name: &str, holder: Holder) -> Result<String, Failure> {
+        if let Ok(token) = self.token(name)
+            && hub.knows(&token, &holder)
+        {
+            return Ok(token);
+        }
+        let token = hub.issue(holder)?;
+        let folder = self.path("credentials");
+        fs::create_dir_all(&folder).map_err(|e| Failure::file(&folder, e))?;
+        write_secret(&folder.join(name), &token)?;
+        Ok(token)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let files = fs::read_dir(self.path("credentials"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut names: Vec<String> = files
+            .map(|file| file.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// The token in the file at `path`.
+pub(crate) fn token_in(path: &Path, others: &[String]) -> Result<String, Failure> {
+    let hint = match others {
+        [] => "ask the programme office for a credential".to_owned(),
+        names => format!("one of the credentials here: {}", names.join(", ")),
+    };
+    let text = fs::read_to_string(path).map_err(|e| Failure::file(path, e).hint(hint))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let part = path.with_extension("part");
+    let failed = |e| Failure::file(path, e);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    fs::write(&part, bytes).map_err(failed)?;
+    fs::rename(&part, path).map_err(failed)
+}
+
+/// Only its owner may read it.
+fn write_secret(path: &Path, secret: &str) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(|e| Failure::file(path, e))?;
+    writeln!(file, "{secret}").map_err(|e| Failure::file(path, e))
+}

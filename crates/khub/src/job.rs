@@ -1,0 +1,183 @@
+//! `khub submit`, `jobs`, `explain`, `cancel`, `sites`.
+
+use crate::connect::Connect;
+use crate::failure::Failure;
+use crate::show;
+use api::JobView;
+use consortium::{JobId, JobSpec, Phase};
+use std::path::PathBuf;
+
+/// Ask for a job.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  khub submit job.toml\n  khub submit khub-data/quickstart/job.toml --key again-1"
+)]
+pub(crate) struct Submit {
+    /// The job, as TOML.
+    file: PathBuf,
+    /// Under the same key a job is made at most once; without one, by the file's content.
+    #[arg(long)]
+    key: Option<String>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// List the jobs you may know about.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  khub jobs\n  khub jobs --json | jq '.[0].job.phase'")]
+pub(crate) struct List {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Say why a job is where it is: every site, with the reason for or against it.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  khub explain job-1\n  khub explain job-1 --json")]
+pub(crate) struct Explain {
+    /// Which job.
+    job: JobId,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// End a job; what it has not used goes back to the award.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub cancel job-1")]
+pub(crate) struct Cancel {
+    /// Which job.
+    job: JobId,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// List the consortium's sites and their offers.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub sites")]
+pub(crate) struct Sites {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(crate) fn submit(args: &Submit) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(&args.file).map_err(|e| Failure::file(&args.file, e))?;
+    let spec: JobSpec =
+        toml::from_str(&text).map_err(|e| Failure::file(&args.file, e.to_string().trim_end()))?;
+    let key = args
+        .key
+        .clone()
+        .unwrap_or_else(|| blake3::hash(text.as_bytes()).to_hex().to_string());
+    let job = args.connect.client()?.submit(&spec, &key)?;
+    show::print(&format!("{job}\n"));
+    Ok(())
+}
+
+pub(crate) fn list(args: &List) -> Result<(), Failure> {
+    let jobs = args.connect.client()?.jobs()?;
+    if args.json {
+        return show::json(&jobs);
+    }
+    let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
+    let head = [
+        "job", "name", "project", "label", "phase", "rounds", "sites", "spent",
+    ];
+    show::print(&show::table(&head, &rows));
+    Ok(())
+}
+
+fn row(view: &JobView) -> Vec<String> {
+    let job = &view.job;
+    let sites: Vec<&str> = job.members.keys().map(consortium::SiteId::as_str).collect();
+    vec![
+        job.id.to_string(),
+        job.spec.name.clone(),
+        job.spec.project.to_string(),
+        job.label.to_string(),
+        phase(&job.phase).to_owned(),
+        format!("{}/{}", view.committed, job.spec.rounds.count),
+        if sites.is_empty() {
+            "none yet".to_owned()
+        } else {
+            sites.join(", ")
+        },
+        view.spent.to_string(),
+    ]
+}
+
+fn phase(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Queued => "queued",
+        Phase::Running => "running",
+        Phase::Finishing => "finishing",
+        Phase::Done => "done",
+        Phase::Failed { .. } => "failed",
+        Phase::Cancelled => "cancelled",
+    }
+}
+
+pub(crate) fn explain(args: &Explain) -> Result<(), Failure> {
+    let explanation = args.connect.client()?.explain(args.job)?;
+    if args.json {
+        return show::json(&explanation);
+    }
+    show::print(&in_words(&explanation));
+    Ok(())
+}
+
+/// An explanation as a sentence and a table.
+pub(crate) fn in_words(explanation: &consortium::explain::Explanation) -> String {
+    let row = |reason: &consortium::explain::Reason| {
+        vec![
+            reason.candidate.site.to_string(),
+            reason.owner.clone(),
+            reason.because.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = explanation.sites.iter().map(row).collect();
+    format!(
+        "{}\n{}",
+        explanation.summary,
+        show::table(&["site", "owner", "reason"], &rows)
+    )
+}
+
+pub(crate) fn cancel(args: &Cancel) -> Result<(), Failure> {
+    args.connect.client()?.cancel(args.job)?;
+    show::print(&format!("{} is cancelled\n", args.job));
+    Ok(())
+}
+
+pub(crate) fn sites(args: &Sites) -> Result<(), Failure> {
+    let sites = args.connect.client()?.sites()?;
+    if args.json {
+        return show::json(&sites);
+    }
+    let row = |view: &api::SiteView| {
+        let heard = view
+            .silent_ms
+            .map_or("never".to_owned(), |ms| format!("{} s ago", ms / 1_000));
+        let job = view.job.map_or_else(String::new, |job| job.to_string());
+        let gflops = view.site.rated.0 / 1_000_000_000;
+        let (site, price) = (&view.site, view.site.price.0);
+        vec![
+            site.id.to_string(),
+            site.owner.to_string(),
+            gflops.to_string(),
+            price.to_string(),
+            heard,
+            job,
+        ]
+    };
+    let head = ["site", "owner", "GFLOP/s", "won/PFLOP-hour", "heard", "job"];
+    let rows: Vec<Vec<String>> = sites.iter().map(row).collect();
+    show::print(&show::table(&head, &rows));
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `khub ledger verify` and `khub ledger show`.
+
+use crate::connect::Connect;
+use crate::failure::Failure;
+use crate::show;
+use api::PostingView;
+use consortium::JobId;
+use std::path::{Path, PathBuf};
+use store::{Reader, Verified};
+
+/// Look at the ledger.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Verify(Verify),
+    Show(Show),
+}
+
+/// Check the whole log of a data folder: every record's hash, and that the postings balance.
+///
+/// Reads the folder itself and needs no hub; one may be running.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub ledger verify --folder khub-data")]
+struct Verify {
+    /// The data folder.
+    #[arg(long, env = "KHUB_FOLDER", default_value = "khub-data")]
+    folder: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show a job's postings, or what every account holds.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  khub ledger show job-1\n  khub ledger show --as office")]
+struct Show {
+    /// Which job; without one, every account (for the office and auditors).
+    job: Option<JobId>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Verify(args) => {
+            let verified = verify(&args.folder)?;
+            if args.json {
+                let (records, postings, head) = (verified.records, verified.postings, verified.head);
+                return show::json(
+                    &serde_json::json!({ "records": records, "postings": postings, "head": head }),
+                );
+            }
+            show::print(&format!("{}\n", in_words(&verified)));
+            Ok(())
+        }
+        Command::Show(args) => show(args),
+    }
+}
+
+/// Checks the whole log of `folder`.
+pub(crate) fn verify(folder: &Path) -> Result<Verified, Failure> {
+    Ok(Reader::open(folder)?.verify()?)
+}
+
+pub(crate) fn in_words(verified: &Verified) -> String {
+    format!(
+        "the ledger balances: {} records, every hash as chained; {} postings sum to zero; head {}",
+        verified.records, verified.postings, verified.head
+    )
+}
+
+fn show(args: &Show) -> Result<(), Failure> {
+    let client = args.connect.client()?;
+    let Some(job) = args.job else {
+        let ledger = client.ledger()?;
+        if args.json {
+            return show::json(&ledger);
+        }
+        let row = |(account, balance): &(consortium::Account, consortium::ledger::Balance)| {
+            vec![
+                account.to_string(),
+                balance.won.to_string(),
+                balance.compute.pflop_hours(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = ledger.accounts.iter().map(row).collect();
+        show::print(&show::table(&["account", "won", "PFLOP-hours"], &rows));
+        return Ok(());
+    };
+    let postings = client.postings(job)?;
+    if args.json {
+        return show::json(&postings);
+    }
+    show::print(&postings_in_words(&postings));
+    Ok(())
+}
+
+/// What each account got or gave in all, with the number of postings: a long job has thousands.
+pub(crate) fn postings_in_words(postings: &[PostingView]) -> String {
+    let mut accounts: Vec<(String, consortium::Won, consortium::FlopSeconds, usize)> = Vec::new();
+    for posting in postings {
+        let account = posting.account.to_string();
+        let found = accounts.iter_mut().find(|(name, ..)| *name == account);
+        match found {
+            Some((_, won, compute, count)) => {
+                *won += posting.won;
+                *compute += posting.compute;
+                *count += 1;
+            }
+            None => accounts.push((account, posting.won, posting.compute, 1)),
+        }
+    }
+    let row = |(account, won, compute, count): &(String, consortium::Won, consortium::FlopSeconds, usize)| {
+        vec![
+            account.clone(),
+            count.to_string(),
+            won.0.to_string(),
+            compute.pflop_hours(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = accounts.iter().map(row).collect();
+    show::table(&["account", "postings", "won", "PFLOP-hours"], &rows)
+}
