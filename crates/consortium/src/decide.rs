@@ -225,6 +225,7 @@ fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>,
 
 /// The artifact that `output` becomes: its label is at least as strict as everything it was made from.
 fn inherit(state: &State, output: &Output) -> Result<Artifact, Refusal> {
+    check_name(&output.name)?;
     let inputs = output.made_from.iter();
     let label = strictest(state, &output.id.project, inputs, output.label)?;
     Ok(Artifact {
@@ -236,6 +237,16 @@ fn inherit(state: &State, output: &Output) -> Result<Artifact, Refusal> {
         job: None,
         made_from: output.made_from.clone(),
     })
+}
+
+/// People fetch artifacts under their names, so a name is a plain file name on any system.
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let wrong = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
+    if name.is_empty() || name.len() > 200 || name.starts_with('.') || name.contains(wrong) {
+        return Err(Refusal::invalid(format!("{name:?} can't name an artifact"))
+            .hint("use a file name of at most 200 bytes, without slashes, colons and a dot in front"));
+    }
+    Ok(())
 }
 
 fn strictest<'a>(
@@ -588,6 +599,9 @@ fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
         (false, _, false) => return Err(Refusal::conflict(format!("{} has its results", job.id))),
     }
     let inputs: Vec<Digest> = job.spec.inputs.values().copied().collect();
+    for output in outputs {
+        check_name(&output.name)?;
+    }
     let outputs = outputs.iter().map(|output| Artifact {
         id: crate::ArtifactId {
             project: job.spec.project.clone(),

@@ -169,19 +169,23 @@ impl Blobs {
 
     /// The bytes of `digest`, `limit` of them at most, with their digest recomputed.
     pub fn read_checked(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, BlobError> {
-        let mut bytes = Vec::new();
-        let file = self.open_file(digest)?;
         let path = self.path(digest);
-        file.take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(BlobError::io(&path))?;
-        if bytes.len() as u64 > limit {
+        let file = self.open_file(digest)?;
+        let mut bytes = Vec::new();
+        let mut read = || {
+            (&file).take(limit).read_to_end(&mut bytes)?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&bytes).update_reader(&file)?;
+            Ok((Digest(hasher.finalize().into()), hasher.count()))
+        };
+        let (found, count) = read().map_err(BlobError::io(&path))?;
+        if found != *digest {
+            return Err(BlobError::Damaged { path, found });
+        }
+        if count > limit {
             return Err(BlobError::TooLarge { limit });
         }
-        match Digest::of(&bytes) {
-            found if found == *digest => Ok(bytes),
-            found => Err(BlobError::Damaged { path, found }),
-        }
+        Ok(bytes)
     }
 }
 

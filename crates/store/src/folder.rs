@@ -3,7 +3,7 @@
 
 use crate::StoreError;
 use crate::log::Head;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -27,12 +27,7 @@ impl Folder {
     pub(crate) fn lock(&self) -> Result<File, StoreError> {
         std::fs::create_dir_all(&self.dir).map_err(StoreError::io(&self.dir))?;
         let path = self.dir.join("khub.lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let file = file.map_err(StoreError::io(&path))?;
+        let file = File::create(&path).map_err(StoreError::io(&path))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
@@ -63,18 +58,14 @@ pub(crate) struct HeadNote {
 }
 
 impl HeadNote {
-    pub(crate) fn open(folder: &Folder) -> Result<Self, StoreError> {
+    /// A new note, empty until the first [`HeadNote::write`].
+    pub(crate) fn create(folder: &Folder) -> Result<Self, StoreError> {
         let path = folder.head();
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let file = file.map_err(StoreError::io(&path))?;
+        let file = File::create(&path).map_err(StoreError::io(&path))?;
         Ok(Self { file })
     }
 
-    /// Always of one length, so that a shorter one leaves nothing of a longer behind.
+    /// Always of one length, so that it is replaced in place and whole.
     pub(crate) fn write(&mut self, head: &Head) -> io::Result<()> {
         self.file.rewind()?;
         self.file
@@ -104,7 +95,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path());
         assert_eq!(folder.noted_head(), None);
-        let mut note = HeadNote::open(&folder).unwrap();
+        let mut note = HeadNote::create(&folder).unwrap();
         for seq in [u64::MAX, 0, 7] {
             let head = Head {
                 seq,

@@ -149,7 +149,13 @@ pub(crate) fn walk(
     let sql = "SELECT seq, at, actor, events, hash FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
     let mut select = db.prepare(sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = select.query(params![after.seq.cast_signed(), limit])?;
+    // Numbers below 1 are nobody's, so a row that has one must be met and not passed over.
+    let last = if after.seq == 0 {
+        i64::MIN
+    } else {
+        after.seq.cast_signed()
+    };
+    let mut rows = select.query(params![last, limit])?;
     let mut head = after;
     loop {
         let wanted = head.seq + 1;
@@ -199,7 +205,7 @@ fn follow(row: &rusqlite::Row<'_>, head: &Head) -> Result<Row, Fault> {
     let damaged = |what: &str| Fault::damaged(format!("record {wanted} {what}"));
     let seq: i64 = row.get(0).map_err(|_| damaged("has no number"))?;
     if seq.cast_unsigned() != wanted {
-        return Err(damaged("is missing"));
+        return Err(damaged(&format!("is missing; {seq} is in its place")));
     }
     let read = || Ok((row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
     let (at, actor, events, hash): (_, String, String, _) =

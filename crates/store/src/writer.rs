@@ -36,7 +36,7 @@ impl Store {
         let path = folder.database();
         let db = database::open_to_write(&folder)?;
         let (head, state) = replay(&db, folder.noted_head()).map_err(|fault| fault.at(&path))?;
-        let mut note = HeadNote::open(&folder)?;
+        let mut note = HeadNote::create(&folder)?;
         note.write(&head).map_err(StoreError::io(&folder.dir))?;
         Ok((
             Self {

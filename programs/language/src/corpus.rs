@@ -8,14 +8,15 @@
 //! # Ok::<(), language::CorpusError>(())
 //! ```
 //!
-//! | what | its documents |
-//! |---|---|
-//! | a table: lines of as many tab-separated columns each | the column with most letters; a header is left out |
-//! | text with a blank line for every twelve lines or fewer | its paragraphs |
-//! | other text | its lines |
-//! | a folder with `train.tsv` and `valid.tsv`, both `.txt`, or NSMC's `ratings_train.txt` and `ratings_test.txt` | those of the one to learn from, those of the other to be judged by |
-//! | another folder | those of its `.txt` and `.tsv` files, by name; folders inside are not looked at |
+//! What the documents are:
 //!
+//! - of a table, lines of as many tab-separated columns each: the column with most letters, without a header;
+//! - of text with a blank line for every twelve lines or fewer: its paragraphs;
+//! - of other text: its lines;
+//! - of a folder: those of its `.txt` and `.tsv` files, by name; folders inside are not looked at.
+//!
+//! A folder may say what to learn from and what to be judged by: `train.tsv` and `valid.tsv`, the same with
+//! `.txt`, or NSMC's `ratings_train.txt` and `ratings_test.txt`. Other files in it are left alone then.
 //! Where no file says what to be judged by, every k-th document is kept back for that. Text stays as it is,
 //! but for carriage returns and a byte order mark; a document above 4,096 bytes is cut.
 

@@ -60,8 +60,8 @@ pub enum GenerateError {
     },
     /// A tokeniser of another model.
     #[error(
-        "the tokeniser has {tokenizer} tokens and the model {model}: take the tokenizer.json that came with the \
-         model"
+        "the tokeniser has {tokenizer} tokens and the model {model}: take the tokenizer.json that came with \
+         the model"
     )]
     Mismatch {
         /// Tokens in the tokeniser's vocabulary.

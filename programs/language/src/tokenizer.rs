@@ -57,7 +57,8 @@ pub enum TokenizerError {
     },
     /// A vocabulary of an impossible size.
     #[error(
-        "a vocabulary of {0} tokens can't be learnt: it takes 257, one for each byte and one for the end, to 65536"
+        "a vocabulary of {0} tokens can't be learnt: it takes 257, one for each byte and one for the end, to \
+         65536"
     )]
     Vocab(usize),
     /// A text that can't be tokenised, or a vocabulary that can't be learnt from it.
@@ -69,10 +70,10 @@ impl Tokenizer {
     /// Learns a vocabulary of at most `vocab` tokens: fewer if the texts have no more pairs that stand there
     /// twice. [`END`] is token 0.
     ///
-    /// The same texts give the same vocabulary, whatever the threads and the seeds of hash tables. The trainer
-    /// counts in hash tables, but sums don't mind the order, and it merges by count, then by the pair's
-    /// tokens. That order has no ties: a pair waits in its queue once, because it can only arise together with
-    /// the newer of its two tokens, and no two merges make the same token.
+    /// The same texts give the same vocabulary, whatever the threads and the seeds of hash tables: the
+    /// trainer counts in hash tables, but sums don't mind the order, and it merges by count, then by the
+    /// pair's tokens. That order has no ties. A pair waits in its queue once, because it can only arise
+    /// together with the newer of its two tokens, and no two merges make the same token.
     pub fn learn(texts: &[String], vocab: usize) -> Result<Self, TokenizerError> {
         if !(SMALLEST_VOCAB..=LARGEST_VOCAB).contains(&vocab) {
             return Err(TokenizerError::Vocab(vocab));

@@ -79,9 +79,9 @@ impl Tokens {
             error,
         };
         let file = File::open(path).map_err(error)?;
-        // SAFETY: the map is read-only and read only as bytes, of which any are valid. They could change under
-        // it if someone wrote to the file; nobody does: inputs are named by their digest, and `write` below
-        // puts a new file in the place of the old one, whose map stays.
+        // SAFETY: the map is read-only and read as bytes, of which any are valid. They could change under it
+        // if someone wrote to the file; nobody does: inputs are named by their digest, and `write` below puts
+        // a new file in the place of the old one, whose map stays.
         #[allow(unsafe_code, reason = "a token file may be larger than the memory")]
         let file = unsafe { Mmap::map(&file) }.map_err(error)?;
         let (vocab, text_bytes) = check(&file).map_err(|flaw| flaw.in_file(path))?;

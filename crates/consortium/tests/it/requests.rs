@@ -1,9 +1,9 @@
 //! Requests that are asked twice, make no sense, or come from those who may not ask.
 
-use crate::world::{World, id, person, site, spec, update};
+use crate::world::{World, id, output, person, site, spec, update};
 use consortium::{
-    Actor, ArtifactId, Command, Event, JobId, JobSpec, Label, Person, RefusalKind, Request, RoundSpec, State,
-    Won, decide,
+    Actor, ArtifactId, Command, Event, JobId, JobSpec, Label, Output, Person, RefusalKind, Request,
+    RoundSpec, State, Won, decide,
 };
 use serde_json::json;
 
@@ -177,14 +177,12 @@ fn settings_are_no_deeper_than_the_log_can_hold() {
     assert!(serde_json::from_str::<State>(&json).unwrap() == world.state);
 }
 
-/// What a setting is in the log, it is in the state: no digit is lost on the way, of those that people write.
+/// What a setting is in the log, it is in the state, to the last bit.
 #[test]
 fn numbers_in_settings_survive_the_log() {
-    for seed in 1..2_000_u64 {
-        let bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (digits, exponent) = (bits % 1_000_000_000_000_000, seed % 23);
-        let number: f64 = format!("{digits}e-{exponent}").parse().unwrap();
-        let settings = json!({ "rate": number, "count": bits });
+    let all_over = (1..2_000_u64).map(|seed| f64::from_bits(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    for number in all_over.filter(|number| number.is_finite()) {
+        let settings = json!({ "rate": number, "count": number.to_bits() });
         let event = Event::Submitted {
             job: JobId(1),
             spec: Box::new(JobSpec { settings, ..spec() }),
@@ -193,6 +191,40 @@ fn numbers_in_settings_survive_the_log() {
         };
         let json = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event, "{number:e}");
+    }
+}
+
+/// Names of artifacts become file names on people's machines.
+#[test]
+fn an_artifact_s_name_leads_nowhere() {
+    let mut world = World::founded();
+    let register = |name: &str| {
+        let output = Output {
+            name: name.to_owned(),
+            ..output("bytes")
+        };
+        Command::Register(output)
+    };
+    for bad in [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        ".hidden",
+        "a\nb",
+        &"x".repeat(201),
+    ] {
+        let refusal = world.ask(person("minji"), register(bad)).unwrap_err();
+        assert!(
+            refusal.message.contains("can't name an artifact"),
+            "{bad:?}: {}",
+            refusal.message
+        );
+    }
+    for good in ["model.safetensors", "한국어 모델.bin", "a..b"] {
+        world.ask(person("minji"), register(good)).unwrap();
     }
 }
 

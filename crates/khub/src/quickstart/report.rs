@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::{artifact, example, ledger, show};
 use api::{ApiError, Client, JobView};
-use consortium::{ArtifactId, ArtifactKind, Digest, JobId, JobSpec, SiteId, Won};
+use consortium::{ArtifactId, Digest, JobId, JobSpec, SiteId, Won};
 use language::GenerateConfig;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ impl Report {
         let results = folder.path("quickstart");
         let mut found = BTreeMap::new();
         for artifact in member.artifacts(&spec.project)? {
-            if artifact.job == Some(job) && artifact.kind != ArtifactKind::Update {
+            if view.job.outputs.contains(&artifact.id) {
                 artifact::save(member, &artifact.id, &results.join(&artifact.name))?;
                 found.insert(artifact.name, artifact.id);
             }

@@ -31,7 +31,7 @@ fn every_flipped_byte_of_a_record_is_found() {
     let (db, reader) = (sqlite(dir.path()), Reader::open(dir.path()).unwrap());
     let whole = reader.verify().unwrap();
     let last = i64::try_from(story.entries.len()).unwrap();
-    for seq in [1, 9, last] {
+    for seq in [1, last / 2, last] {
         for column in ["actor", "events", "hash"] {
             let select = format!("SELECT CAST({column} AS BLOB) FROM log WHERE seq = ?");
             let bytes: Vec<u8> = db.query_row(&select, [seq], |row| row.get(0)).unwrap();
@@ -84,7 +84,7 @@ fn records_that_are_missing_or_moved_are_found() {
         ),
         (
             "UPDATE log SET seq = -seq WHERE seq = 4".into(),
-            "record 4 is missing".into(),
+            "record 1 is missing; -4 is in its place".into(),
         ),
         (
             "UPDATE log SET events = (SELECT events FROM log WHERE seq = 3) WHERE seq = 4".into(),
