@@ -174,6 +174,11 @@ impl Client {
         self.get(&format!("/jobs/{job}"))
     }
 
+    /// The job, once the log has a record after `after`, or as it is when `wait` is over.
+    pub fn job_after(&self, job: JobId, after: u64, wait: Duration) -> Answer<JobView> {
+        self.get(&format!("/jobs/{job}?after={after}&wait={}", wait.as_secs()))
+    }
+
     /// Why the job is where it is.
     pub fn explain(&self, job: JobId) -> Answer<Explanation> {
         self.get(&format!("/jobs/{job}/explanation"))

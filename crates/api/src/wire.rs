@@ -58,6 +58,8 @@ pub struct Issued {
 /// A job as its people see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
+    /// The log's last record when it was looked at.
+    pub seq: u64,
     /// All that the log says of it.
     pub job: Job,
     /// How many rounds are closed.

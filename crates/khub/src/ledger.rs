@@ -4,7 +4,7 @@ use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
 use api::PostingView;
-use consortium::JobId;
+use consortium::{FlopSeconds, JobId, Won};
 use std::path::{Path, PathBuf};
 use store::{Reader, Verified};
 
@@ -103,29 +103,60 @@ fn show(args: &Show) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What each account got or gave in all, with the number of postings: a long job has thousands.
+/// What came into each account and went out of it, with the number of postings: a long job has thousands.
 pub(crate) fn postings_in_words(postings: &[PostingView]) -> String {
-    let mut accounts: Vec<(String, consortium::Won, consortium::FlopSeconds, usize)> = Vec::new();
+    let mut accounts: Vec<(String, Movement)> = Vec::new();
     for posting in postings {
         let account = posting.account.to_string();
-        let found = accounts.iter_mut().find(|(name, ..)| *name == account);
-        match found {
-            Some((_, won, compute, count)) => {
-                *won += posting.won;
-                *compute += posting.compute;
-                *count += 1;
-            }
-            None => accounts.push((account, posting.won, posting.compute, 1)),
-        }
+        let i = accounts
+            .iter()
+            .position(|(name, _)| *name == account)
+            .unwrap_or_else(|| {
+                accounts.push((account, Movement::default()));
+                accounts.len() - 1
+            });
+        accounts[i].1.add(posting);
     }
-    let row = |(account, won, compute, count): &(String, consortium::Won, consortium::FlopSeconds, usize)| {
+    let row = |(account, moved): &(String, Movement)| {
+        let Movement {
+            postings,
+            into,
+            out,
+            compute,
+        } = moved;
         vec![
             account.clone(),
-            count.to_string(),
-            won.0.to_string(),
+            postings.to_string(),
+            into.0.to_string(),
+            out.0.to_string(),
+            (*into - *out).0.to_string(),
             compute.pflop_hours(),
         ]
     };
     let rows: Vec<Vec<String>> = accounts.iter().map(row).collect();
-    show::table(&["account", "postings", "won", "PFLOP-hours"], &rows)
+    show::table(
+        &["account", "postings", "won in", "won out", "won", "PFLOP-hours"],
+        &rows,
+    )
+}
+
+/// What moved through one account.
+#[derive(Default)]
+struct Movement {
+    postings: usize,
+    into: Won,
+    out: Won,
+    compute: FlopSeconds,
+}
+
+impl Movement {
+    fn add(&mut self, posting: &PostingView) {
+        self.postings += 1;
+        self.compute += posting.compute;
+        if posting.won < Won(0) {
+            self.out += -posting.won;
+        } else {
+            self.into += posting.won;
+        }
+    }
 }

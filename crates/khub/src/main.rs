@@ -10,9 +10,9 @@
 mod artifact;
 mod connect;
 mod corpus;
-mod example;
 mod failure;
 mod folder;
+mod found;
 mod generate;
 mod job;
 mod ledger;
@@ -43,6 +43,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Quickstart(quickstart::Args),
+    Found(found::Args),
     Serve(serve::Args),
     Site(site::Args),
     Submit(job::Submit),
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Quickstart(args) => quickstart::run(&args),
+        Command::Found(args) => found::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Site(args) => site::run(args),
         Command::Submit(args) => job::submit(&args),

@@ -8,7 +8,8 @@ mod watch;
 
 use crate::failure::Failure;
 use crate::folder::{Folder, write};
-use crate::{artifact, corpus, example, job, show};
+use crate::found::Founding;
+use crate::{artifact, corpus, job, show};
 use api::Client;
 use children::Sites;
 use consortium::{ArtifactKind, JobId, JobSpec, Label, RoundSpec};
@@ -78,23 +79,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         ..HubConfig::new(&args.folder)
     })?;
     folder.announce(&hub)?;
-    example::found(&hub)?;
-    example::credentials(&hub, &folder)?;
+    let example = Founding::example();
+    example.carry_out(&hub, &folder)?;
     tell(&format!(
         "hub       {}, log and artifacts under {}\n",
         hub.url(),
         args.folder.display()
     ));
-    let sites = Sites::start(&folder, &hub.url())?;
+    let sites = Sites::start(&folder, &hub.url(), &example.sites)?;
     tell(&format!("sites     {}\n\n", sites.described()));
 
-    let member = Client::new(&hub.url(), &folder.token(example::MEMBER)?)?;
+    let member = Client::new(&hub.url(), &folder.token(MEMBER)?)?;
     let (job, spec) = submit(&member, &folder, &prepared, args.rounds)?;
     watch::until_placed(&member, job, &stop)?;
     tell(&format!("{}\n", job::in_words(&member.explain(job)?)));
     watch::until_done(&member, job, &stop, &sites, &tell)?;
 
-    let partner = Client::new(&hub.url(), &folder.token(example::PARTNER)?)?;
+    let partner = Client::new(&hub.url(), &folder.token(PARTNER)?)?;
     let report = Report::new(&folder, &member, &partner, job, &spec, &text, &prepared)?;
     let json = serde_json::to_string_pretty(&report.json).map_err(Failure::new)? + "\n";
     write(&folder.path("quickstart.json"), json.as_bytes())?;
@@ -114,7 +115,7 @@ fn submit(
     prepared: &Prepared,
     rounds: u32,
 ) -> Result<(JobId, JobSpec), Failure> {
-    let project = example::PROJECT.parse()?;
+    let project = PROJECT.parse()?;
     let mut inputs = BTreeMap::new();
     for (name, kind) in [
         ("tokenizer.json", ArtifactKind::Tokenizer),
@@ -146,6 +147,12 @@ fn submit(
     let key = format!("quickstart {}", blake3::hash(text.as_bytes()).to_hex());
     Ok((member.submit(&spec, &key)?, spec))
 }
+
+/// Of `example.toml`: the project that the job belongs to, the university's researcher, who submits it, and
+/// the partner's.
+const PROJECT: &str = "korean-reviews";
+const MEMBER: &str = "minji";
+const PARTNER: &str = "ingrid";
 
 /// How many samples a site takes in a round.
 const SAMPLES: u64 = 800;

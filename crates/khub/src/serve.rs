@@ -6,6 +6,7 @@ use crate::show;
 use server::{Hub, HubConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Run the hub of a data folder.
 #[derive(clap::Args)]
@@ -20,12 +21,27 @@ pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
+    /// How many seconds a site may be silent before its jobs go on without it.
+    #[arg(long, default_value_t = 15.0, value_parser = seconds)]
+    lose_after: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| format!("{text} is not a number of seconds"))?;
+    if (0.0..=86_400.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("0 to 86400 seconds".to_owned())
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let folder = Folder(args.folder.clone());
     let hub = Hub::start(&HubConfig {
         listen: args.listen,
+        lose_after: Duration::from_secs_f64(args.lose_after),
         ..HubConfig::new(&args.folder)
     })?;
     folder.announce(&hub)?;

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{BlobError, Blobs, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// The longest that a request is kept waiting for news.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Where a hub keeps its things and listens.
 #[derive(Debug, Clone)]
 pub struct HubConfig {

@@ -1,7 +1,7 @@
 //! Jobs, for the people who ask for them.
 
-use crate::extract::{Answer, At, Bearer, Body, Json, Key};
-use crate::hub::Shared;
+use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
+use crate::hub::{LONGEST_WAIT, Shared};
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
 use axum::Router;
@@ -10,8 +10,11 @@ use axum::routing::{get, post};
 use consortium::explain::Explanation;
 use consortium::policy::Resource;
 use consortium::{Action, Actor, Command, Job, JobId, JobSpec, explain};
+use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 use store::Reader;
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -38,7 +41,29 @@ async fn list(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<J
     Ok(Json(seen.map(|job| views::job(&shared, job)).collect()))
 }
 
-async fn show(State(shared): State<Arc<Shared>>, bearer: Bearer, At(job): At<JobId>) -> Answer<JobView> {
+#[derive(Deserialize)]
+struct Wanted {
+    /// Wait until the log has a record after this one.
+    #[serde(default)]
+    after: u64,
+    /// How many seconds at most.
+    #[serde(default)]
+    wait: u64,
+}
+
+async fn show(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Ask(wanted): Ask<Wanted>,
+) -> Answer<JobView> {
+    let until = Instant::now() + Duration::from_secs(wanted.wait).min(LONGEST_WAIT);
+    let mut changed = shared.changed.subscribe();
+    tokio::select! {
+        // Late or never: the answer is how things stand then.
+        _ = timeout_at(until, changed.wait_for(|seq| *seq > wanted.after)) => {}
+        () = shared.until_stopped() => {}
+    }
     let state = shared.read()?;
     Ok(Json(views::job(&shared, readable(&state, &bearer.actor, job)?)))
 }

@@ -1,7 +1,7 @@
 //! The sites' side: they fetch their orders and report. A site is never dialled.
 
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
-use crate::hub::Shared;
+use crate::hub::{LONGEST_WAIT, Shared};
 use crate::views;
 use api::{Done, Problem, Progress};
 use axum::Router;
@@ -39,9 +39,6 @@ struct Wanted {
 struct Attempt {
     attempt: u32,
 }
-
-/// The longest that a request for orders is kept waiting.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Answers when the orders are other than those the site knows, by their tag, or says 304 in the end.
 async fn orders(

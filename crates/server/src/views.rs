@@ -24,6 +24,7 @@ pub(crate) fn me(state: &State, actor: Actor) -> Me {
 
 pub(crate) fn job(shared: &Shared, job: &Job) -> JobView {
     JobView {
+        seq: *shared.changed.borrow(),
         committed: job.committed(),
         spent: job.spent(),
         used: job.used(),

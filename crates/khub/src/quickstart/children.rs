@@ -1,20 +1,21 @@
 //! The three site processes: each with its own folder and credential, talking to the hub over HTTP only.
 
-use crate::example::{ExampleSite, SITES};
 use crate::failure::Failure;
 use crate::folder::Folder;
+use consortium::{Site, SiteId};
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 
 pub(crate) struct Sites {
-    running: Vec<(&'static str, Child)>,
+    running: Vec<(SiteId, Child)>,
 }
 
 impl Sites {
-    pub(crate) fn start(folder: &Folder, url: &str) -> Result<Self, Failure> {
+    pub(crate) fn start(folder: &Folder, url: &str, all: &[Site]) -> Result<Self, Failure> {
         let mut sites = Self { running: Vec::new() };
-        for site in &SITES {
-            sites.running.push((site.name, start(folder, url, site)?));
+        for site in all {
+            let child = start(folder, url, &site.id)?;
+            sites.running.push((site.id.clone(), child));
         }
         Ok(sites)
     }
@@ -46,8 +47,8 @@ impl Drop for Sites {
     }
 }
 
-fn start(folder: &Folder, url: &str, site: &ExampleSite) -> Result<Child, Failure> {
-    let home = folder.path("sites").join(site.name);
+fn start(folder: &Folder, url: &str, site: &SiteId) -> Result<Child, Failure> {
+    let home = folder.path("sites").join(site.as_str());
     fs::create_dir_all(&home).map_err(|e| Failure::file(&home, e))?;
     let log = home.join("site.log");
     let log = File::options()
@@ -60,7 +61,7 @@ fn start(folder: &Folder, url: &str, site: &ExampleSite) -> Result<Child, Failur
     command
         .args(["site", "--with-parent", "--threads", "1", "--hub", url])
         .arg("--credential")
-        .arg(folder.path("credentials").join(site.name))
+        .arg(folder.path("credentials").join(site.as_str()))
         .arg("--folder")
         .arg(&home)
         .stdin(Stdio::piped())

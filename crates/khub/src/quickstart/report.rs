@@ -2,10 +2,11 @@
 
 use super::data::Prepared;
 use super::watch::Moved;
+use super::{MEMBER, PARTNER};
 use crate::corpus::Text;
 use crate::failure::Failure;
 use crate::folder::Folder;
-use crate::{artifact, example, ledger, show};
+use crate::{artifact, ledger, show};
 use api::{ApiError, Client, JobView};
 use consortium::{ArtifactId, Digest, JobId, JobSpec, SiteId, Won};
 use language::GenerateConfig;
@@ -142,13 +143,12 @@ fn write_text(text: &mut String, json: &Json, view: &JobView) {
 }
 
 fn who_gets_it(model: &ArtifactId, folder: &Folder, refusal: &str, status: u16) -> String {
-    let (member, partner) = (example::MEMBER, example::PARTNER);
     let at = folder.0.display();
     format!(
-        "\nwho gets the model\n{member} of Gaon University: 200, saved to {}\n\
-         {partner} of Fjord Institute: {status}, {refusal}\n\n\
+        "\nwho gets the model\n{MEMBER} of Gaon University: 200, saved to {}\n\
+         {PARTNER} of Fjord Institute: {status}, {refusal}\n\n\
          To look around, run `khub serve --folder {at}`, and beside it (`cargo run --release -- ...` is khub):\n  \
-         khub jobs\n  khub explain job-1\n  khub ledger verify\n  khub fetch {model} --output model --as {partner}\n  \
+         khub jobs\n  khub explain job-1\n  khub ledger verify\n  khub fetch {model} --output model --as {PARTNER}\n  \
          khub generate --model {}/quickstart/model.safetensors '이 영화는'\n",
         folder.path("quickstart/model.safetensors").display(),
         at,
