@@ -47,14 +47,20 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// How many rounds to train.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed)).map_err(Failure::new)?;
+    let on_interrupt = move || {
+        // Asked a second time, it doesn't wait for anything: sites end when this process does.
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(on_interrupt).map_err(Failure::new)?;
     let folder = Folder(args.folder.clone());
     if args.fresh {
         clean(&folder)?;
@@ -86,25 +92,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         hub.url(),
         args.folder.display()
     ));
-    let sites = Sites::start(&folder, &hub.url(), &example.sites)?;
+    let mut sites = Sites::start(&folder, &hub.url(), &example.sites)?;
     tell(&format!("sites     {}\n\n", sites.described()));
 
     let member = Client::new(&hub.url(), &folder.token(MEMBER)?)?;
     let (job, spec) = submit(&member, &folder, &prepared, args.rounds)?;
     watch::until_placed(&member, job, &stop)?;
     tell(&format!("{}\n", job::in_words(&member.explain(job)?)));
-    watch::until_done(&member, job, &stop, &sites, &tell)?;
+    watch::until_done(&member, job, &stop, &mut sites, &tell)?;
 
     let partner = Client::new(&hub.url(), &folder.token(PARTNER)?)?;
-    let report = Report::new(&folder, &member, &partner, job, &spec, &text, &prepared)?;
+    let report = Report::new(&folder, &member, &partner, job, &spec, &text)?;
     let json = serde_json::to_string_pretty(&report.json).map_err(Failure::new)? + "\n";
     write(&folder.path("quickstart.json"), json.as_bytes())?;
-    if args.json {
-        show::print(&json);
-    } else {
-        show::print(&report.text);
-    }
-    Ok(())
+    show::print(if args.json { &json } else { &report.text });
+    report.verdict()
 }
 
 /// Brings the data to the project and asks for the job. Under the key of its content, so that a quickstart
@@ -155,18 +157,25 @@ const MEMBER: &str = "minji";
 const PARTNER: &str = "ingrid";
 
 /// How many samples a site takes in a round.
-const SAMPLES: u64 = 800;
+const SAMPLES: u64 = 1_280;
 
-/// Found by trying: the best bits per byte that two threads reach in about a minute and a half.
+/// Found by trying: the best bits per byte that two threads reach in about a minute and a half. With so few
+/// rounds the plain mean of the sites does better than DiLoCo's 0.7 and 0.9.
 fn settings() -> serde_json::Value {
     serde_json::json!({
-        "width": 192, "layers": 4, "heads": 6, "seq": 64, "batch": 16, "tied": true,
-        "learning_rate": 0.003, "warmup": 40, "seed": 1,
+        "width": 192, "layers": 3, "heads": 6, "seq": 64, "batch": 8, "tied": true,
+        "learning_rate": 0.006, "warmup": 80, "seed": 1,
+        "outer": { "learning_rate": 1.0, "momentum": 0.0 },
     })
 }
 
 /// Removes what a quickstart wrote, and nothing else: the folder may be someone's home.
 fn clean(folder: &Folder) -> Result<(), Failure> {
+    let lock = folder.path("khub.lock");
+    if std::fs::File::open(&lock).is_ok_and(|file| file.try_lock().is_err()) {
+        let message = format_args!("a hub runs on {}", folder.0.display()).to_string();
+        return Err(Failure::new(message).hint("stop it first, or choose another --folder"));
+    }
     let ours = [
         "khub.db",
         "khub.db-wal",

@@ -5,19 +5,55 @@ use crate::folder::Folder;
 use consortium::{Site, SiteId};
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often a site that ends by itself is started again.
+const RESTARTS: u32 = 5;
 
 pub(crate) struct Sites {
+    folder: Folder,
+    url: String,
     running: Vec<(SiteId, Child)>,
+    restarts: u32,
 }
 
 impl Sites {
     pub(crate) fn start(folder: &Folder, url: &str, all: &[Site]) -> Result<Self, Failure> {
-        let mut sites = Self { running: Vec::new() };
+        let (folder, url) = (folder.clone(), url.to_owned());
+        let mut sites = Self {
+            folder,
+            url,
+            running: Vec::new(),
+            restarts: 0,
+        };
         for site in all {
-            let child = start(folder, url, &site.id)?;
+            let child = start(&sites.folder, &sites.url, &site.id)?;
             sites.running.push((site.id.clone(), child));
         }
         Ok(sites)
+    }
+
+    /// Starts a site again that has ended, as whatever runs services would.
+    pub(crate) fn revive(&mut self, tell: &dyn Fn(&str)) -> Result<(), Failure> {
+        for (site, child) in &mut self.running {
+            let Ok(Some(status)) = child.try_wait() else {
+                continue;
+            };
+            let log = self.folder.path("sites").join(site.as_str()).join("site.log");
+            self.restarts += 1;
+            if self.restarts > RESTARTS {
+                return Err(
+                    Failure::new(format_args!("site {site} ended again and again, with {status}"))
+                        .hint(format!("see {}", log.display())),
+                );
+            }
+            *child = start(&self.folder, &self.url, site)?;
+            tell(&format!(
+                "site {site} ended with {status}; started again as process {}\n",
+                child.id()
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn described(&self) -> String {
@@ -35,10 +71,10 @@ impl Drop for Sites {
         for (_, child) in &mut self.running {
             drop(child.stdin.take());
         }
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(3);
+        let until = Instant::now() + Duration::from_secs(3);
         for (_, child) in &mut self.running {
-            while std::time::Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
-                std::thread::sleep(std::time::Duration::from_millis(10));
+            while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(10));
             }
             // One that has ended can't be killed, which is as good.
             let _ = child.kill();

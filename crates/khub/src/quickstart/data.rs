@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits {
     train_bytes: 8_000_000,
     valid_bytes: 200_000,
 };
-const VOCAB: usize = 4_096;
+const VOCAB: usize = 3_000;
 
 /// The tokens of a corpus.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,6 +1,5 @@
 //! What came out: the text, the numbers, the money, and who gets the model.
 
-use super::data::Prepared;
 use super::watch::Moved;
 use super::{MEMBER, PARTNER};
 use crate::corpus::Text;
@@ -29,7 +28,7 @@ pub(crate) struct Json {
     outer_digests: BTreeMap<SiteId, Digest>,
     sample: String,
     spent_krw: Won,
-    pflop_hours: String,
+    pflop_hours: f64,
     ledger_balanced: bool,
     member_status: u16,
     partner_status: u16,
@@ -59,7 +58,6 @@ impl Report {
         job: JobId,
         spec: &JobSpec,
         corpus: &Text,
-        prepared: &Prepared,
     ) -> Result<Self, Failure> {
         let view = member.job(job)?;
         let results = folder.path("quickstart");
@@ -73,16 +71,10 @@ impl Report {
         let model = found.get("model.safetensors");
         let model = model.ok_or_else(|| Failure::new(format_args!("{job} is done and has left no model")))?;
         let judged = judged(&results.join("report.json"))?;
+        let (member_status, _) = ask(member, model)?;
         let (partner_status, refusal) = ask(partner, model)?;
-        let verified = ledger::verify(&folder.0)?;
+        let verified = ledger::verify(&folder.0);
         let moved = Moved::of(&view.job);
-        let last = view
-            .job
-            .rounds
-            .last()
-            .map(|round| round.outer.clone())
-            .unwrap_or_default();
-        let sample = sample(&results)?;
         let json = Json {
             corpus: corpus.described(),
             tokens: judged.tokens,
@@ -92,26 +84,62 @@ impl Report {
             bits_per_byte_last: judged.bits_per_byte_last,
             bytes_between_sites: moved.bytes,
             bytes_if_synchronous: moved.synchronous,
-            outer_digests: last,
-            sample: sample.clone(),
+            outer_digests: view
+                .job
+                .rounds
+                .last()
+                .map(|round| round.outer.clone())
+                .unwrap_or_default(),
+            sample: sample(&results)?,
             spent_krw: view.spent,
-            pflop_hours: view.used.pflop_hours(),
-            ledger_balanced: true,
-            // It was fetched above; anything else would have been an error.
-            member_status: 200,
+            pflop_hours: view.used.pflop_hours().parse().map_err(Failure::new)?,
+            ledger_balanced: verified.is_ok(),
+            member_status,
             partner_status,
         };
-        let _ = prepared;
-        let postings = ledger::postings_in_words(&member.postings(job)?);
         let mut text = String::new();
         write_text(&mut text, &json, &view);
+        let postings = ledger::postings_in_words(&member.postings(job)?);
+        let proof = match &verified {
+            Ok(verified) => ledger::in_words(verified),
+            Err(failure) => failure.to_string(),
+        };
         text.push_str(&format!(
-            "\nthe job's postings\n{postings}\n{}\n",
-            ledger::in_words(&verified)
+            "\nthe job's postings\n{postings}\nkhub ledger verify\n{proof}\n"
         ));
-        text.push_str(&who_gets_it(model, folder, &refusal, partner_status));
+        text.push_str(&who_gets_it(model, folder, &json, &refusal));
+        text.push_str(&what_is_left(job, model, folder));
         Ok(Self { json, text })
     }
+
+    /// A quickstart whose promises didn't hold has failed, however well it trained.
+    pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        let Json {
+            outer_digests,
+            ledger_balanced,
+            member_status,
+            partner_status,
+            ..
+        } = &self.json;
+        let wrong = [
+            (!equal(outer_digests), "the sites' weights differ"),
+            (!ledger_balanced, "the ledger doesn't balance"),
+            (*member_status != 200, "the university can't fetch its model"),
+            (
+                *partner_status != 403,
+                "the partner isn't refused the restricted model",
+            ),
+        ];
+        match wrong.iter().find(|(wrong, _)| *wrong) {
+            Some((_, what)) => Err(Failure::new(what).hint("run it again with --fresh")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn equal(digests: &BTreeMap<SiteId, Digest>) -> bool {
+    let digests: Vec<&Digest> = digests.values().collect();
+    digests.windows(2).all(|pair| pair[0] == pair[1])
 }
 
 fn write_text(text: &mut String, json: &Json, view: &JobView) {
@@ -126,8 +154,7 @@ fn write_text(text: &mut String, json: &Json, view: &JobView) {
         show::bytes(json.bytes_between_sites),
         show::bytes(json.bytes_if_synchronous),
     ));
-    let digests: Vec<&Digest> = json.outer_digests.values().collect();
-    let equal = if digests.windows(2).all(|pair| pair[0] == pair[1]) {
+    let equal = if equal(&json.outer_digests) {
         "equal"
     } else {
         "NOT equal"
@@ -142,16 +169,25 @@ fn write_text(text: &mut String, json: &Json, view: &JobView) {
     ));
 }
 
-fn who_gets_it(model: &ArtifactId, folder: &Folder, refusal: &str, status: u16) -> String {
+fn who_gets_it(model: &ArtifactId, folder: &Folder, json: &Json, refusal: &str) -> String {
+    let saved = folder.path("quickstart/model.safetensors");
+    format!(
+        "\nwho gets the model {model}\n{MEMBER} of Gaon University: {}, saved to {}\n\
+         {PARTNER} of Fjord Institute: {}, {refusal}\n",
+        json.member_status,
+        saved.display(),
+        json.partner_status,
+    )
+}
+
+fn what_is_left(job: JobId, model: &ArtifactId, folder: &Folder) -> String {
     let at = folder.0.display();
     format!(
-        "\nwho gets the model\n{MEMBER} of Gaon University: 200, saved to {}\n\
-         {PARTNER} of Fjord Institute: {status}, {refusal}\n\n\
-         To look around, run `khub serve --folder {at}`, and beside it (`cargo run --release -- ...` is khub):\n  \
-         khub jobs\n  khub explain job-1\n  khub ledger verify\n  khub fetch {model} --output model --as {PARTNER}\n  \
-         khub generate --model {}/quickstart/model.safetensors '이 영화는'\n",
-        folder.path("quickstart/model.safetensors").display(),
-        at,
+        "\nTo open what is left: khub serve --folder {at}\nand beside it, in another terminal:\n  \
+         khub explain {job}\n  khub ledger show {job}\n  khub ledger verify\n  \
+         khub fetch {model} --output model.safetensors --as {PARTNER}\n  \
+         khub generate --model {at}/quickstart/model.safetensors '이 영화는'\n\
+         (khub is target/release/khub, or `cargo run --release --`)\n",
     )
 }
 

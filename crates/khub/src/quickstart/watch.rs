@@ -23,13 +23,14 @@ pub(crate) fn until_done(
     client: &Client,
     job: JobId,
     stop: &AtomicBool,
-    sites: &Sites,
+    sites: &mut Sites,
     tell: &dyn Fn(&str),
 ) -> Result<(), Failure> {
     let mut screen = Screen::new(&client.job(job)?.job);
     loop {
         let view = client.job(job)?;
         screen.show(&view, tell);
+        sites.revive(&|text| screen.tell(text, tell))?;
         match &view.job.phase {
             Phase::Done => {
                 screen.end();
@@ -41,7 +42,6 @@ pub(crate) fn until_done(
             Phase::Cancelled => return Err(Failure::new(format_args!("{job} was cancelled"))),
             _ => pause(stop)?,
         }
-        let _ = sites;
     }
 }
 
@@ -108,11 +108,17 @@ impl Screen {
         }
     }
 
+    /// A line for people that stays, above the bars if there are any.
+    fn tell(&self, text: &str, tell: &dyn Fn(&str)) {
+        if !self.live || self.all.println(text.trim_end()).is_err() {
+            tell(text);
+        }
+    }
+
     fn end(&self) {
         for line in self.sites.values().chain([&self.money, &self.rounds]) {
             line.finish();
         }
-        drop(self.all.println(""));
     }
 }
 
