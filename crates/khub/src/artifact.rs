@@ -96,7 +96,7 @@ pub(crate) fn bring(
     kind: ArtifactKind,
     label: Label,
 ) -> Result<ArtifactId, Failure> {
-    let (digest, bytes) = measure(path).map_err(|e| Failure::file(path, e))?;
+    let (digest, bytes) = measure(path).map_err(|e| Failure::unread(path, &e))?;
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())

@@ -1,8 +1,9 @@
 //! What goes wrong, for the person at the terminal: what, where, and what to try.
 
+use ::site::SiteError;
 use api::{ApiError, Problem};
-use std::fmt;
 use std::path::Path;
+use std::{fmt, io};
 
 /// The end of a command that didn't succeed.
 #[derive(Debug)]
@@ -32,6 +33,15 @@ impl Failure {
     /// A file that can't be used.
     pub(crate) fn file(path: &Path, why: impl fmt::Display) -> Self {
         Self::new(format_args!("{}: {why}", path.display()))
+    }
+
+    /// A file that the person named and that can't be read.
+    pub(crate) fn unread(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::new(format_args!("there is no file {}", path.display()))
+                .hint("check the name, or give the whole path"),
+            _ => Self::file(path, error),
+        }
     }
 
     pub(crate) fn interrupted() -> Self {
@@ -69,7 +79,20 @@ impl From<ApiError> for Failure {
             ApiError::Unreachable { .. } => {
                 Self::new(error).hint("start it with `khub serve`, or name another with --hub or KHUB_HUB")
             }
-            other => Self::new(other),
+            ApiError::Strange { .. } => Self::new(error)
+                .hint("check --hub or KHUB_HUB: a hub's address is like http://127.0.0.1:7777"),
+            ApiError::File { .. } => Self::new(error),
+        }
+    }
+}
+
+impl From<SiteError> for Failure {
+    fn from(error: SiteError) -> Self {
+        match error {
+            SiteError::Api(error) => error.into(),
+            SiteError::NotASite(_) => Self::new(error)
+                .hint("name the site's credential with --credential; the programme office gives it out"),
+            SiteError::File { .. } => Self::new(error),
         }
     }
 }
@@ -84,9 +107,4 @@ macro_rules! plainly {
         }
     )+};
 }
-plainly!(
-    server::HubError,
-    ::site::SiteError,
-    store::StoreError,
-    consortium::BadId
-);
+plainly!(server::HubError, store::StoreError, consortium::BadId);

@@ -5,7 +5,7 @@ use consortium::Holder;
 use serde::{Deserialize, Serialize};
 use server::Hub;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A hub's data folder.
@@ -32,7 +32,12 @@ impl Folder {
     pub(crate) fn address(&self) -> Result<Address, Failure> {
         let path = self.path("hub.json");
         let hint = "run `khub quickstart` or `khub serve` first, or name a hub with --hub and KHUB_TOKEN";
-        let text = fs::read(&path).map_err(|e| Failure::file(&path, e).hint(hint))?;
+        let text = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Failure::new(format_args!("no hub has run on {} yet", self.0.display())).hint(hint)
+            }
+            _ => Failure::file(&path, error).hint(hint),
+        })?;
         serde_json::from_slice(&text).map_err(|e| Failure::file(&path, e).hint(hint))
     }
 
@@ -72,9 +77,14 @@ impl Folder {
 pub(crate) fn token_in(path: &Path, others: &[String]) -> Result<String, Failure> {
     let hint = match others {
         [] => "ask the programme office for a credential".to_owned(),
-        names => format!("one of the credentials here: {}", names.join(", ")),
+        names => format!("--as with a name that has one here: {}", names.join(", ")),
     };
-    let text = fs::read_to_string(path).map_err(|e| Failure::file(path, e).hint(hint))?;
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Failure::new(format_args!("there is no credential {}", path.display())).hint(hint)
+        }
+        _ => Failure::file(path, error).hint(hint),
+    })?;
     Ok(text.trim().to_owned())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::show;
-use language::GenerateConfig;
+use language::{GenerateConfig, GenerateError};
 use std::path::PathBuf;
 
 /// Let a model go on from a beginning.
@@ -37,7 +37,23 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let beside = || args.model.with_file_name("tokenizer.json");
     let tokenizer = args.tokenizer.clone().unwrap_or_else(beside);
-    let (model, tokenizer) = language::load(&args.model, &tokenizer).map_err(Failure::new)?;
+    let files = [
+        (
+            &args.model,
+            "`khub quickstart` leaves a model in khub-data/quickstart; `khub fetch` brings others",
+        ),
+        (
+            &tokenizer,
+            "name the one that came with the model with --tokenizer",
+        ),
+    ];
+    if let Some((path, hint)) = files.into_iter().find(|(path, _)| !path.exists()) {
+        return Err(Failure::new(format_args!("there is no file {}", path.display())).hint(hint));
+    }
+    let (model, tokenizer) = language::load(&args.model, &tokenizer).map_err(|error| match error {
+        GenerateError::Mismatch { .. } => Failure::file(&tokenizer, error),
+        other => Failure::new(other),
+    })?;
     let config = GenerateConfig {
         temperature: args.temperature,
         top_p: args.top_p,

@@ -68,9 +68,11 @@ pub(crate) struct Sites {
 }
 
 pub(crate) fn submit(args: &Submit) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.file).map_err(|e| Failure::file(&args.file, e))?;
-    let spec: JobSpec =
-        toml::from_str(&text).map_err(|e| Failure::file(&args.file, e.to_string().trim_end()))?;
+    let text = std::fs::read_to_string(&args.file).map_err(|e| Failure::unread(&args.file, &e))?;
+    let spec: JobSpec = toml::from_str(&text).map_err(|e| {
+        Failure::file(&args.file, e.to_string().trim_end())
+            .hint("compare it with a job that works: `khub quickstart` leaves khub-data/quickstart/job.toml")
+    })?;
     let key = args
         .key
         .clone()

@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// How many rounds to train.
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
+    /// How many samples a site takes in a round; a multiple of 8.
+    #[arg(long, default_value_t = 1_280, value_parser = clap::value_parser!(u64).range(8..))]
+    samples: u64,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -96,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     tell(&format!("sites     {}\n\n", sites.described()));
 
     let member = Client::new(&hub.url(), &folder.token(MEMBER)?)?;
-    let (job, spec) = submit(&member, &folder, &prepared, args.rounds)?;
+    let (job, spec) = submit(&member, &folder, &prepared, args)?;
     watch::until_placed(&member, job, &stop)?;
     tell(&format!("{}\n", job::in_words(&member.explain(job)?)));
     watch::until_done(&member, job, &stop, &mut sites, &tell)?;
@@ -115,7 +118,7 @@ fn submit(
     member: &Client,
     folder: &Folder,
     prepared: &Prepared,
-    rounds: u32,
+    args: &Args,
 ) -> Result<(JobId, JobSpec), Failure> {
     let project = PROJECT.parse()?;
     let mut inputs = BTreeMap::new();
@@ -137,8 +140,8 @@ fn submit(
         wall_minutes: 20,
         inputs,
         rounds: RoundSpec {
-            count: rounds,
-            samples: SAMPLES,
+            count: args.rounds,
+            samples: args.samples,
             quorum: 1,
             grace_seconds: 20,
         },
@@ -155,9 +158,6 @@ fn submit(
 const PROJECT: &str = "korean-reviews";
 const MEMBER: &str = "minji";
 const PARTNER: &str = "ingrid";
-
-/// How many samples a site takes in a round.
-const SAMPLES: u64 = 1_280;
 
 /// Found by trying: the best bits per byte that two threads reach in about a minute and a half. With so few
 /// rounds the plain mean of the sites does better than DiLoCo's 0.7 and 0.9.

@@ -8,7 +8,7 @@
 //! # Ok::<(), server::HubError>(())
 //! ```
 //!
-//! One thread decides ([`mod@writer`]): it takes requests in the order of their arrival, changes the state,
+//! One thread decides (`writer.rs`): it takes requests in the order of their arrival, changes the state,
 //! commits the events of a whole batch at once, and only then answers. Everyone else reads. Handlers live
 //! in one file for each sort of asker; an artifact's bytes leave through one function in `artifacts.rs`.
 //! Nothing here dials out: sites come and fetch their orders.

@@ -10,9 +10,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The hub never tells a site a single step. The orders say how a job stands; [`mod@step`] compares that with
+//! The hub never tells a site a single step. The orders say how a job stands; `step.rs` compares that with
 //! what the site has done and names the next step, so that a lost message, a restart of either side or an
-//! order heard twice lead to the same place. [`mod@stay`] takes the steps.
+//! order heard twice lead to the same place. `stay.rs` takes the steps.
 
 mod files;
 mod poll;

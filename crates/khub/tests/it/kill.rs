@@ -7,7 +7,7 @@ use consortium::{
 use language::{Corpus, Limits};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -184,7 +184,7 @@ fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
     let corpus = Corpus::from_text("the primer", language::PRIMER, limits).unwrap();
     language::prepare(&corpus, 512, &data, &mut |_| {}).unwrap();
     let inputs = ["tokenizer.json", "train.tokens", "valid.tokens"];
-    let inputs = inputs.map(|name| (name.to_owned(), put(member, data.join(name), name)));
+    let inputs = inputs.map(|name| (name.to_owned(), put(member, &data, name)));
     JobSpec {
         name: "tiny".into(),
         project: "korean-reviews".parse().unwrap(),
@@ -206,7 +206,8 @@ fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
     }
 }
 
-fn put(member: &Client, path: PathBuf, name: &str) -> Digest {
+fn put(member: &Client, folder: &Path, name: &str) -> Digest {
+    let path = folder.join(name);
     let bytes = std::fs::read(&path).unwrap();
     let id = ArtifactId {
         project: "korean-reviews".parse().unwrap(),

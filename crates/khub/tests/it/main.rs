@@ -1,4 +1,5 @@
 //! The binary from outside.
+#![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
 mod kill;
 mod quickstart;

@@ -11,7 +11,14 @@ use std::process::{Child, Command, Output, Stdio};
 fn quickstart(folder: &Path, rounds: u32, from: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_khub"));
     command
-        .args(["quickstart", "--json", "--rounds", &rounds.to_string()])
+        .args([
+            "quickstart",
+            "--json",
+            "--samples",
+            "160",
+            "--rounds",
+            &rounds.to_string(),
+        ])
         .env_clear()
         .env("HOME", folder)
         .env("KHUB_NSMC_URL", from)
@@ -69,10 +76,9 @@ fn the_whole_path_on_the_primer() {
         number("bytes_between_sites") * 10.0 < number("bytes_if_synchronous"),
         "{json}"
     );
-    assert!(
-        number("tokens") > 0.0 && number("pflop_hours") > 0.0 && number("spent_krw") > 0.0,
-        "{json}"
-    );
+    assert!(number("tokens") > 0.0 && number("pflop_hours") > 0.0, "{json}");
+    // At the example's prices, so few seconds cost less than a won or two.
+    assert!((0.0..10.0).contains(&number("spent_krw")), "{json}");
     assert_eq!(
         (number("member_status"), number("partner_status")),
         (200.0, 403.0)

@@ -1,4 +1,5 @@
 //! The hub over real HTTP: whole jobs, refusals, restarts.
+#![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
 mod access;
 mod jobs;
