@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 /// What was wrong with a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is not a {noun}: {wanted}")]
+#[error("{given:?} is no {noun}: {wanted}")]
 pub struct BadId {
     noun: &'static str,
     given: String,
@@ -260,7 +260,7 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "한강", "a b", "a/b", "..", &"x".repeat(65)] {
             let error = bad.parse::<SiteId>().unwrap_err().to_string();
-            assert!(error.contains("is not a site"), "{error}");
+            assert!(error.contains("is no site"), "{error}");
         }
         assert_eq!("job-12".parse::<JobId>().unwrap(), JobId(12));
         for bad in ["12", "job-", "job-x", "job--1", "job-99999999999999999999"] {

@@ -155,10 +155,8 @@ impl Decision {
             [] => "no policy permits it".to_owned(),
             names => format!("policy {}", names.join(", ")),
         };
-        Err(Refusal::forbidden(
-            format!("{}: {because}", what()),
-            self.policies,
-        ))
+        let hint = "ask the programme office, which decides who works in a project and what is released";
+        Err(Refusal::forbidden(format!("{}: {because}", what()), self.policies).hint(hint))
     }
 }
 

@@ -90,9 +90,7 @@ impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         match error {
             SiteError::Api(error) => error.into(),
-            SiteError::NotASite(_) => Self::new(error)
-                .hint("name the site's credential with --credential; the programme office gives it out"),
-            SiteError::File { .. } => Self::new(error),
+            SiteError::NotASite(_) | SiteError::File { .. } => Self::new(error),
         }
     }
 }

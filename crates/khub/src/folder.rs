@@ -31,7 +31,7 @@ impl Folder {
 
     pub(crate) fn address(&self) -> Result<Address, Failure> {
         let path = self.path("hub.json");
-        let hint = "run `khub quickstart` or `khub serve` first, or name a hub with --hub and KHUB_TOKEN";
+        let hint = "`khub quickstart` or `khub serve` starts one; --folder or --hub names another";
         let text = fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 Failure::new(format_args!("no hub has run on {} yet", self.0.display())).hint(hint)
@@ -76,7 +76,7 @@ impl Folder {
 /// The token in the file at `path`.
 pub(crate) fn token_in(path: &Path, others: &[String]) -> Result<String, Failure> {
     let hint = match others {
-        [] => "ask the programme office for a credential".to_owned(),
+        [] => "check its name, or ask the programme office for a credential".to_owned(),
         names => format!("--as with a name that has one here: {}", names.join(", ")),
     };
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {

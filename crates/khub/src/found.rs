@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         show::print(EXAMPLE);
         return Ok(());
     };
-    let text = std::fs::read_to_string(file).map_err(|e| Failure::file(file, e))?;
+    let text = std::fs::read_to_string(file).map_err(|e| Failure::unread(file, &e))?;
     let founding = Founding::parse(&text).map_err(|e| Failure::file(file, e))?;
     let folder = Folder(args.folder.clone());
     let hub = Hub::start(&HubConfig::new(&args.folder))?;

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::folder::token_in;
-use ::site::{Site, SiteConfig};
+use ::site::{Site, SiteConfig, SiteError};
 use api::Client;
 use std::path::PathBuf;
 
@@ -40,6 +40,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         folder: args.folder,
         programs,
         threads: args.threads,
+    })
+    .map_err(|error| match error {
+        SiteError::NotASite(_) => Failure::file(&args.credential, error)
+            .hint("--credential with the site's own, which the programme office gives out"),
+        other => other.into(),
     })?;
     if args.with_parent {
         let stop = site.stopper();

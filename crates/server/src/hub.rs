@@ -51,7 +51,9 @@ pub enum HubError {
     #[error(transparent)]
     Blobs(#[from] BlobError),
     /// Someone else listens there.
-    #[error("{0} is in use by another program; choose another port with --listen, or 0 for a free one")]
+    #[error(
+        "{0} is in use by another program; choose another address with --listen; port 0 takes a free one"
+    )]
     PortInUse(SocketAddr),
     /// It may not listen there.
     #[error("can't listen at {0}: {1}")]

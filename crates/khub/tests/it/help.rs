@@ -1,0 +1,21 @@
+//! The command line's own pages, as `--help` prints them.
+
+use crate::errors::Terminal;
+use insta::assert_snapshot;
+
+#[test]
+fn every_page_reads_as_it_was_written() {
+    let mut terminal = Terminal::new();
+    terminal.run("khub --help");
+    for command in ["quickstart", "submit", "explain", "fetch", "site"] {
+        terminal.run(&format!("khub {command} --help"));
+    }
+    assert_snapshot!("help", terminal.shown);
+}
+
+#[test]
+fn a_shell_can_complete_commands() {
+    let script = Terminal::new().output("khub completion bash");
+    assert!(script.starts_with("exit code 0\n"), "{script}");
+    assert!(script.contains("quickstart"), "{script}");
+}
