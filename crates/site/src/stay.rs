@@ -172,8 +172,14 @@ impl Stay {
         self.show_progress(client);
         if let (Some(message), Some(attempt)) = (&self.failure, self.done.attempt) {
             log(&format!("{} failed: {message}", self.id()));
-            client.fail(self.job.id, attempt, message)?;
-            return Ok(After::Left);
+            return match client.fail(self.job.id, attempt, message) {
+                // This stay is over for the hub; the next is there to say so.
+                Err(error) if error.status() == Some(409) => {
+                    self.done.attempt = None;
+                    Ok(After::Again)
+                }
+                other => Ok(other.map(|_| After::Left)?),
+            };
         }
         match next(&self.job, &self.done) {
             Step::Wait => return Ok(After::Wait),
@@ -362,7 +368,11 @@ impl Stay {
                 made_from: self.job.spec.inputs.values().copied().collect(),
             });
         }
-        self.meter(client)?;
+        match self.meter(client) {
+            // A reading that is refused must not keep the results from coming.
+            Ok(()) | Err(ApiError::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         client.leave(self.job.id, attempt, &outputs)?;
         Ok(())
     }
