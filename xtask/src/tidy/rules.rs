@@ -86,7 +86,7 @@ impl Rules {
             licences = ["MIT", "Zlib"]
             vendors = ["acme", "big cloud"]
             empty_names = ["util"]
-            machine_folders = ["/machine/"]
+            machine_folders = ["machine"]
             registry_hosts = ["registry.example"]
             readme_commands = ["cargo run -- start"]
             "#,

@@ -57,16 +57,12 @@ pub(super) fn test_binaries(project: &Project) -> Verdict {
 
 /// No file knows one machine's folders.
 pub(super) fn machine_paths(project: &Project) -> Verdict {
+    let names = &project.rules.words.machine_folders;
+    let folders: Vec<String> = names.iter().map(|name| format!("/{name}/")).collect();
     let mut findings = Vec::new();
     for (path, text) in shared_files(project) {
         for (number, line) in numbered(text) {
-            for folder in project
-                .rules
-                .words
-                .machine_folders
-                .iter()
-                .filter(|folder| starts_path(line, folder))
-            {
+            for folder in folders.iter().filter(|folder| starts_path(line, folder)) {
                 let what = format!("`{folder}...` is there on some machines only");
                 findings.push(Finding::at(
                     path,
@@ -80,7 +76,7 @@ pub(super) fn machine_paths(project: &Project) -> Verdict {
     Verdict::none_allowed(findings)
 }
 
-/// Whether `folder` begins a path in `line`, rather than goes on with one: `a/home/`, `~/work/`, `{x}/work/`.
+/// Whether `folder` begins a path in `line`, rather than goes on with one, as after `a`, `~` or `{x}`.
 fn starts_path(line: &str, folder: &str) -> bool {
     let goes_on = |before: char| before.is_alphanumeric() || "._-~})>*".contains(before);
     line.match_indices(folder)
