@@ -156,14 +156,13 @@ impl CheckpointError {
     }
 }
 
-/// Puts `bytes` at `path`, all or nothing.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+/// Puts `bytes` at `path`, all or nothing, and on the disk; makes the folder if there is none.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let beside = path.with_extension("part");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -27,7 +27,7 @@ mod decoder;
 mod model;
 mod ops;
 
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::{Checkpoint, CheckpointError, write_whole};
 pub use config::{Config, Layout, Tensor};
 pub use decoder::Decoder;
 pub use model::{Model, Scratch};

@@ -4,8 +4,8 @@
 use crate::run::{RunError, at};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::tokens::{Tokens, Windows, write_whole};
-use nn::Model;
+use crate::tokens::{Tokens, Windows};
+use nn::{Model, write_whole};
 use serde::Serialize;
 use std::f64::consts::LN_2;
 use std::fs;

@@ -15,8 +15,8 @@
 use crate::finish;
 use crate::settings::{BadSetting, Settings};
 use crate::state::{State, Trained, Unusable};
-use crate::tokens::{Tokens, TokensError, Windows, write_whole};
-use nn::{CheckpointError, Model};
+use crate::tokens::{Tokens, TokensError, Windows};
+use nn::{CheckpointError, Model, write_whole};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 use std::fs::{self, File};

@@ -9,7 +9,8 @@
 //! # Ok::<(), language::TokenizerError>(())
 //! ```
 
-use crate::tokens::{LARGEST_VOCAB, write_whole};
+use crate::tokens::LARGEST_VOCAB;
+use nn::write_whole;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

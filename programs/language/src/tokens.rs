@@ -24,8 +24,9 @@
 //! | 32.. | the tokens, two bytes each |
 
 use memmap2::Mmap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use nn::write_whole;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use train::Samples;
 
@@ -225,23 +226,10 @@ fn check(bytes: &[u8]) -> Result<(usize, u64), Flaw> {
     Ok((vocab as usize, number(16, 24)))
 }
 
-/// Puts `bytes` at `path`, all or nothing, and on the disk.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A file of 6 tokens below 300 that stand for 11 bytes.
     fn whole(dir: &Path) -> (PathBuf, Vec<u8>) {
