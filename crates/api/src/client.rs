@@ -10,7 +10,8 @@ use consortium::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
 use std::time::Duration;
 use ureq::http::{Request, Response, header};
 use ureq::{AsSendBody, Body};
@@ -45,13 +46,29 @@ pub enum ApiError {
         /// What came back.
         why: String,
     },
-    /// A local file couldn't be read.
+    /// The connection ended in the middle of an artifact.
+    #[error("the transfer of {id} broke off: {why}")]
+    BrokeOff {
+        /// Which artifact.
+        id: ArtifactId,
+        /// What happened.
+        why: io::Error,
+    },
+    /// An artifact's bytes aren't its own.
+    #[error("{id} arrived with digest {found}")]
+    Wrong {
+        /// Which artifact.
+        id: ArtifactId,
+        /// What its bytes are.
+        found: Digest,
+    },
+    /// A local file couldn't be read or written.
     #[error("{path}: {why}")]
     File {
         /// Which.
         path: String,
         /// Why.
-        why: std::io::Error,
+        why: io::Error,
     },
 }
 
@@ -205,7 +222,7 @@ impl Client {
     }
 
     /// Keeps the file at `path` in a project. Its digest and size in `output` must be right.
-    pub fn put(&self, path: &std::path::Path, output: &Output) -> Answer<Done> {
+    pub fn put(&self, path: &Path, output: &Output) -> Answer<Done> {
         self.upload(path, &output.id.digest)?;
         self.post(&format!("/projects/{}/artifacts", output.id.project), output)
     }
@@ -217,11 +234,32 @@ impl Client {
         Ok(response.into_body().into_reader())
     }
 
+    /// Puts the artifact's bytes at `path`, whole or not at all; the digest is checked. Returns their number.
+    pub fn save(&self, id: &ArtifactId, path: &Path) -> Answer<u64> {
+        let failed = |why| ApiError::File {
+            path: path.display().to_string(),
+            why,
+        };
+        let part = path.with_extension("part");
+        let mut from = self.fetch(id)?;
+        let mut to = File::create(&part).map_err(failed)?;
+        io::copy(&mut from, &mut to).map_err(|why| ApiError::BrokeOff { id: id.clone(), why })?;
+        let (found, bytes) = measure(&part).map_err(failed)?;
+        if found != id.digest {
+            return Err(ApiError::Wrong {
+                id: id.clone(),
+                found,
+            });
+        }
+        std::fs::rename(&part, path).map_err(failed)?;
+        Ok(bytes)
+    }
+
     // ---- sites ----
 
     /// Sends bytes to the hub's store, unless it has them. They belong to nothing and nobody can read them
     /// until a command names them.
-    pub fn upload(&self, path: &std::path::Path, digest: &Digest) -> Answer<()> {
+    pub fn upload(&self, path: &Path, digest: &Digest) -> Answer<()> {
         let file = || {
             File::open(path).map_err(|why| ApiError::File {
                 path: path.display().to_string(),
@@ -391,4 +429,14 @@ impl Client {
             why: why.to_owned(),
         }
     }
+}
+
+/// The digest and the size of the file at `path`.
+pub fn measure(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let bytes = io::copy(
+        &mut BufReader::with_capacity(1 << 18, File::open(path)?),
+        &mut hasher,
+    )?;
+    Ok((Digest(hasher.finalize().into()), bytes))
 }

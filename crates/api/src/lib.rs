@@ -15,7 +15,7 @@ mod client;
 mod problem;
 mod wire;
 
-pub use client::{ApiError, Client};
+pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
     AwardView, Credential, Done, Health, Issued, JobView, LedgerView, Me, OpenRound, Orders, PostingView,

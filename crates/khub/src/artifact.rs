@@ -3,11 +3,9 @@
 use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
-use api::Client;
-use consortium::{ArtifactId, ArtifactKind, Digest, Label, Output, ProjectId};
+use api::{Client, measure};
+use consortium::{ArtifactId, ArtifactKind, Label, Output, ProjectId};
 use serde::de::DeserializeOwned;
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 /// List a project's artifacts that you may read.
@@ -83,7 +81,7 @@ pub(crate) fn put(args: &Put) -> Result<(), Failure> {
 }
 
 pub(crate) fn fetch(args: &Fetch) -> Result<(), Failure> {
-    let bytes = save(&args.connect.client()?, &args.artifact, &args.output)?;
+    let bytes = args.connect.client()?.save(&args.artifact, &args.output)?;
     show::print(&format!("{} ({})\n", args.output.display(), show::bytes(bytes)));
     Ok(())
 }
@@ -117,31 +115,6 @@ pub(crate) fn bring(
         },
     )?;
     Ok(id)
-}
-
-/// Fetches `id` to `path`, whole or not at all; the digest is checked. Returns its size.
-pub(crate) fn save(client: &Client, id: &ArtifactId, path: &Path) -> Result<u64, Failure> {
-    let part = path.with_extension("part");
-    let failed = |e| Failure::file(path, e);
-    let mut from = client.fetch(id)?;
-    let mut to = File::create(&part).map_err(failed)?;
-    io::copy(&mut from, &mut to)
-        .map_err(|e| Failure::new(format_args!("the transfer of {id} broke off: {e}")))?;
-    let (found, bytes) = measure(&part).map_err(failed)?;
-    if found != id.digest {
-        return Err(Failure::new(format_args!("{id} arrived with digest {found}")).hint("fetch it again"));
-    }
-    std::fs::rename(&part, path).map_err(failed)?;
-    Ok(bytes)
-}
-
-fn measure(path: &Path) -> io::Result<(Digest, u64)> {
-    let mut hasher = blake3::Hasher::new();
-    let bytes = io::copy(
-        &mut BufReader::with_capacity(1 << 18, File::open(path)?),
-        &mut hasher,
-    )?;
-    Ok((Digest(hasher.finalize().into()), bytes))
 }
 
 /// A word of the rules, as they write it in JSON.

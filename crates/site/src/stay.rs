@@ -3,7 +3,7 @@
 use crate::program::Program;
 use crate::step::{Done, Step, next};
 use crate::{Heard, Site, SiteError, files};
-use api::{ApiError, Client, Progress, SiteJob};
+use api::{ApiError, Client, Progress, SiteJob, measure};
 use consortium::{ArtifactId, ArtifactKind, Digest, JobId, Output, Reading, SiteId, Update, Usage};
 use std::fs;
 use std::path::Path;
@@ -117,7 +117,7 @@ impl Stay {
                 parameters,
             } => {
                 self.done.busy = false;
-                match files::measure(&self.folder.file(&file)) {
+                match measure(&self.folder.file(&file)) {
                     Ok((digest, bytes)) => {
                         let loss_micronats = (f64::from(loss) * 1e6) as i64;
                         self.update = Some(Update {
@@ -357,7 +357,7 @@ impl Stay {
             self.outputs.as_slice()
         } {
             let path = self.folder.file(&written.file);
-            let (digest, bytes) = files::measure(&path).map_err(at(&path))?;
+            let (digest, bytes) = measure(&path).map_err(at(&path))?;
             client.upload(&path, &digest)?;
             outputs.push(Output {
                 id: self.artifact(digest),

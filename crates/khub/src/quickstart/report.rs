@@ -5,7 +5,7 @@ use super::{MEMBER, PARTNER};
 use crate::corpus::Text;
 use crate::failure::Failure;
 use crate::folder::Folder;
-use crate::{artifact, ledger, show};
+use crate::{ledger, show};
 use api::{ApiError, Client, JobView};
 use consortium::{ArtifactId, Digest, JobId, JobSpec, SiteId, Won};
 use language::GenerateConfig;
@@ -64,7 +64,7 @@ impl Report {
         let mut found = BTreeMap::new();
         for artifact in member.artifacts(&spec.project)? {
             if view.job.outputs.contains(&artifact.id) {
-                artifact::save(member, &artifact.id, &results.join(&artifact.name))?;
+                member.save(&artifact.id, &results.join(&artifact.name))?;
                 found.insert(artifact.name, artifact.id);
             }
         }
