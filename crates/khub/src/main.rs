@@ -10,6 +10,7 @@
 mod artifact;
 mod connect;
 mod corpus;
+mod data;
 mod failure;
 mod folder;
 mod found;
@@ -55,6 +56,7 @@ enum Command {
     Put(artifact::Put),
     Fetch(artifact::Fetch),
     Ledger(ledger::Args),
+    Data(data::Args),
     Generate(generate::Args),
     Completion(Completion),
     #[command(hide = true)]
@@ -97,6 +99,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Put(args) => artifact::put(&args),
         Command::Fetch(args) => artifact::fetch(&args),
         Command::Ledger(args) => ledger::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Program(args) => program::run(&args),
         Command::Completion(Completion { shell }) => {

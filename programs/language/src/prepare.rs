@@ -37,6 +37,12 @@ pub enum Stage {
 pub struct Prepared {
     /// Tokens in the vocabulary: as many as were asked for, or as many as the text gives.
     pub vocab: usize,
+    /// The token that stands after every document.
+    pub end: u32,
+    /// Documents to learn from.
+    pub train_documents: u64,
+    /// Documents to be judged by.
+    pub valid_documents: u64,
     /// Tokens to learn from, with an end after each document.
     pub train_tokens: u64,
     /// Tokens to be judged by, likewise.
@@ -90,6 +96,9 @@ pub fn prepare(
     let (train, valid) = (tokenise(&corpus.train)?, tokenise(&corpus.valid)?);
     let prepared = Prepared {
         vocab: tokenizer.vocab(),
+        end: tokenizer.end(),
+        train_documents: corpus.train.len() as u64,
+        valid_documents: corpus.valid.len() as u64,
         train_tokens: train.len() as u64,
         valid_tokens: valid.len() as u64,
         train_bytes,

@@ -1,13 +1,11 @@
 //! From text to tokens, once: a quickstart that goes on finds the files of the last one.
 
 use crate::corpus::Text;
+use crate::data::prepare::{self, Record};
 use crate::failure::Failure;
-use crate::folder::{Folder, write};
+use crate::folder::Folder;
 use crate::show;
-use indicatif::{ProgressBar, ProgressStyle};
-use language::{Corpus, Limits, Stage};
-use serde::{Deserialize, Serialize};
-use std::fs;
+use language::{Corpus, Limits};
 use std::path::PathBuf;
 
 /// How much text is used: enough for two minutes of training not to see the same words twice too often.
@@ -18,15 +16,8 @@ const LIMITS: Limits = Limits {
 const VOCAB: usize = 3_000;
 
 /// The tokens of a corpus.
-#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Prepared {
-    /// What it was made of: text of another digest is prepared anew.
-    made_of: String,
-    pub(crate) vocab: usize,
-    pub(crate) train_tokens: u64,
-    pub(crate) valid_tokens: u64,
-    pub(crate) train_bytes: u64,
-    #[serde(skip)]
+    record: Record,
     folder: PathBuf,
 }
 
@@ -38,73 +29,19 @@ impl Prepared {
     pub(crate) fn described(&self) -> String {
         format!(
             "{} from {} of text, in a vocabulary of {}",
-            show::grouped(self.train_tokens),
-            show::bytes(self.train_bytes),
-            show::grouped(self.vocab as u64)
+            show::grouped(self.record.train.tokens),
+            show::bytes(self.record.train.bytes),
+            show::grouped(self.record.vocab as u64)
         )
     }
 }
 
 pub(crate) fn prepare(folder: &Folder, text: &Text) -> Result<Prepared, Failure> {
     let folder = folder.path("quickstart/data");
-    let corpus = read(text)?;
-    let made_of = made_of(&corpus);
-    let note = folder.join("prepared.json");
-    let known = fs::read(&note)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Prepared>(&text).ok());
-    if let Some(known) = known.filter(|known| known.made_of == made_of) {
-        return Ok(Prepared { folder, ..known });
-    }
-    fs::create_dir_all(&folder).map_err(|e| Failure::file(&folder, e))?;
-    let bar = ProgressBar::new(0).with_style(style());
-    let made = language::prepare(&corpus, VOCAB, &folder, &mut |stage| show_stage(&bar, stage));
-    bar.finish_and_clear();
-    let made = made.map_err(Failure::new)?;
-    let prepared = Prepared {
-        made_of,
-        vocab: made.vocab,
-        train_tokens: made.train_tokens,
-        valid_tokens: made.valid_tokens,
-        train_bytes: made.train_bytes,
-        folder,
-    };
-    write(&note, &serde_json::to_vec(&prepared).map_err(Failure::new)?)?;
-    Ok(prepared)
-}
-
-fn read(text: &Text) -> Result<Corpus, Failure> {
     let corpus = match text {
         Text::Path { path, .. } => Corpus::read(path, LIMITS),
         Text::Primer => Corpus::from_text("the primer", language::PRIMER, LIMITS),
     };
-    corpus.map_err(Failure::new)
-}
-
-fn style() -> ProgressStyle {
-    let template = "tokens    {bar:40.cyan/blue} {bytes} of {total_bytes}  {msg}";
-    ProgressStyle::with_template(template).expect("the template is fixed")
-}
-
-fn show_stage(bar: &ProgressBar, stage: Stage) {
-    let (what, done, bytes) = match stage {
-        Stage::Learning { bytes } => ("learning the vocabulary", 0, bytes),
-        Stage::Tokenising { done, bytes } => ("tokenising", done, bytes),
-    };
-    bar.set_message(what);
-    bar.set_length(bytes);
-    bar.set_position(done);
-}
-
-fn made_of(corpus: &Corpus) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in [&corpus.train, &corpus.valid] {
-        for document in part {
-            hasher
-                .update(&(document.len() as u64).to_le_bytes())
-                .update(document.as_bytes());
-        }
-        hasher.update(b"part");
-    }
-    format!("{} {VOCAB}", hasher.finalize().to_hex())
+    let (record, _) = prepare::prepare(&corpus.map_err(Failure::new)?, VOCAB, &folder)?;
+    Ok(Prepared { record, folder })
 }

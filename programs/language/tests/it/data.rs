@@ -4,11 +4,17 @@
 
 use language::{Corpus, CorpusError, Limits, Tokenizer, Tokens, Windows, load, prepare};
 use nn::{Config, Model};
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use train::Samples;
 
 /// Numbers from a seed (SplitMix64).
@@ -106,8 +112,33 @@ fn a_corpus_is_read_from_what_people_have() {
         ("empty.txt", ""),
     ];
     check_read(&forms, "", &all, None);
-    let hidden = [("a.txt", lines.as_str()), (".a.txt", &lines), ("b.json", &lines)];
+    let settings = "{\n  \"text\": 1\n}\n";
+    let hidden = [
+        ("a.txt", lines.as_str()),
+        (".a.txt", &lines),
+        ("b.json", settings),
+        ("b.md", &lines),
+    ];
     check_read(&hidden, "", &all, None);
+    let (json_some, json_others) = (json_lines(some), json_lines(others));
+    check_read(&[("a.ndjson", &json_some)], "a.ndjson", some, None);
+    check_read(
+        &[("train.jsonl", &json_some), ("valid.jsonl", &json_others)],
+        "",
+        &all,
+        judged_by,
+    );
+    check_read(
+        &[("a.JSON", &json_some), ("b.tsv", &table_others)],
+        "",
+        &all,
+        None,
+    );
+}
+
+fn json_lines(reviews: &[String]) -> String {
+    let line = |review: &String| serde_json::json!({ "id": 7, "document": review }).to_string() + "\n";
+    reviews.iter().map(line).collect()
 }
 
 /// Reads `read` in a folder with `files`: each of `found` is there once, and `judged_by` are to be judged by;
@@ -236,6 +267,36 @@ fn what_is_wrong_with_a_corpus_is_told() {
     assert!(read(dir.path()).to_string().contains("valid.tsv is empty"));
 }
 
+#[test]
+fn a_column_is_taken_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: String = reviews(300)
+        .iter()
+        .map(|review| format!("{review}\tshort {review}\n"))
+        .collect();
+    write(dir.path(), &[("a.tsv", &format!("review\tsummary\n{rows}"))]);
+    let read = |field| Corpus::read_field(&dir.path().join("a.tsv"), Some(field), WIDE);
+    assert!(
+        read("summary")
+            .unwrap()
+            .train
+            .iter()
+            .all(|text| text.starts_with("short "))
+    );
+    assert!(
+        read("review")
+            .unwrap()
+            .train
+            .iter()
+            .all(|text| !text.contains("short "))
+    );
+    let error = read("text").unwrap_err().to_string();
+    assert!(
+        error.contains("a.tsv line 1 has no field \"text\": it has review, summary"),
+        "{error}"
+    );
+}
+
 /// The same files in processes with other seeds of their hash tables and other numbers of threads. The test
 /// runs itself as a child, which a variable tells where to write.
 #[test]
@@ -278,7 +339,9 @@ fn what_is_prepared_is_the_text() {
     let corpus = Corpus::from_text("reviews", &all.join("\r\n"), WIDE).unwrap();
     let mut stages = Vec::new();
     let prepared = prepare(&corpus, 400, dir.path(), &mut |stage| stages.push(stage)).unwrap();
-    assert_eq!(prepared.vocab, 400);
+    assert_eq!((prepared.vocab, prepared.end), (400, 0));
+    let documents = (prepared.train_documents, prepared.valid_documents);
+    assert_eq!(documents, (corpus.train.len() as u64, corpus.valid.len() as u64));
     assert_eq!(stages.len(), 3, "{stages:?}");
 
     let tokenizer = Tokenizer::open(&prepared.files[0]).unwrap();
@@ -313,6 +376,139 @@ fn what_is_prepared_is_the_text() {
     }
 }
 
+/// A Parquet file of ids, names and reviews: three row groups, the last review of each null.
+fn parquet_file(reviews: &[String], column: &str, compression: Compression, dictionary: bool) -> Vec<u8> {
+    let schema = format!(
+        "message m {{ REQUIRED INT64 id; REQUIRED BYTE_ARRAY name (UTF8); OPTIONAL BYTE_ARRAY {column} (UTF8);
+         OPTIONAL GROUP tags (LIST) {{ REPEATED GROUP list {{ OPTIONAL BYTE_ARRAY element (UTF8); }} }} }}"
+    );
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_dictionary_enabled(dictionary)
+        .set_data_page_row_count_limit(50);
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties.build())).unwrap();
+    for part in reviews.chunks(reviews.len().div_ceil(3)) {
+        let mut group = writer.next_row_group().unwrap();
+        let ids: Vec<i64> = (0..=part.len() as i64).collect();
+        let names = vec![ByteArray::from("a"); ids.len()];
+        let texts: Vec<ByteArray> = part.iter().map(|review| review.as_str().into()).collect();
+        let present: Vec<i16> = ids
+            .iter()
+            .map(|&id| i16::from((id as usize) < part.len()))
+            .collect();
+        let none = vec![0; ids.len()];
+        let mut next = group.next_column().unwrap().unwrap();
+        next.typed::<Int64Type>().write_batch(&ids, None, None).unwrap();
+        next.close().unwrap();
+        for (values, levels, repeats) in [
+            (&names, None, None),
+            (&texts, Some(present.as_slice()), None),
+            (&Vec::new(), Some(none.as_slice()), Some(none.as_slice())),
+        ] {
+            let mut next = group.next_column().unwrap().unwrap();
+            next.typed::<ByteArrayType>()
+                .write_batch(values, levels, repeats)
+                .unwrap();
+            next.close().unwrap();
+        }
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn a_parquet_file_is_read_however_it_is_written() {
+    let all = reviews(600);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let compressions = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ];
+    for (i, compression) in compressions.into_iter().enumerate() {
+        for (column, dictionary) in [("text", true), ("review", false)] {
+            fs::write(&path, parquet_file(&all, column, compression, dictionary)).unwrap();
+            let corpus = Corpus::read(&path, WIDE).unwrap();
+            let found: BTreeSet<&String> = corpus.train.iter().chain(&corpus.valid).collect();
+            assert_eq!(found, all.iter().collect(), "{i} {column}");
+        }
+    }
+    // Beside other formats, with its column named.
+    fs::write(dir.path().join("b.jsonl"), "{\"name\":\"b\"}\n".repeat(9_000)).unwrap();
+    let corpus = Corpus::read_field(dir.path(), Some("name"), WIDE).unwrap();
+    assert_eq!(corpus.found_bytes, 9_000 + 603);
+
+    let error = |field| {
+        Corpus::read_field(&path, Some(field), WIDE)
+            .unwrap_err()
+            .to_string()
+    };
+    let has = "it has \"id\" (int64), \"name\" (text), \"review\" (text), \"tags.list.element\" (a list)";
+    for field in ["tags.list.element", "id", "missing"] {
+        let error = error(field);
+        assert!(
+            error.contains(&format!("a.parquet has no field \"{field}\": {has}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_parquet_file_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let all = reviews(600);
+    let plain = parquet_file(&all, "text", Compression::UNCOMPRESSED, false);
+    let find = |wanted: &[u8]| {
+        plain
+            .windows(wanted.len())
+            .position(|some| some == wanted)
+            .unwrap()
+    };
+    let mut other = plain.clone();
+    other[find("영화".as_bytes())] = 0xFF;
+    let cases: [(&[u8], &str); 4] = [
+        (b"", "a.parquet can't be read as Parquet: "),
+        (b"PAR1PAR1PAR1", "can't be read as Parquet: "),
+        (
+            &plain[..plain.len() / 2],
+            "if it is not whole, copy or download it again",
+        ),
+        (&other, "is not UTF-8"),
+    ];
+    for (bytes, expected) in cases {
+        fs::write(&path, bytes).unwrap();
+        let error = Corpus::read(&path, WIDE).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut random = Random(11);
+    let compressions = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ];
+    for compression in compressions {
+        let whole = parquet_file(&all[..300], "review", compression, true);
+        for turn in 0..150 {
+            let mut bytes = mutated(&whole, &mut random);
+            if turn % 2 == 0 {
+                // In the metadata at the end, where it hurts most.
+                bytes.clone_from(&whole);
+                let at = whole.len() - 1 - random.below(900);
+                bytes[at] = random.below(256) as u8;
+            }
+            fs::write(&path, bytes).unwrap();
+            let _ = Corpus::read(&path, WIDE);
+        }
+    }
+}
+
 #[test]
 fn any_bytes_give_a_result_or_words() {
     let dir = tempfile::tempdir().unwrap();
@@ -321,6 +517,7 @@ fn any_bytes_give_a_result_or_words() {
     let tokens = fs::read(&files[2]).unwrap();
     let json = fs::read(&files[0]).unwrap();
     let text = (table(&reviews(250)) + "a\r\n\r\n").into_bytes();
+    let lines = json_lines(&reviews(100)) + "{\"document\":\"\\ud800\"}";
     let path = dir.path().join("any.tsv");
     let mut random = Random(5);
     for turn in 0..400 {
@@ -338,7 +535,9 @@ fn any_bytes_give_a_result_or_words() {
         fs::write(&path, &bytes).unwrap();
         let _ = Corpus::read(&path, WIDE);
         let lossy = String::from_utf8_lossy(&bytes).repeat(2);
-        for name in ["any.tsv", "any.txt"] {
+        let lines = String::from_utf8_lossy(&mutated(lines.as_bytes(), &mut random)).repeat(2);
+        let _ = Corpus::from_text("any.jsonl", &lines, Limits::default());
+        for name in ["any.tsv", "any.txt", "any.jsonl"] {
             let _ = Corpus::from_text(name, &lossy, Limits::default());
         }
         if turn % 4 == 0 {
