@@ -8,6 +8,7 @@
 )]
 
 mod artifact;
+mod bench;
 mod connect;
 mod corpus;
 mod data;
@@ -17,11 +18,13 @@ mod found;
 mod generate;
 mod job;
 mod ledger;
+mod model;
 mod program;
 mod quickstart;
 mod serve;
 mod show;
 mod site;
+mod train;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use failure::Failure;
@@ -57,8 +60,14 @@ enum Command {
     Fetch(artifact::Fetch),
     Ledger(ledger::Args),
     Data(data::Args),
+    Train(train::Args),
+    Eval(model::Eval),
     Generate(generate::Args),
+    Import(model::Import),
+    Export(model::Export),
     Completion(Completion),
+    #[command(hide = true)]
+    Bench(bench::Args),
     #[command(hide = true)]
     Program(program::Args),
 }
@@ -100,7 +109,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Fetch(args) => artifact::fetch(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => model::eval(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Import(args) => model::take_in(&args),
+        Command::Export(args) => model::hand_out(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Program(args) => program::run(&args),
         Command::Completion(Completion { shell }) => {
             let mut script = Vec::new();

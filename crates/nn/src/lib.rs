@@ -1,36 +1,82 @@
-//! A decoder-only transformer on a CPU, with every derivative written by hand.
+//! Neural networks on a CPU, trained at the speed of its vector units.
 //!
-//! There is no graph and no tape: [`Model::loss_and_gradient`] runs a fixed list of fused operations forwards
-//! and backwards over one arena of activations, [`Scratch`]. All parameters are one flat vector, so that the
-//! optimiser, a checkpoint, an update between sites and a digest all speak of the same thing.
+//! A network is one file: a [`Layout`] of named parameters in one flat vector, and a function that records
+//! coarse operations on a [`Tape`]. The flat vector is what the optimiser, a checkpoint, an update between
+//! sites and a digest all speak of.
 //!
 //! ```
-//! use nn::{Config, Model, Scratch};
-//! let config = Config { vocab: 64, width: 16, layers: 1, heads: 2, kv_heads: 1, hidden: 32, context: 8, ..Config::default() };
-//! let model = Model::new(config, 7)?;
-//! let mut scratch = Scratch::new(&model.config, 2, 8);
-//! let tokens: Vec<u32> = (0..18).collect(); // two rows of 8 tokens and the one to predict after them
-//! let mut gradient = vec![0.0; model.params.len()];
-//! let nats = model.loss_and_gradient(&mut scratch, &tokens, &mut gradient)?;
-//! assert!((nats - 64f32.ln()).abs() < 0.1, "a new model knows nothing: {nats}");
-//! # Ok::<(), nn::Error>(())
+//! use nn::{Batch, Element, Error, Gelu, Init, Layout, Model, Network, Param, Pool, Tape};
+//!
+//! /// Guesses a number's last bit from its row of a table.
+//! struct Parity { layout: Layout, table: Param, up: Param, head: Param }
+//! struct Numbers { numbers: Vec<u32>, bits: Vec<u32> }
+//!
+//! impl Batch for Numbers {
+//!     fn weight(&self) -> u64 { self.numbers.len() as u64 }
+//! }
+//! impl Network for Parity {
+//!     type Batch = Numbers;
+//!     fn layout(&self) -> &Layout { &self.layout }
+//!     fn check(&self, _: &Numbers) -> Result<(), Error> { Ok(()) }
+//!     fn record<'a, E: Element>(&'a self, tape: &mut Tape<'a, E>, batch: &'a Numbers) {
+//!         let x = tape.embed(&batch.numbers, self.table);
+//!         let h = tape.linear(&x, self.up, None);
+//!         let h = tape.gelu(&h, Gelu::Exact);
+//!         tape.cross_entropy(&h, self.head, &batch.bits);
+//!     }
+//! }
+//!
+//! let mut layout = Layout::default();
+//! let table = layout.add("table", &[16, 8], Init::Normal(1.0));
+//! let up = layout.add("up", &[32, 8], Init::Normal(0.3));
+//! let head = layout.add("head", &[2, 32], Init::Normal(0.3));
+//! let mut model = Model::new(Parity { layout, table, up, head }, 1);
+//! let batch = Numbers { numbers: (0..16).collect(), bits: (0..16).map(|i| i % 2).collect() };
+//! let (pool, mut gradient) = (Pool::<f32>::default(), vec![0.0; model.params.len()]);
+//! for _ in 0..50 {
+//!     model.loss_and_gradient(&pool, &batch, &mut gradient)?;
+//!     model.params.iter_mut().zip(&gradient).for_each(|(p, g)| *p -= g);
+//! }
+//! assert!(model.loss(&pool, &batch)? < 0.1, "fifty steps are enough");
+//! # Ok::<(), Error>(())
 //! ```
+//!
+//! A tape computes in f32 or in [`Bf16`]: values between operations are of that type, products have it as
+//! operands and sum in f32, everything within an operation is f32, and so are the parameters.
 //!
 //! The same seed and data give the same bits whatever the number of threads: every reduction is cut into
 //! parts of a fixed size and added up in a fixed order. Across machines this holds for processors with the
-//! same vector extensions (AVX-512, AVX2 with FMA, or neither), since these round differently. What must be
-//! the same everywhere, the step that joins the sites' work, is in `sync` and uses none of this.
+//! same vector extensions (AVX-512 with or without BF16, AVX2 with FMA, or none), since these round
+//! differently. What must be the same everywhere, the step that joins the sites' work, is in `sync` and uses
+//! none of this.
 
+mod cache;
 pub mod checkpoint;
-mod config;
-mod decoder;
+mod kernel;
+mod layout;
+mod matrix;
 mod model;
 mod ops;
+mod pool;
+mod simd;
+mod tape;
+mod update;
 
+pub use cache::Cache;
 pub use checkpoint::{Checkpoint, CheckpointError, write_whole};
-pub use config::{Config, Layout, Tensor};
-pub use decoder::Decoder;
-pub use model::{Model, Scratch};
+pub use kernel::{Bf16, Element, Math};
+pub use layout::{Init, Layout, Param, Tensor};
+pub use matrix::{Matrix, matmul};
+pub use model::{Batch, Model, Network};
+pub use ops::activation::Gelu;
+pub use ops::attention::{Heads, Mask};
+pub use ops::convolution::Window;
+pub use ops::experts::{Route, Router};
+pub use ops::loss::IGNORE;
+pub use ops::rope::Rope;
+pub use pool::Pool;
+pub use tape::{Tape, Var};
+pub use update::{AdamW, sum_of_squares};
 
 /// What can be wrong with a model or with what it is given.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +101,7 @@ pub enum Error {
         /// The size of the vocabulary.
         vocab: usize,
     },
-    /// Data that is no whole number of rows, or more than was planned for.
+    /// Data of a size that can't be taken.
     #[error("{0}")]
     Shape(String),
     /// A checkpoint that can't be used.

@@ -1,17 +1,17 @@
 //! What a job leaves behind: the model, the tokeniser that goes with it, and a report. Asked again, it is
 //! the same bytes again.
 
+use crate::judge::Judge;
 use crate::run::{RunError, at};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::tokens::{Tokens, Windows};
+use crate::tokens::Tokens;
+use crate::{Family, ModelConfig, to_checkpoint};
 use nn::{Model, write_whole};
 use serde::Serialize;
-use std::f64::consts::LN_2;
 use std::fs;
 use sync::contract::JobFile;
 use sync::{JobFolder, Written};
-use train::Samples;
 
 /// `outputs/report.json`. It tells no time and no speed: these are in `metrics.jsonl`.
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct Report<'a> {
     bits_per_byte_last: f64,
     /// The digest of weights and outer momentum after each round.
     outer: &'a [String],
-    model: &'a nn::Config,
+    model: &'a ModelConfig,
     settings: &'a Settings,
 }
 
@@ -37,31 +37,31 @@ pub(crate) fn write(
     folder: &JobFolder,
     job: &JobFile<Settings>,
     state: &State,
-    model: &Model,
+    model: &Model<Family>,
     valid: &Tokens,
 ) -> Result<Vec<Written>, RunError> {
-    let judge = Judge::new(valid, &job.settings);
+    let settings = &job.settings;
+    let judge = Judge::new(valid, settings.seq, settings.batch, settings.evaluate_tokens);
     // The seed gives the first weights again, so nobody has to keep them.
-    let beginning = Model::new(model.config.clone(), job.settings.seed)?;
+    let beginning = Model::new(model.network.clone(), job.settings.seed);
+    let last = judge.judge(model)?;
     let report = Report {
         job: &job.job,
         name: &job.name,
         rounds: state.committed(),
         parameters: model.params.len(),
         tokens: state.tokens,
-        evaluated_tokens: judge.samples * job.settings.seq as u64,
-        bits_per_byte_first: judge.bits_per_byte(&beginning)?,
-        bits_per_byte_last: judge.bits_per_byte(model)?,
+        evaluated_tokens: last.tokens,
+        bits_per_byte_first: judge.judge(&beginning)?.bits_per_byte,
+        bits_per_byte_last: last.bits_per_byte,
         outer: &state.digests,
-        model: &model.config,
+        model: model.network.config(),
         settings: &job.settings,
     };
     let mut report = serde_json::to_string_pretty(&report).expect("a report is plain data");
     report.push('\n');
 
-    model
-        .to_checkpoint()
-        .write(&folder.file("outputs/model.safetensors"))?;
+    to_checkpoint(model).write(&folder.file("outputs/model.safetensors"))?;
     let path = folder.file("outputs/report.json");
     write_whole(&path, report.as_bytes()).map_err(at(&path))?;
     let mut outputs = vec![
@@ -84,39 +84,5 @@ fn written(file: &str, kind: &str) -> Written {
         name: file.trim_start_matches("outputs/").to_owned(),
         file: file.to_owned(),
         kind: kind.to_owned(),
-    }
-}
-
-/// How well a model guesses the validation text.
-struct Judge<'a> {
-    valid: &'a Tokens,
-    samples: u64,
-    batch: usize,
-    seq: usize,
-}
-
-impl<'a> Judge<'a> {
-    fn new(valid: &'a Tokens, settings: &Settings) -> Self {
-        let all = Windows::new(valid, settings.seq).len();
-        let asked = match settings.evaluate_tokens {
-            0 => all,
-            tokens => (tokens / settings.seq as u64).max(1),
-        };
-        Self {
-            valid,
-            samples: asked.min(all),
-            batch: settings.batch,
-            seq: settings.seq,
-        }
-    }
-
-    /// Bits for a byte of the text: nats a token over the first samples, turned into bits and multiplied by
-    /// the tokens a byte of the whole validation text. The bytes of just these samples are not known without
-    /// the tokeniser; the text is taken to be as dense everywhere.
-    fn bits_per_byte(&self, model: &Model) -> Result<f64, RunError> {
-        let windows = Windows::new(self.valid, self.seq);
-        let nats = train::evaluate(model, &windows, self.samples, self.batch, self.seq)?;
-        let tokens_a_byte = self.valid.len_tokens() as f64 / self.valid.text_bytes().max(1) as f64;
-        Ok(nats / LN_2 * tokens_a_byte)
     }
 }

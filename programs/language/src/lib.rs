@@ -3,20 +3,33 @@
 mod corpus;
 mod finish;
 mod generate;
+mod hf;
+mod judge;
+mod models;
 mod prepare;
+mod recipe;
 mod run;
+mod session;
 mod settings;
 mod state;
 mod tokenizer;
 mod tokens;
+mod windows;
 
 pub use corpus::{Corpus, CorpusError, Limits};
 pub use generate::{GenerateConfig, GenerateError, generate, load};
+pub use hf::{Card, ExportOptions, HfError, Imported, export, import};
+pub use judge::{Judged, judge_tokens};
+pub use models::{Architecture, Decoder, Experts, Family, ModelConfig, Rows, presets};
+pub use models::{from_checkpoint, to_checkpoint};
 pub use prepare::{PrepareError, Prepared, Stage, prepare};
+pub use recipe::{Data, Pace, Recipe, RecipeError};
 pub use run::{RunError, run};
+pub use session::{SessionError, Summary, Told, train_recipe};
 pub use settings::{BadSetting, Settings};
 pub use tokenizer::{END, Tokenizer, TokenizerError};
-pub use tokens::{Tokens, TokensError, Windows};
+pub use tokens::{Tokens, TokensError};
+pub use windows::Windows;
 
 /// khub's own bilingual text, Korean and English: what there is to learn from where no other text can be had.
 pub const PRIMER: &str = include_str!("../data/primer.txt");

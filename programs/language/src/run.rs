@@ -4,7 +4,7 @@
 //! ```text
 //! Ready    a checkpoint was found and is this job's, or the beginning
 //! Train    from the weights all agree on: steps on a copy, then "start minus where I am" as an update
-//! Commit   everyone's updates, one outer step; AdamW's moments of the training before it are kept
+//! Commit   everyone's updates, one outer step; the optimiser's moments of the training before it are kept
 //! Finish   the model, judged before and after, the report and the tokeniser
 //! ```
 //!
@@ -12,10 +12,12 @@
 //! learning rate follows the round's number, not what this site has lived through. So a site that was
 //! killed and asked again writes the same bytes, and one that joins late has the others' rate.
 
+use crate::Family;
 use crate::finish;
 use crate::settings::{BadSetting, Settings};
 use crate::state::{State, Trained, Unusable};
-use crate::tokens::{Tokens, TokensError, Windows};
+use crate::tokens::{Tokens, TokensError};
+use crate::windows::Windows;
 use nn::{CheckpointError, Model, write_whole};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
@@ -28,7 +30,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use sync::contract::{BadLine, JobFile};
 use sync::{Accepted, CodecError, Contribution, JobFolder, Order, OuterError, Said, Update, encode};
-use train::{AdamW, Flow, Report, Step, Trainer};
+use train::{Flow, Moments, Report, Step, Trainer};
 
 /// Does the job in `folder`: obeys `orders` and answers through `said`, a line each, until the results are
 /// written or the orders end, which means stop at once: at most one step is finished.
@@ -140,7 +142,7 @@ impl From<Unusable> for RunError {
 fn obey(
     folder: &JobFolder,
     orders: impl BufRead + Send + 'static,
-    said: &mut (impl Write + Send),
+    said: &mut Sink<'_>,
 ) -> Result<(), RunError> {
     let job = read_job(&folder.job())?;
     let pool = ThreadPoolBuilder::new()
@@ -160,25 +162,33 @@ fn obey(
     })
 }
 
+/// Where answers go. Not a type parameter: what is generic is compiled in the crate that uses it, and there
+/// the training would be built without optimisation in a test.
+type Sink<'a> = dyn Write + Send + 'a;
+
 /// A job under way.
-struct Program<'a, W> {
+struct Program<'a> {
     folder: &'a JobFolder,
     job: JobFile<Settings>,
     train: Tokens,
     valid: Tokens,
-    trainer: Trainer,
+    trainer: Trainer<Family>,
     state: State,
-    voice: Voice<'a, W>,
+    voice: Voice<'a>,
 }
 
-impl<'a, W: Write> Program<'a, W> {
-    fn start(folder: &'a JobFolder, job: JobFile<Settings>, said: &'a mut W) -> Result<Self, RunError> {
+impl<'a> Program<'a> {
+    fn start(
+        folder: &'a JobFolder,
+        job: JobFile<Settings>,
+        said: &'a mut Sink<'a>,
+    ) -> Result<Self, RunError> {
         let (train, valid) = open_inputs(folder, job.settings.seq)?;
         let config = job.settings.shape(train.vocab());
-        let model = Model::new(config, job.settings.seed)?;
+        let model = Model::new(Family::new(config)?, job.settings.seed);
         let trainer = Trainer::new(model, job.settings.training(job.rounds))?;
         let mut voice = Voice::new(said, &folder.metrics())?;
-        let nothing_yet = &trainer.optimizer;
+        let nothing_yet = &trainer.optimizer.moments;
         let found = match State::load(&state_file(folder), &job, nothing_yet) {
             Err(Unusable::Damaged(what)) => {
                 let message = format!("{what}. Starting over; the rounds that are closed can be replayed");
@@ -282,7 +292,7 @@ impl<'a, W: Write> Program<'a, W> {
         first: u64,
         end: u64,
         orders: &Orders,
-    ) -> Result<Option<(Report, AdamW)>, RunError> {
+    ) -> Result<Option<(Report, Moments)>, RunError> {
         let Self {
             trainer,
             state,
@@ -292,7 +302,7 @@ impl<'a, W: Write> Program<'a, W> {
             ..
         } = self;
         trainer.model.params.copy_from_slice(&state.outer.params);
-        trainer.optimizer.clone_from(&state.moments);
+        trainer.optimizer.moments.clone_from(&state.moments);
         trainer.step = u64::from(round) * job.settings.steps_a_round(job.rounds);
         let windows = Windows::new(train, job.settings.seq);
         let mut broken = None;
@@ -308,7 +318,7 @@ impl<'a, W: Write> Program<'a, W> {
         let outcome = trainer.train(&windows, first, end, &mut after_step);
         match (broken, outcome) {
             (Some(error), _) => Err(error),
-            (None, Ok(report)) => Ok(Some((report, trainer.optimizer.clone()))),
+            (None, Ok(report)) => Ok(Some((report, trainer.optimizer.moments.clone()))),
             (None, Err(train::Error::Stopped)) => Ok(None),
             (None, Err(error)) => Err(error.into()),
         }
@@ -394,8 +404,8 @@ impl<'a, W: Write> Program<'a, W> {
 
 /// What the program says, and what it notes of each step. Clocks are for people here: nothing that counts
 /// depends on them.
-struct Voice<'a, W> {
-    said: &'a mut W,
+struct Voice<'a> {
+    said: &'a mut Sink<'a>,
     metrics: File,
     metrics_path: PathBuf,
     /// Since the program started.
@@ -421,8 +431,8 @@ struct Metrics {
 /// Between two words of progress.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-impl<'a, W: Write> Voice<'a, W> {
-    fn new(said: &'a mut W, metrics_path: &Path) -> Result<Self, RunError> {
+impl<'a> Voice<'a> {
+    fn new(said: &'a mut Sink<'a>, metrics_path: &Path) -> Result<Self, RunError> {
         let metrics = File::options().append(true).create(true).open(metrics_path);
         Ok(Self {
             said,
@@ -560,7 +570,7 @@ fn state_file(folder: &JobFolder) -> PathBuf {
     folder.checkpoint().join("state.safetensors")
 }
 
-fn say(said: &mut impl Write, message: &Said) -> io::Result<()> {
+fn say(said: &mut Sink<'_>, message: &Said) -> io::Result<()> {
     said.write_all(message.line().as_bytes())?;
     said.flush()
 }

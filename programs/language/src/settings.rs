@@ -11,6 +11,7 @@
 //! # Ok::<(), language::BadSetting>(())
 //! ```
 
+use crate::ModelConfig;
 use serde::{Deserialize, Serialize};
 use sync::OuterConfig;
 use sync::contract::Rounds;
@@ -73,7 +74,7 @@ const MOST_STEP_TOKENS: usize = 1 << 20;
 impl Default for Settings {
     /// As `nn` and `train` have it: a model that trains in minutes on a laptop.
     fn default() -> Self {
-        let (shape, training) = (nn::Config::default(), TrainConfig::default());
+        let (shape, training) = (ModelConfig::default(), TrainConfig::default());
         Self {
             width: shape.width,
             layers: shape.layers,
@@ -82,7 +83,7 @@ impl Default for Settings {
             hidden: None,
             tied: shape.tied,
             seed: training.seed,
-            seq: training.seq,
+            seq: shape.context,
             batch: training.batch,
             learning_rate: training.learning_rate,
             warmup: training.warmup,
@@ -148,20 +149,20 @@ impl Settings {
     }
 
     /// The shape of the model, for a vocabulary of `vocab` tokens.
-    pub fn shape(&self, vocab: usize) -> nn::Config {
-        nn::Config {
+    pub fn shape(&self, vocab: usize) -> ModelConfig {
+        ModelConfig {
             vocab,
             width: self.width,
             layers: self.layers,
             heads: self.heads,
-            kv_heads: self.kv_heads.unwrap_or(self.heads),
+            kv_heads: self.kv_heads,
             hidden: self
                 .hidden
                 .unwrap_or((self.width.saturating_mul(8) / 3).next_multiple_of(16)),
             // The context costs no weights; a model trained on short samples may still write a paragraph.
-            context: self.seq.max(nn::Config::default().context),
+            context: self.seq.max(ModelConfig::default().context),
             tied: self.tied,
-            ..nn::Config::default()
+            ..ModelConfig::default()
         }
     }
 
@@ -169,7 +170,6 @@ impl Settings {
     pub fn training(&self, rounds: Rounds) -> TrainConfig {
         TrainConfig {
             batch: self.batch,
-            seq: self.seq,
             learning_rate: self.learning_rate,
             warmup: self.warmup,
             steps: u64::from(rounds.count).saturating_mul(self.steps_a_round(rounds)),
@@ -207,8 +207,8 @@ mod tests {
     fn nothing_said_is_the_default() {
         assert_eq!(job("").unwrap().settings, Settings::default());
         Settings::default().check(ROUNDS).unwrap();
-        let shape = Settings::default().shape(nn::Config::default().vocab);
-        assert_eq!(shape, nn::Config::default());
+        let shape = Settings::default().shape(ModelConfig::default().vocab);
+        assert_eq!(shape, ModelConfig::default());
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
     fn what_is_not_said_follows_from_what_is() {
         let settings = job("width = 256\nheads = 4\nseq = 32").unwrap().settings;
         let shape = settings.shape(100);
-        assert_eq!((shape.kv_heads, shape.hidden, shape.context), (4, 688, 128));
+        assert_eq!((shape.kv_heads(), shape.hidden, shape.context), (4, 688, 128));
         shape.check().unwrap();
         assert_eq!(settings.training(ROUNDS).steps, 4 * (64 / 16));
     }

@@ -1,7 +1,7 @@
 //! What a site keeps between rounds, so that a stop at any moment costs at most the round it was in.
 //!
 //! One file, `checkpoint/state.safetensors`, replaced whole. It holds what all sites agree on (the weights,
-//! the outer momentum, every round's digest), what is this site's own (AdamW's moments), and what it has
+//! the outer momentum, every round's digest), what is this site's own (the optimiser's moments), and what it has
 //! trained since (the moments that its next commit adopts). The words about them are one JSON text.
 
 use crate::settings::Settings;
@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use sync::contract::JobFile;
 use sync::{Outer, Said};
-use train::AdamW;
+use train::Moments;
 
 /// Where a site is.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub(crate) struct State {
     /// Tokens of all updates that are applied, of every site.
     pub(crate) tokens: u64,
     /// This site's moments after the last round that it trained in and that is applied.
-    pub(crate) moments: AdamW,
+    pub(crate) moments: Moments,
     /// What it has trained for the round that is not applied yet.
     pub(crate) trained: Option<Trained>,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Trained {
     /// What was answered: a [`Said::Update`].
     pub(crate) answer: Said,
     /// The moments at its end.
-    pub(crate) moments: AdamW,
+    pub(crate) moments: Moments,
 }
 
 /// Why a state can't be gone on from.
@@ -76,7 +76,7 @@ const WORDS: &str = "state";
 
 impl State {
     /// Before the first round; `moments` are of nothing yet.
-    pub(crate) fn new(params: Vec<f32>, job: &JobFile<Settings>, moments: AdamW) -> Self {
+    pub(crate) fn new(params: Vec<f32>, job: &JobFile<Settings>, moments: Moments) -> Self {
         Self {
             outer: Outer::new(params, job.settings.outer),
             digests: Vec::new(),
@@ -122,7 +122,11 @@ impl State {
 
     /// Reads what [`State::save`] wrote for the same job; `new` is the moments of nothing yet. None if there
     /// is no file.
-    pub(crate) fn load(path: &Path, job: &JobFile<Settings>, new: &AdamW) -> Result<Option<Self>, Unusable> {
+    pub(crate) fn load(
+        path: &Path,
+        job: &JobFile<Settings>,
+        new: &Moments,
+    ) -> Result<Option<Self>, Unusable> {
         let checkpoint = match Checkpoint::read(path) {
             Ok(checkpoint) => checkpoint,
             Err(CheckpointError::File { error, .. }) if error.kind() == ErrorKind::NotFound => {
@@ -146,15 +150,14 @@ impl State {
         Ok(Some(state))
     }
 
-    fn restored(checkpoint: &Checkpoint, words: &Words, new: &AdamW) -> Result<Self, CheckpointError> {
-        let shape = [new.m.len()];
-        let tensor = |name: &str| checkpoint.tensor(name, &shape).map(<[f32]>::to_vec);
+    fn restored(checkpoint: &Checkpoint, words: &Words, new: &Moments) -> Result<Self, CheckpointError> {
+        let (all, some) = (new.m.len(), new.v.len());
+        let tensor = |name: &str, len: usize| checkpoint.tensor(name, &[len]).map(<[f32]>::to_vec);
         let moments = |name: &str, step: u64| {
-            Ok(AdamW {
-                m: tensor(&format!("{name}.m"))?,
-                v: tensor(&format!("{name}.v"))?,
+            Ok(Moments {
+                m: tensor(&format!("{name}.m"), all)?,
+                v: tensor(&format!("{name}.v"), some)?,
                 step,
-                ..new.clone()
             })
         };
         let trained = words.trained.as_ref().map(|trained| {
@@ -164,7 +167,7 @@ impl State {
                 moments: moments("trained", trained.adamw_step)?,
             })
         });
-        let outer = (tensor("outer.params")?, tensor("outer.momentum")?);
+        let outer = (tensor("outer.params", all)?, tensor("outer.momentum", all)?);
         Ok(Self {
             outer: Outer::restored(outer.0, outer.1, words.job.settings.outer),
             digests: words.digests.clone(),
@@ -223,11 +226,10 @@ mod tests {
     }
 
     fn state() -> State {
-        let moments = |x: f32| AdamW {
+        let moments = |x: f32| Moments {
             m: vec![x; 5],
             v: vec![-x; 5],
             step: 4,
-            ..nothing_yet()
         };
         let mut state = State::new(vec![0.5; 5], &job(), moments(1.0));
         state.outer.momentum[4] = 0.25;
@@ -241,8 +243,8 @@ mod tests {
         state
     }
 
-    fn nothing_yet() -> AdamW {
-        AdamW::new(5, (0.9, 0.95), 0.1)
+    fn nothing_yet() -> Moments {
+        Moments::new(5, 5)
     }
 
     #[test]
@@ -284,7 +286,7 @@ mod tests {
             let _ = load(&flipped);
         }
         // One more parameter than the file has.
-        let other = AdamW::new(6, (0.9, 0.95), 0.1);
+        let other = Moments::new(6, 6);
         fs::write(&path, &whole).unwrap();
         let error = State::load(&path, &job(), &other).unwrap_err().to_string();
         assert!(error.contains("shape [5], not [6]"), "{error}");

@@ -2,15 +2,11 @@
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
-//! use language::{Tokens, Windows};
-//! use train::Samples;
+//! use language::Tokens;
 //! let path = dir.path().join("train.tokens");
 //! Tokens::write(&path, 300, 11, [0, 72, 105, 299, 0])?; // 11 bytes of text became 5 tokens below 300
 //! let tokens = Tokens::open(&path)?;
-//! let windows = Windows::new(&tokens, 2);
-//! let mut row = [0; 3];
-//! windows.write(1, &mut row);
-//! assert_eq!((windows.len(), row), (2, [105, 299, 0]));
+//! assert_eq!(tokens.read(1, 2), [72, 105]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -28,7 +24,6 @@ use nn::write_whole;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use train::Samples;
 
 const MAGIC: &[u8; 8] = b"KHUBTOK1";
 const HEADER: usize = 32;
@@ -119,6 +114,21 @@ impl Tokens {
         ((self.file.len() - HEADER) / 2) as u64
     }
 
+    /// `count` of them from `first` on; fewer at the end.
+    pub fn read(&self, first: u64, count: usize) -> Vec<u32> {
+        let start =
+            usize::try_from(first).map_or(usize::MAX, |first| first.saturating_mul(2).saturating_add(HEADER));
+        let tokens = self
+            .file
+            .get(start..)
+            .unwrap_or_default()
+            .chunks_exact(2)
+            .take(count);
+        tokens
+            .map(|two| u32::from(u16::from_le_bytes([two[0], two[1]])))
+            .collect()
+    }
+
     /// Bytes of the text they stand for.
     pub fn text_bytes(&self) -> u64 {
         self.text_bytes
@@ -127,42 +137,6 @@ impl Tokens {
     /// Tokens in the vocabulary.
     pub fn vocab(&self) -> usize {
         self.vocab
-    }
-}
-
-/// A token file as samples of `seq + 1` tokens. Each begins with the last token of the one before, so that
-/// every token but the first is predicted once; what is left at the end and fills no sample is left out.
-#[derive(Debug, Clone, Copy)]
-pub struct Windows<'a> {
-    tokens: &'a Tokens,
-    seq: usize,
-}
-
-impl<'a> Windows<'a> {
-    /// Samples that predict `seq` tokens each; at least one.
-    pub fn new(tokens: &'a Tokens, seq: usize) -> Self {
-        assert!(seq > 0, "a sample predicts something");
-        Self { tokens, seq }
-    }
-}
-
-impl Samples for Windows<'_> {
-    fn len(&self) -> u64 {
-        self.tokens.len_tokens().saturating_sub(1) / self.seq as u64
-    }
-
-    fn write(&self, sample: u64, row: &mut [u32]) {
-        assert!(
-            sample < self.len(),
-            "there are {} samples, not {sample}",
-            self.len()
-        );
-        assert_eq!(row.len(), self.seq + 1, "a row has seq + 1 tokens");
-        let first = HEADER + 2 * self.seq * sample as usize;
-        let tokens = self.tokens.file[first..].chunks_exact(2);
-        for (slot, token) in row.iter_mut().zip(tokens) {
-            *slot = u32::from(u16::from_le_bytes([token[0], token[1]]));
-        }
     }
 }
 
@@ -258,33 +232,6 @@ mod tests {
             1,
             "nothing is left beside it"
         );
-    }
-
-    #[test]
-    fn every_token_but_the_first_is_predicted_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.tokens");
-        for (count, seq, samples) in [
-            (0u16, 1, 0),
-            (1, 1, 0),
-            (2, 1, 1),
-            (9, 4, 2),
-            (8, 4, 1),
-            (4, 4, 0),
-        ] {
-            Tokens::write(&path, 100, 0, 0..count).unwrap();
-            let tokens = Tokens::open(&path).unwrap();
-            let windows = Windows::new(&tokens, seq);
-            assert_eq!(windows.len(), samples, "{count} tokens, seq {seq}");
-            let mut predicted = Vec::new();
-            for sample in 0..samples {
-                let mut row = vec![0; seq + 1];
-                windows.write(sample, &mut row);
-                predicted.extend_from_slice(&row[1..]);
-                assert_eq!(row[0] + 1, row[1]);
-            }
-            assert_eq!(predicted, (1..=samples as u32 * seq as u32).collect::<Vec<_>>());
-        }
     }
 
     #[test]

@@ -215,8 +215,10 @@ fn sample(results: &Path) -> Result<String, Failure> {
             top_p: 0.9,
             max_tokens: 48,
             seed: seed as u64,
+            ..GenerateConfig::default()
         };
-        let rest = language::generate(&model, &tokenizer, beginning, &config).map_err(Failure::new)?;
+        let rest =
+            language::generate(&model, &tokenizer, beginning, &config, &mut |_| {}).map_err(Failure::new)?;
         text.push_str(&format!("  {beginning}{rest}\n"));
     }
     Ok(text)

@@ -72,13 +72,14 @@ fn make_newer(database: &Path) {
 #[test]
 fn a_model_that_cannot_be_read() {
     let mut terminal = Terminal::new();
-    let config = nn::Config {
+    let config = language::ModelConfig {
         vocab: 300,
         width: 12,
         layers: 1,
-        ..nn::Config::default()
+        ..language::ModelConfig::default()
     };
-    let model = nn::Model::new(config, 1).unwrap().to_checkpoint();
+    let model = nn::Model::new(language::Family::new(config).unwrap(), 1);
+    let model = language::to_checkpoint(&model);
     model.write(&terminal.path("model.safetensors")).unwrap();
     let whole = fs::read(terminal.path("model.safetensors")).unwrap();
     terminal.write("cut.safetensors", &whole[..whole.len() / 2]);

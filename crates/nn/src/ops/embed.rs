@@ -1,36 +1,55 @@
-//! Token embedding: a row of the table for each token, and back.
+//! Embedding: a row of a table for each token, and one for its position where positions are learnt.
 
-/// Copies rows; the tokens were checked against the vocabulary.
-pub(crate) fn forward(tokens_n: impl Iterator<Item = u32>, e_vc: &[f32], x_nc: &mut [f32], c: usize) {
-    for (x, token) in x_nc.chunks_exact_mut(c).zip(tokens_n) {
-        x.copy_from_slice(&e_vc[token as usize * c..][..c]);
+use crate::simd::vectorised;
+use crate::{Element, Param, Tape, Var};
+
+impl<'a, E: Element> Tape<'a, E> {
+    /// The rows of `table` at `indices`.
+    pub fn embed(&mut self, indices: &'a [u32], table: Param) -> Var<'a, E> {
+        let c = table.cols;
+        let values = &self.params[table.range()];
+        let mut x = self.pool.take(indices.len() * c);
+        for (x, &index) in x.chunks_exact_mut(c).zip(indices) {
+            for (x, e) in x.iter_mut().zip(&values[index as usize * c..][..c]) {
+                *x = E::of(*e);
+            }
+        }
+        let x = self.value(x, indices.len(), c);
+        self.note(&x, move |back, dx| {
+            let (gradient, add) = back.gradient.open(table);
+            if !add {
+                gradient.fill(0.0);
+            }
+            // One thread: two rows may be the same token's.
+            for (dx, &index) in dx.chunks_exact(c).zip(indices) {
+                add_to(&mut gradient[index as usize * c..][..c], dx);
+            }
+        });
+        x
     }
 }
 
-/// Adds to the rows of the tokens that were read. One thread: two rows may be the same token's.
-pub(crate) fn backward(tokens_n: impl Iterator<Item = u32>, dx_nc: &[f32], de_vc: &mut [f32], c: usize) {
-    for (dx, token) in dx_nc.chunks_exact(c).zip(tokens_n) {
-        for (de, dx) in de_vc[token as usize * c..][..c].iter_mut().zip(dx) {
-            *de += dx;
+vectorised! {
+    pub(crate) fn add_to<E>(sum: &mut [f32], x: &[E]) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum += x.to_f32();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ops::tests::{check_gradient, noise, weigh};
+    use crate::ops::tests::{check, noise};
+    use crate::{Init, Layout};
 
     #[test]
-    fn backward_is_the_derivative() {
-        let tokens = [3u32, 0, 3, 1];
-        let (table, dy) = (noise(5 * 4, 1), noise(4 * 4, 2));
-        let mut gradient = vec![0.0; table.len()];
-        backward(tokens.into_iter(), &dy, &mut gradient, 4);
-        check_gradient(&table, &gradient, |table| {
-            let mut x = vec![0.0; 16];
-            forward(tokens.into_iter(), table, &mut x, 4);
-            weigh(&x, &dy)
+    fn the_way_back_is_the_derivative() {
+        let mut layout = Layout::default();
+        let table = layout.add("table", &[5, 4], Init::Zeros);
+        check(&noise(layout.len(), 1), |tape| {
+            let x = tape.embed(&[3, 0, 3, 1], table);
+            let y = tape.embed(&[0, 1, 2, 2], table);
+            tape.add(x, &y)
         });
     }
 }

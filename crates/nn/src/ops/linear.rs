@@ -1,212 +1,196 @@
-//! Matrix products, on the `gemm` crate.
+//! Linear layers. A weight has a row for each thing it makes, as everywhere: `y = x w^T + bias`.
 
-use super::simd::{dot, vectorised};
+use super::{ROWS, collect};
+use crate::kernel::{Math, Target, Threads, View, matvec, product};
+use crate::pool::Buffer;
+use crate::simd::vectorised;
+use crate::tape::{Back, Saved};
+use crate::{Bf16, Element, Param, Tape, Var};
+use rayon::prelude::*;
 
-/// A matrix by its first element and its strides: element (i, j) is `start[i * row + j * column]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix {
-    start: *const f32,
-    row: usize,
-    column: usize,
-}
-
-/// Where a product goes; its columns lie side by side.
-#[derive(Clone, Copy)]
-pub(crate) struct Target {
-    start: *mut f32,
-    row: usize,
-}
-
-// SAFETY: a pointer with strides; who makes one answers for who else writes there (see `product`).
-unsafe impl Send for Matrix {}
-// SAFETY: as above.
-unsafe impl Sync for Matrix {}
-// SAFETY: as above.
-unsafe impl Send for Target {}
-// SAFETY: as above.
-unsafe impl Sync for Target {}
-
-impl Matrix {
-    /// Rows of `row` elements each.
-    pub(crate) fn rows(x: &[f32], row: usize) -> Self {
-        Self {
-            start: x.as_ptr(),
-            row,
-            column: 1,
-        }
+impl<'a, E: Element> Tape<'a, E> {
+    /// `x w^T`, and `bias` to each row.
+    pub fn linear(&mut self, x: &Var<'a, E>, w: Param, bias: Option<Param>) -> Var<'a, E> {
+        let mut y = self.pool.take(x.rows * w.rows);
+        forward(&x.buffer(), self.weights(), w, bias, &mut y, false);
+        let y = self.value(y, x.rows, w.rows);
+        let x = x.saved();
+        self.note(&y, move |back, dy| backward(back, &x, w, bias, &dy));
+        y
     }
 
-    /// From a pointer, for parts of a larger array.
-    pub(crate) fn at(start: *const f32, row: usize) -> Self {
-        Self {
-            start,
-            row,
-            column: 1,
-        }
+    fn weights(&self) -> Weights<'a> {
+        (self.params, self.halves)
     }
 
-    /// The same elements, transposed.
-    pub(crate) fn t(self) -> Self {
-        Self {
-            row: self.column,
-            column: self.row,
-            ..self
-        }
+    /// `residual + x w^T`, and `bias` to each row: a branch's way back into the stream.
+    pub fn linear_add(
+        &mut self,
+        residual: Var<'a, E>,
+        x: &Var<'a, E>,
+        w: Param,
+        bias: Option<Param>,
+    ) -> Var<'a, E> {
+        let stream = residual.id();
+        let mut y = residual.into_buffer(self.pool);
+        forward(&x.buffer(), self.weights(), w, bias, &mut y, true);
+        let y = self.value(y, x.rows, w.rows);
+        let x = x.saved();
+        self.note(&y, move |back, dy| {
+            backward(back, &x, w, bias, &dy);
+            back.add(stream, dy);
+        });
+        y
     }
 }
 
-impl Target {
-    pub(crate) fn rows(y: &mut [f32], row: usize) -> Self {
-        Self {
-            start: y.as_mut_ptr(),
-            row,
-        }
-    }
+/// The parameters, and the same in 16 bits for products of a single row.
+type Weights<'a> = (&'a [f32], Option<&'a [Bf16]>);
 
-    pub(crate) fn at(start: *mut f32, row: usize) -> Self {
-        Self { start, row }
-    }
-}
-
-/// Who computes a product.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// The calling thread: the caller runs many at once.
-    One,
-    /// All threads of the pool that the caller runs in.
-    Pool,
-}
-
-/// `y (m x n) = [y +] scale * a (m x k) * b (k x n)`.
-///
-/// # Safety
-/// The pointers and strides must describe `m x k`, `k x n` and `m x n` elements that can be read and, for
-/// `y`, written; nobody else may touch those of `y` meanwhile.
-pub(crate) unsafe fn product(
-    (m, n, k): (usize, usize, usize),
-    y: Target,
-    add: bool,
-    scale: f32,
-    a: Matrix,
-    b: Matrix,
-    threads: Threads,
-) {
-    let parallelism = match threads {
-        Threads::Pool if rayon::current_num_threads() > 1 => gemm::Parallelism::Rayon(0),
-        _ => gemm::Parallelism::None,
-    };
-    // SAFETY: the caller's promise.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            y.start,
-            1,
-            y.row as isize,
-            add,
-            a.start,
-            a.column as isize,
-            a.row as isize,
-            b.start,
-            b.column as isize,
-            b.row as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
-
-/// `y_no = [y_no +] x_ni * w_oi^T`.
-pub(crate) fn forward(x_ni: &[f32], w_oi: &[f32], y_no: &mut [f32], inner: usize, add: bool) {
-    let (n, outer) = (x_ni.len() / inner, w_oi.len() / inner);
-    assert_eq!(y_no.len(), n * outer);
-    let (x, w) = (Matrix::rows(x_ni, inner), Matrix::rows(w_oi, inner).t());
-    // SAFETY: the lengths are checked above; the slices borrow for the whole call.
-    unsafe {
-        product(
-            (n, outer, inner),
-            Target::rows(y_no, outer),
-            add,
-            1.0,
-            x,
-            w,
-            Threads::Pool,
-        );
-    }
-}
-
-/// Sets `dx_ni = dy_no * w_oi` and `dw_oi = [dw_oi +] dy_no^T * x_ni`.
-pub(crate) fn backward(
-    x_ni: &[f32],
-    w_oi: &[f32],
-    dy_no: &[f32],
-    dx_ni: &mut [f32],
-    dw_oi: &mut [f32],
-    inner: usize,
+/// `y_no = [y +] x_ni w_oi^T + bias_o`.
+fn forward<E: Element>(
+    x: &[E],
+    (params, halves): Weights,
+    w: Param,
+    bias: Option<Param>,
+    y: &mut [E],
     add: bool,
 ) {
-    let (n, outer) = (x_ni.len() / inner, w_oi.len() / inner);
-    assert_eq!(
-        (dy_no.len(), dx_ni.len(), dw_oi.len()),
-        (n * outer, x_ni.len(), w_oi.len())
-    );
-    let dy = Matrix::rows(dy_no, outer);
-    // SAFETY: the lengths are checked above; the slices borrow for the whole call.
-    unsafe {
-        let w = Matrix::rows(w_oi, inner);
-        product(
-            (n, inner, outer),
-            Target::rows(dx_ni, inner),
-            false,
-            1.0,
-            dy,
-            w,
-            Threads::Pool,
-        );
-        let x = Matrix::rows(x_ni, inner);
-        product(
-            (outer, inner, n),
-            Target::rows(dw_oi, inner),
-            add,
-            1.0,
-            dy.t(),
-            x,
-            Threads::Pool,
-        );
+    let (n, weights) = (x.len() / w.cols, &params[w.range()]);
+    match halves {
+        Some(halves) if n == 1 => one_row(x, &halves[w.range()], y, add),
+        None if n == 1 => one_row(x, weights, y, add),
+        _ => forward_rows(x, weights, y, (n, w.rows, w.cols), add),
+    }
+    if let Some(bias) = bias {
+        let bias = &params[bias.range()];
+        let tasks = y.par_chunks_mut(w.rows * ROWS);
+        tasks.for_each(|y| add_bias(y, bias));
     }
 }
 
-// One row times a matrix, as decoding does it.
+/// `y_no = [y +] x_ni w_oi^T` with every row in one product.
+pub(crate) fn forward_rows<E: Element, C: Element>(
+    x: &[E],
+    w: &[f32],
+    y: &mut [C],
+    (n, o, i): (usize, usize, usize),
+    add: bool,
+) {
+    assert_eq!((x.len(), w.len(), y.len()), (n * i, o * i, n * o));
+    let (x, w, y) = (View::rows(x, i), View::rows(w, i).t(), Target::rows(y, o));
+    // SAFETY: the sizes were checked, and the slices are borrowed.
+    unsafe { product((n, o, i), y, add, 1.0, x, w, Math::of::<E>(), Threads::All) };
+}
+
+/// `dx_ni = [dx +] dy_no w_oi`.
+pub(crate) fn backward_input<D: Element, C: Element>(
+    dy: &[D],
+    w: &[f32],
+    dx: &mut [C],
+    (n, o, i): (usize, usize, usize),
+    add: bool,
+    math: Math,
+) {
+    assert_eq!((dy.len(), w.len(), dx.len()), (n * o, o * i, n * i));
+    let (dy, w, dx) = (View::rows(dy, o), View::rows(w, i), Target::rows(dx, i));
+    // SAFETY: as above.
+    unsafe { product((n, i, o), dx, add, 1.0, dy, w, math, Threads::All) };
+}
+
+/// `dw_oi = [dw +] dy_no^T x_ni`.
+pub(crate) fn backward_weight<E: Element, D: Element>(
+    dy: &[D],
+    x: &[E],
+    dw: &mut [f32],
+    (n, o, i): (usize, usize, usize),
+    add: bool,
+    math: Math,
+) {
+    assert_eq!((dy.len(), x.len(), dw.len()), (n * o, n * i, o * i));
+    let (dy, x, dw) = (View::rows(dy, o).t(), View::rows(x, i), Target::rows(dw, i));
+    // SAFETY: as above.
+    unsafe { product((o, i, n), dw, add, 1.0, dy, x, math, Threads::All) };
+}
+
+fn backward<'a, E: Element>(
+    back: &mut Back<'a, E>,
+    x: &Saved<'a, E>,
+    w: Param,
+    bias: Option<Param>,
+    dy: &Buffer<'a, E>,
+) {
+    let sizes = (x.rows, w.rows, w.cols);
+    let math = Math::of::<E>();
+    let (dw, add) = back.gradient.open(w);
+    backward_weight(dy, &x.buffer(), dw, sizes, add, math);
+    if let Some(bias) = bias {
+        let parts = column_sums(dy, bias.cols);
+        let (db, add) = back.gradient.open(bias);
+        collect(&parts, db, add);
+    }
+    let (mut dx, add) = back.open(x.id, x.rows * x.cols);
+    backward_input(dy, &back.params[w.range()], &mut dx, sizes, add, math);
+    back.close(x.id, dx);
+}
+
+fn one_row<E: Element, W: Element>(x: &[E], w: &[W], y: &mut [E], add: bool) {
+    let x: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+    let mut sums = vec![0f32; y.len()];
+    matvec(w, &x, &mut sums);
+    for (y, sum) in y.iter_mut().zip(sums) {
+        *y = E::of(sum + if add { y.to_f32() } else { 0.0 });
+    }
+}
+
+/// A sum of each column over the rows of each task.
+fn column_sums<E: Element>(dy: &[E], cols: usize) -> Vec<f32> {
+    let mut parts = vec![0f32; dy.len().div_ceil(cols * ROWS) * cols];
+    let tasks = parts.par_chunks_mut(cols).zip(dy.par_chunks(cols * ROWS));
+    tasks.for_each(|(sums, rows)| sum_rows(sums, rows));
+    parts
+}
+
 vectorised! {
-    pub(crate) fn multiply(w_oi: &[f32], x_i: &[f32], y_o: &mut [f32]) {
-        for (w, y) in w_oi.chunks_exact(x_i.len()).zip(y_o) {
-            *y = dot(w, x_i);
+    pub(crate) fn add_bias<E>(y: &mut [E], bias: &[f32]) {
+        for row in y.chunks_exact_mut(bias.len()) {
+            for (y, bias) in row.iter_mut().zip(bias) {
+                *y = E::of(y.to_f32() + bias);
+            }
+        }
+    }
+}
+
+vectorised! {
+    pub(crate) fn sum_rows<E>(sums: &mut [f32], rows: &[E]) {
+        for row in rows.chunks_exact(sums.len()) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += x.to_f32();
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ops::tests::{check_gradient, noise, weigh};
+    use crate::ops::tests::{check, noise};
+    use crate::{Init, Layout};
 
     #[test]
-    fn backward_is_the_derivative() {
-        let (n, inner, outer) = (5, 7, 3);
-        let (x, w, dy) = (noise(n * inner, 1), noise(outer * inner, 2), noise(n * outer, 3));
-        let run = |x: &[f32], w: &[f32]| {
-            let mut y = vec![0.0; n * outer];
-            forward(x, w, &mut y, inner, false);
-            weigh(&y, &dy)
-        };
-        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-        backward(&x, &w, &dy, &mut dx, &mut dw, inner, false);
-        check_gradient(&x, &dx, |x| run(x, &w));
-        check_gradient(&w, &dw, |w| run(&x, w));
+    fn the_way_back_is_the_derivative() {
+        let mut layout = Layout::default();
+        let x = layout.add("x", &[70, 5], Init::Zeros);
+        let residual = layout.add("r", &[70, 6], Init::Zeros);
+        let w = layout.add("w", &[6, 5], Init::Zeros);
+        let bias = layout.add("bias", &[6], Init::Zeros);
+        let square = layout.add("square", &[6, 6], Init::Zeros);
+        check(&noise(layout.len(), 1), |tape| {
+            let (x, stream) = (tape.matrix(x), tape.matrix(residual));
+            let y = tape.linear(&x, w, Some(bias));
+            let y = tape.linear(&y, square, None);
+            let y = tape.linear_add(y, &x, w, Some(bias));
+            let sum = tape.add(stream, &y);
+            tape.scale(sum, 0.5)
+        });
     }
 }

@@ -1,53 +1,70 @@
-//! Rotary positions, in Llama's arrangement: element i turns with element i + d/2 by the angle
-//! `position * base^(-2i/d)`.
+//! Rotary positions (Su et al., arXiv 2104.09864), in Llama's arrangement: element i turns with element
+//! i + d/2 by the angle `position * base^(-2i/d)`.
 
 use super::ROWS;
+use crate::{Element, Tape, Var};
 use rayon::prelude::*;
 
-/// cos and sin for every position and half of a head: `[t][cos d/2, sin d/2]`.
-pub(crate) fn table(context: usize, d: usize, base: f32) -> Vec<f32> {
-    let half = d / 2;
-    let mut table = Vec::with_capacity(context * d);
-    for position in 0..context {
-        let angle = |i: usize| position as f64 * f64::from(base).powf(-2.0 * i as f64 / d as f64);
-        table.extend((0..half).map(|i| angle(i).cos() as f32));
-        table.extend((0..half).map(|i| angle(i).sin() as f32));
-    }
-    table
+/// Cosines and sines for every position.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    /// `[position][cos d/2, sin d/2]`.
+    table: Vec<f32>,
+    d: usize,
 }
 
-/// Turns the first `heads` heads of each row in place: query and key heads, which lie in front of the value
-/// heads. `back` turns the other way, which is the derivative.
-pub(crate) fn turn(
-    x_ne: &mut [f32],
-    row: usize,
-    heads: usize,
-    d: usize,
-    t: usize,
-    table: &[f32],
-    back: bool,
-) {
-    x_ne.par_chunks_mut(row * ROWS)
-        .enumerate()
-        .for_each(|(task, rows)| {
-            for (i, row) in rows.chunks_exact_mut(row).enumerate() {
-                let position = (task * ROWS + i) % t;
-                turn_row(&mut row[..heads * d], &table[position * d..][..d], back);
+impl Rope {
+    /// For heads of size `d`, which is even, and positions below `context`.
+    pub fn new(context: usize, d: usize, base: f32) -> Self {
+        let half = d / 2;
+        let mut table = Vec::with_capacity(context * d);
+        for position in 0..context {
+            let angle = |i: usize| position as f64 * f64::from(base).powf(-2.0 * i as f64 / d as f64);
+            table.extend((0..half).map(|i| angle(i).cos() as f32));
+            table.extend((0..half).map(|i| angle(i).sin() as f32));
+        }
+        Self { table, d }
+    }
+
+    fn turn<E: Element>(&self, x: &mut [E], row: usize, heads: usize, positions: &[u32], back: bool) {
+        let tasks = x.par_chunks_mut(row * ROWS).zip(positions.par_chunks(ROWS));
+        tasks.for_each(|(rows, positions)| {
+            for (row, &position) in rows.chunks_exact_mut(row).zip(positions) {
+                let turns = &self.table[position as usize * self.d..][..self.d];
+                turn_row(&mut row[..heads * self.d], turns, back);
             }
         });
+    }
 }
 
-/// Turns the heads of one position.
-pub(crate) fn turn_row(heads: &mut [f32], cos_sin: &[f32], back: bool) {
+impl<'a, E: Element> Tape<'a, E> {
+    /// Turns the first `heads` heads of each row by the row's position: query and key heads, which lie in
+    /// front of the value heads.
+    pub fn rope(&mut self, x: Var<'a, E>, heads: usize, positions: &'a [u32], rope: &'a Rope) -> Var<'a, E> {
+        assert_eq!(x.rows, positions.len(), "a position for each row");
+        let (rows, cols, id) = (x.rows, x.cols, x.id());
+        let mut y = x.into_buffer(self.pool);
+        rope.turn(&mut y, cols, heads, positions, false);
+        let y = self.value(y, rows, cols);
+        self.note(&y, move |back, mut dy| {
+            rope.turn(&mut dy, cols, heads, positions, true);
+            back.add(id, dy);
+        });
+        y
+    }
+}
+
+/// Turns the heads of one position; `back` turns the other way, which is the derivative.
+fn turn_row<E: Element>(heads: &mut [E], cos_sin: &[f32], back: bool) {
     let half = cos_sin.len() / 2;
     let (cos, sin) = cos_sin.split_at(half);
     let sign = if back { -1.0 } else { 1.0 };
     for head in heads.chunks_exact_mut(2 * half) {
         let (left, right) = head.split_at_mut(half);
         for i in 0..half {
-            let (a, b, s) = (left[i], right[i], sign * sin[i]);
-            left[i] = a * cos[i] - b * s;
-            right[i] = b * cos[i] + a * s;
+            let (a, b, s) = (left[i].to_f32(), right[i].to_f32(), sign * sin[i]);
+            left[i] = E::of(a * cos[i] - b * s);
+            right[i] = E::of(b * cos[i] + a * s);
         }
     }
 }
@@ -55,23 +72,32 @@ pub(crate) fn turn_row(heads: &mut [f32], cos_sin: &[f32], back: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tests::{check_gradient, noise, weigh};
+    use crate::ops::tests::{check, noise};
+    use crate::{Init, Layout};
 
     #[test]
-    fn turning_back_is_the_derivative_and_the_inverse() {
-        let (t, heads, d, row) = (9, 3, 6, 3 * 6 + 4);
-        let table = table(t, d, 100.0);
-        let (x, dy) = (noise(2 * t * row, 1), noise(2 * t * row, 2));
-        let mut dx = dy.clone();
-        turn(&mut dx, row, heads, d, t, &table, true);
-        check_gradient(&x, &dx, |x| {
-            let mut y = x.to_vec();
-            turn(&mut y, row, heads, d, t, &table, false);
-            weigh(&y, &dy)
+    fn the_way_back_is_the_derivative() {
+        let (rope, mut layout) = (Rope::new(9, 6, 100.0), Layout::default());
+        let x = layout.add("x", &[18, 3 * 6 + 4], Init::Zeros);
+        let positions: Vec<u32> = (0..18).map(|i| i % 9).collect();
+        let params = noise(layout.len(), 1);
+        check(&params, |tape| {
+            let x = tape.matrix(x);
+            // Borrowed for the life of the parameters, as a model's are.
+            let (positions, rope) = (positions.clone().leak(), Box::leak(Box::new(rope.clone())));
+            tape.rope(x, 3, positions, rope)
         });
+    }
+
+    #[test]
+    fn turning_back_is_the_inverse() {
+        let rope = Rope::new(9, 6, 100.0);
+        let positions: Vec<u32> = (0..9).collect();
+        let x = noise(9 * 20, 1);
         let mut y = x.clone();
-        turn(&mut y, row, heads, d, t, &table, false);
-        turn(&mut y, row, heads, d, t, &table, true);
+        rope.turn(&mut y, 20, 3, &positions, false);
+        assert!(y.iter().zip(&x).any(|(y, x)| (y - x).abs() > 0.1));
+        rope.turn(&mut y, 20, 3, &positions, true);
         assert!(y.iter().zip(&x).all(|(y, x)| (y - x).abs() < 1e-6));
     }
 }

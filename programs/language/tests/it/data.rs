@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
 use language::{Corpus, CorpusError, Limits, Tokenizer, Tokens, Windows, load, prepare};
-use nn::{Config, Model};
+use language::{Family, ModelConfig, to_checkpoint};
+use nn::Model;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
@@ -364,8 +365,7 @@ fn what_is_prepared_is_the_text() {
         let tokens = Tokens::open(file).unwrap();
         let told = (tokens.vocab(), tokens.len_tokens(), tokens.text_bytes());
         assert_eq!(told, (400, count, bytes));
-        let mut row = vec![0; count as usize];
-        Windows::new(&tokens, count as usize - 1).write(0, &mut row);
+        let row = tokens.read(0, count as usize);
         let texts = row.split_inclusive(|&token| token == 0).map(|tokens| {
             assert_eq!(tokens.last(), Some(&0), "each document has its end");
             tokenizer.decode(tokens)
@@ -525,10 +525,13 @@ fn any_bytes_give_a_result_or_words() {
         fs::write(&path, tokens).unwrap();
         if let Ok(tokens) = Tokens::open(&path) {
             let windows = Windows::new(&tokens, 3);
-            let mut row = [0; 4];
             for sample in 0..windows.len() {
-                windows.write(sample, &mut row);
-                assert!(row.iter().all(|&token| (token as usize) < tokens.vocab()));
+                let rows = windows.batch(&[sample]);
+                assert!(
+                    rows.targets()
+                        .iter()
+                        .all(|&token| (token as usize) < tokens.vocab())
+                );
             }
         }
         let bytes = mutated(&text, &mut random);
@@ -577,17 +580,17 @@ fn a_model_is_loaded_with_its_tokeniser() {
     );
     let learn = |vocab| Tokenizer::learn(&reviews(100), vocab).unwrap();
     learn(300).write(&json).unwrap();
-    let config = Config {
+    let config = ModelConfig {
         vocab: 300,
         width: 16,
         layers: 1,
         heads: 2,
-        kv_heads: 2,
+        kv_heads: Some(2),
         hidden: 16,
-        ..Config::default()
+        ..ModelConfig::default()
     };
-    let model = Model::new(config, 1).unwrap();
-    model.to_checkpoint().write(&checkpoint).unwrap();
+    let model = Model::new(Family::new(config).unwrap(), 1);
+    to_checkpoint(&model).write(&checkpoint).unwrap();
     let (loaded, tokenizer) = load(&checkpoint, &json).unwrap();
     assert!(loaded.params == model.params && tokenizer.vocab() == 300);
 

@@ -59,7 +59,7 @@ fn two_sites_train_one_model() {
     let digests: Vec<&str> = agreed[2..].iter().map(|(_, outer)| outer.as_str()).collect();
     assert_eq!(report["outer"], serde_json::json!(digests));
     let checkpoint = nn::Checkpoint::parse(&busan[0]).unwrap();
-    let model = nn::Model::from_checkpoint(&checkpoint).unwrap();
+    let model = language::from_checkpoint(&checkpoint).unwrap();
     assert_eq!(report["parameters"], model.params.len());
 }
 

@@ -3,6 +3,9 @@
 //!
 //! Sums keep `LANES` partial sums and add those up at the end, always in the same order.
 
+#![allow(unsafe_code, reason = "vector code is chosen at run time")]
+
+use crate::Element;
 use std::sync::OnceLock;
 
 /// Partial sums: two AVX-512 registers hide the latency of an addition.
@@ -40,25 +43,25 @@ pub(crate) fn level() -> Level {
 
 /// Builds a function for each level and chooses at run time.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* pub(crate) fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$meta:meta])* pub(crate) fn $name:ident $(<$($e:ident),+>)? ($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
-        pub(crate) fn $name($($arg: $type),*) $(-> $out)? {
+        pub(crate) fn $name $(<$($e: $crate::Element),+>)? ($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
-            fn body($($arg: $type),*) $(-> $out)? $body
+            fn body $(<$($e: $crate::Element),+>)? ($($arg: $type),*) $(-> $out)? $body
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-            fn avx512($($arg: $type),*) $(-> $out)? { body($($arg),*) }
+            fn avx512 $(<$($e: $crate::Element),+>)? ($($arg: $type),*) $(-> $out)? { body($($arg),*) }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $type),*) $(-> $out)? { body($($arg),*) }
-            match $crate::ops::simd::level() {
+            fn avx2 $(<$($e: $crate::Element),+>)? ($($arg: $type),*) $(-> $out)? { body($($arg),*) }
+            match $crate::simd::level() {
                 // SAFETY: the level says that this processor has the features.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::ops::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
-                $crate::ops::simd::Level::Portable => body($($arg),*),
+                $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::simd::Level::Portable => body($($arg),*),
             }
         }
     };
@@ -66,20 +69,33 @@ macro_rules! vectorised {
 pub(crate) use vectorised;
 
 #[inline(always)]
-pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
+pub(crate) fn dot<A: Element, B: Element>(x: &[A], y: &[B]) -> f32 {
     let mut lanes = [0f32; LANES];
     let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
     for (x, y) in (&mut xs).zip(&mut ys) {
         for i in 0..LANES {
-            lanes[i] = x[i].mul_add(y[i], lanes[i]);
+            lanes[i] = x[i].to_f32().mul_add(y[i].to_f32(), lanes[i]);
         }
     }
     let rest: f32 = xs
         .remainder()
         .iter()
         .zip(ys.remainder())
-        .map(|(x, y)| x * y)
+        .map(|(x, y)| x.to_f32() * y.to_f32())
         .sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+pub(crate) fn sum<E: Element>(x: &[E]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let mut chunks = x.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x.to_f32();
+        }
+    }
+    let rest: f32 = chunks.remainder().iter().map(|x| x.to_f32()).sum();
     lanes.iter().sum::<f32>() + rest
 }
 
