@@ -5,6 +5,7 @@
 //! cargo xtask test clippy      one step of it
 //! cargo xtask tidy             how far the tree keeps its own rules
 //! cargo xtask picture OUT.txt  captured terminal output as an SVG
+//! cargo xtask bench train-step khub's speed, memory and learning, alone or beside PyTorch's
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -12,6 +13,7 @@
     reason = "a chore talks to the terminal"
 )]
 
+mod bench;
 mod picture;
 mod test;
 mod tidy;
@@ -45,6 +47,11 @@ enum Which {
         #[arg(long, default_value = "khub")]
         title: String,
     },
+    /// Measure khub's speed, memory and learning, alone or beside PyTorch's
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Which::Test { steps } => test::run(root, &steps),
         Which::Tidy => tidy::run(root),
         Which::Picture { file, title } => picture::run(&file, &title),
+        Which::Bench { what } => bench::run(root, &what),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
