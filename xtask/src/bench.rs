@@ -7,7 +7,7 @@
 //! cargo xtask bench loss --peer auto --json
 //! ```
 //!
-//! Whoever is measured is a [`Worker`]: a process that waits until it is asked for one turn. So khub and its
+//! Whoever is measured is a `Worker`: a process that waits until it is asked for one turn. So khub and its
 //! peers take turns on the same machine in the same minute ([`race`]), and whatever else the machine does
 //! meets all of them alike.
 
