@@ -3,7 +3,7 @@
 
 use super::linear;
 use crate::kernel::Math;
-use crate::simd::{exp_sum, max, vectorised};
+use crate::simd::{exp_sum, max, sum, vectorised};
 use crate::{Element, Param, Tape, Var};
 use rayon::prelude::*;
 
@@ -13,15 +13,50 @@ pub const IGNORE: u32 = u32::MAX;
 /// Rows whose logits exist at one time.
 const CHUNK: usize = 256;
 
+/// What the rows of a value are to be told as.
+#[derive(Debug, Clone, Copy)]
+pub struct Classes<'a> {
+    /// The class of each row, or [`IGNORE`].
+    pub targets: &'a [u32],
+    /// How much each row counts; alike, if nothing is said.
+    pub weights: Option<&'a [f32]>,
+    /// What the mean is multiplied by.
+    pub factor: f32,
+    /// The part of the target that is spread over all classes (Szegedy et al., arXiv 1512.00567).
+    pub smoothing: f32,
+}
+
 impl<'a, E: Element> Tape<'a, E> {
     /// Adds the mean of `-ln p(target)` over the rows, in nats, where `p = softmax(h w^T)`. Rows whose target
     /// is [`IGNORE`] don't count. Returns the sum over the rows.
     pub fn cross_entropy(&mut self, h: &Var<'a, E>, w: Param, targets: &[u32]) -> f64 {
+        let classes = Classes {
+            targets,
+            weights: None,
+            factor: 1.0,
+            smoothing: 0.0,
+        };
+        self.classify(h, w, classes)
+    }
+
+    /// The same for rows that count more or less, and targets that are smoothed: the weighted mean is
+    /// `factor` times what is minimised. Returns the weighted sum over the rows.
+    pub fn classify(&mut self, h: &Var<'a, E>, w: Param, classes: Classes<'_>) -> f64 {
+        let Classes {
+            targets,
+            weights,
+            factor,
+            smoothing,
+        } = classes;
         assert_eq!(h.rows, targets.len(), "a target for each row");
-        let counted = targets.iter().filter(|&&target| target != IGNORE).count().max(1);
-        let weight = self.share / counted as f32;
+        assert!(
+            weights.is_none_or(|weights| weights.len() == targets.len()),
+            "a weight for each row"
+        );
+        let counted = counted(targets, weights);
+        let weight = (f64::from(self.share * factor) / counted) as f32;
         let (c, v, trains) = (h.cols, w.rows, self.records());
-        let (saved, values, weights) = (h.saved(), h.buffer(), &self.params[w.range()]);
+        let (saved, values, params) = (h.saved(), h.buffer(), &self.params[w.range()]);
         let mut dh = trains.then(|| self.pool.take(values.len()));
         let mut gradient = self.gradient.as_mut().filter(|_| trains);
         let mut logits = self.pool.take(CHUNK.min(h.rows) * v);
@@ -29,18 +64,20 @@ impl<'a, E: Element> Tape<'a, E> {
         for (i, (h, targets)) in values.chunks(CHUNK * c).zip(targets.chunks(CHUNK)).enumerate() {
             let (n, sizes) = (targets.len(), (targets.len(), v, c));
             let logits = &mut logits[..n * v];
-            linear::forward_rows(h, weights, logits, sizes, false);
-            nats += rows(logits, targets, v, if trains { weight } else { 0.0 });
+            linear::forward_rows(h, params, logits, sizes, false);
+            let weights = weights.map(|weights| &weights[i * CHUNK..][..n]);
+            let weight = if trains { weight } else { 0.0 };
+            nats += rows(logits, (targets, weights), v, (weight, smoothing));
             if let (Some(dh), Some(gradient)) = (&mut dh, &mut gradient) {
                 let math = Math::of::<E>();
                 let dh = &mut dh[i * CHUNK * c..][..n * c];
-                linear::backward_input(logits, weights, dh, sizes, false, math);
+                linear::backward_input(logits, params, dh, sizes, false, math);
                 let (dw, add) = gradient.open(w);
                 linear::backward_weight(logits, h, dw, sizes, add, math);
             }
         }
         drop(logits);
-        self.note_loss(nats / counted as f64, &saved, dh);
+        self.note_loss(nats / counted * f64::from(factor), &saved, dh);
         nats
     }
 
@@ -61,18 +98,39 @@ impl<'a, E: Element> Tape<'a, E> {
     }
 }
 
-/// Sum of the rows' losses; with a `weight`, the logits become the gradient of `weight` times that sum.
-fn rows<E: Element>(logits: &mut [E], targets: &[u32], v: usize, weight: f32) -> f64 {
+/// What the rows that count weigh together.
+fn counted(targets: &[u32], weights: Option<&[f32]>) -> f64 {
+    let counts = targets.iter().map(|&target| target != IGNORE);
+    match weights {
+        None => counts.filter(|&counts| counts).count().max(1) as f64,
+        Some(weights) => {
+            let counting = counts.zip(weights).filter(|(counts, _)| *counts);
+            let sum: f64 = counting.map(|(_, weight)| f64::from(*weight)).sum();
+            if sum > 0.0 { sum } else { 1.0 }
+        }
+    }
+}
+
+/// Weighted sum of the rows' losses; with a `weight`, the logits become the gradient of `weight` times it.
+fn rows<E: Element>(
+    logits: &mut [E],
+    (targets, weights): (&[u32], Option<&[f32]>),
+    v: usize,
+    (weight, smoothing): (f32, f32),
+) -> f64 {
+    let of = |row: usize| weights.map_or(1.0, |weights| weights[row]);
     let losses: Vec<f64> = logits
         .par_chunks_mut(v)
-        .zip(targets)
-        .map(|(row, &target)| row_loss(row, target, weight))
+        .enumerate()
+        .map(|(i, row)| f64::from(of(i)) * row_loss(row, targets[i], weight * of(i), smoothing))
         .collect();
     losses.iter().sum()
 }
 
+// With t the target's share 1 - s + s / V and s / V everywhere else: the loss is ln sum(e^x) - sum(t x), its
+// gradient p - t.
 vectorised! {
-    pub(crate) fn row_loss<E>(row: &mut [E], target: u32, weight: f32) -> f64 {
+    pub(crate) fn row_loss<E>(row: &mut [E], target: u32, weight: f32, smoothing: f32) -> f64 {
         if target == IGNORE {
             row.fill(E::default());
             return 0.0;
@@ -80,16 +138,24 @@ vectorised! {
         let target = target as usize;
         let mut wide: Vec<f32> = row.iter().map(|x| x.to_f32()).collect();
         let highest = max(&wide);
-        let right = wide[target];
-        let sum = exp_sum(&mut wide, highest);
-        if weight != 0.0 {
-            let scale = weight / sum;
-            wide[target] -= sum;
-            for (x, p) in row.iter_mut().zip(&wide) {
-                *x = E::of(p * scale);
-            }
+        let everywhere = smoothing / wide.len() as f32;
+        let mut right = (1.0 - smoothing) * wide[target];
+        if smoothing > 0.0 {
+            right = everywhere.mul_add(sum(&wide), right);
         }
-        f64::from(highest - right) + f64::from(sum).ln()
+        let total = exp_sum(&mut wide, highest);
+        if weight != 0.0 {
+            let scale = weight / total;
+            wide[target] -= (1.0 - smoothing) * total;
+            let everywhere = weight * everywhere;
+            for (x, p) in row.iter_mut().zip(&wide) {
+                *x = E::of(p * scale - everywhere);
+            }
+        } else {
+            // A row that counts for nothing moves nothing.
+            row.fill(E::default());
+        }
+        f64::from(highest - right) + f64::from(total).ln()
     }
 }
 
@@ -125,5 +191,50 @@ mod tests {
         let (mut gradient, mut none) = (vec![f32::NAN; params.len()], vec![0.0; params.len()]);
         loss(&params, &mut gradient);
         check_gradient(&params, &gradient, |params| loss(params, &mut none));
+    }
+    #[test]
+    fn weighted_and_smoothed_classes_are_the_formula() {
+        let mut layout = Layout::default();
+        let h = layout.add("h", &[7, 5], Init::Zeros);
+        let w = layout.add("w", &[4, 5], Init::Zeros);
+        let targets = [0, 3, IGNORE, 1, 2, 2, 0];
+        let weights = [1.0, 0.5, 9.0, 2.0, 0.0, 0.25, 1.5];
+        let (factor, smoothing) = (0.7, 0.2f32);
+        let params = noise(layout.len(), 1);
+        let pool = Pool::<f32>::default();
+        let loss = |params: &[f32], gradient: &mut [f32]| {
+            let mut tape = Tape::training(&pool, params, gradient);
+            let x = tape.matrix(h);
+            let classes = Classes {
+                targets: &targets,
+                weights: Some(&weights),
+                factor,
+                smoothing,
+            };
+            tape.classify(&x, w, classes);
+            let loss = tape.loss();
+            drop(x);
+            tape.backward();
+            loss
+        };
+        let (mut gradient, mut none) = (vec![f32::NAN; params.len()], vec![0.0; params.len()]);
+        let ours = loss(&params, &mut gradient);
+        check_gradient(&params, &gradient, |params| loss(params, &mut none));
+
+        let (mut sum, mut counted) = (0.0, 0.0);
+        for (i, &target) in targets.iter().enumerate().filter(|(_, t)| **t != IGNORE) {
+            let of = |class: usize| -> f32 {
+                (0..5)
+                    .map(|at| params[i * 5 + at] * params[w.range()][class * 5 + at])
+                    .sum()
+            };
+            let total: f32 = (0..4).map(|class| of(class).exp()).sum();
+            let nats = |class: usize| total.ln() - of(class);
+            let spread = (0..4).map(nats).sum::<f32>() / 4.0;
+            let row = (1.0 - smoothing) * nats(target as usize) + smoothing * spread;
+            sum += weights[i] * row;
+            counted += weights[i];
+        }
+        assert!((ours - f64::from(factor * sum / counted)).abs() < 1e-5);
     }
 }

@@ -7,6 +7,7 @@
 //! | b, t, n | batch, sequence, `n = b * t` |
 //! | c, f, v | width, a feed-forward layer's inner size, vocabulary |
 //! | h, k, d | query heads, key and value heads, head size |
+//! | l, ij | places of one sequence, and the pairs of them |
 #![allow(
     unsafe_code,
     reason = "matrix products take raw pointers; vector code is chosen at run time"
@@ -19,11 +20,13 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod convolution;
+pub(crate) mod dropout;
 pub(crate) mod embed;
 pub(crate) mod experts;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod norm;
+pub(crate) mod pairs;
 pub(crate) mod rope;
 
 use crate::simd::vectorised;
