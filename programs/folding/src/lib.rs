@@ -1,0 +1,22 @@
+//! The programme folding: protein sequences to structures, and honest measures of both.
+//!
+//! ```
+//! use folding::{Sequence, parse_pdb};
+//!
+//! let text = "ATOM      1  CA  GLY A   7      11.104   6.134  -6.504  1.00  0.00           C\n";
+//! let chains = parse_pdb(text.as_bytes())?.chains;
+//! assert_eq!(chains[0].sequence().to_string(), "G");
+//! assert_eq!(chains[0].residues[0].ca(), Some([11.104, 6.134, -6.504]));
+//! assert!("MKV*".parse::<Sequence>().is_err());
+//! # Ok::<(), folding::Wrong>(())
+//! ```
+
+mod amino;
+mod chain;
+mod format;
+mod prediction;
+
+pub use amino::AminoAcid;
+pub use chain::{Atom, Chain, Point, Residue, Sequence, distance};
+pub use format::{FormatError, Structure, Wrong, parse_pdb, read_structures};
+pub use prediction::{Prediction, Predictor, Square};
