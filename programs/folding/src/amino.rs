@@ -135,7 +135,10 @@ mod tests {
         for (place, kind) in AminoAcid::all().enumerate() {
             assert_eq!(kind.index(), place);
             assert_eq!(AminoAcid::from_letter(kind.letter()), Some(kind));
-            assert_eq!(AminoAcid::from_letter(kind.letter().to_ascii_lowercase()), Some(kind));
+            assert_eq!(
+                AminoAcid::from_letter(kind.letter().to_ascii_lowercase()),
+                Some(kind)
+            );
             assert_eq!(AminoAcid::from_name(kind.name()), Some(kind));
         }
         assert_eq!(AminoAcid::from_letter('B'), Some(AminoAcid::Unknown));

@@ -150,12 +150,10 @@ impl FromStr for Sequence {
     type Err = NoResidue;
 
     fn from_str(letters: &str) -> Result<Self, NoResidue> {
-        let kinds = letters.chars().enumerate().map(|(i, letter)| {
-            AminoAcid::from_letter(letter).ok_or(NoResidue {
-                letter,
-                place: i + 1,
-            })
-        });
+        let kinds = letters
+            .chars()
+            .enumerate()
+            .map(|(i, letter)| AminoAcid::from_letter(letter).ok_or(NoResidue { letter, place: i + 1 }));
         Ok(Self {
             name: String::new(),
             residues: kinds.collect::<Result<_, _>>()?,
@@ -165,7 +163,9 @@ impl FromStr for Sequence {
 
 /// A character that stands for no residue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{letter:?} at place {place} stands for no amino acid: a sequence has the letters of ACDEFGHIKLMNPQRSTVWY and X")]
+#[error(
+    "{letter:?} at place {place} stands for no amino acid: a sequence has the letters of ACDEFGHIKLMNPQRSTVWY and X"
+)]
 pub struct NoResidue {
     /// Which.
     pub letter: char,

@@ -1,13 +1,23 @@
 //! Files with sequences and structures.
 
 mod atoms;
+mod cif;
 mod error;
+mod fasta;
 mod pdb;
+mod picture;
+#[cfg(test)]
+mod tests;
+mod write;
 
+pub use cif::parse_mmcif;
 pub use error::{FormatError, Wrong};
+pub use fasta::{Alignment, Row, parse_a3m, parse_fasta};
 pub use pdb::parse_pdb;
+pub use picture::contact_map_png;
+pub use write::{TooLong, mmcif, pae_json, pdb};
 
-use crate::Chain;
+use crate::{Chain, Sequence};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +28,15 @@ pub struct Structure {
     pub chains: Vec<Chain>,
 }
 
-/// How the names of structures end, with how each is read.
 type Parse = fn(&[u8]) -> Result<Structure, Wrong>;
-const ENDINGS: [(&str, Parse); 2] = [("pdb", parse_pdb), ("ent", parse_pdb)];
+
+/// How the names of structures end, with how each is read.
+const ENDINGS: [(&str, Parse); 4] = [
+    ("pdb", parse_pdb),
+    ("ent", parse_pdb),
+    ("cif", parse_mmcif),
+    ("mmcif", parse_mmcif),
+];
 
 /// The chains of a structure's file, or of all such files in a folder, in the order of their names.
 ///
@@ -29,14 +45,15 @@ const ENDINGS: [(&str, Parse); 2] = [("pdb", parse_pdb), ("ent", parse_pdb)];
 /// # Errors
 /// If a file can't be read or isn't well formed, or if there is no chain at all.
 pub fn read_structures(path: &Path) -> Result<Vec<Chain>, FormatError> {
-    let failed = |error| FormatError::File {
-        path: path.to_owned(),
-        error,
-    };
+    let failed = |error| unread(path, error);
     let none = || FormatError::NoChain(path.to_owned());
     if !path.is_dir() {
         let chains = read_file(path)?;
-        return if chains.is_empty() { Err(none()) } else { Ok(chains) };
+        return if chains.is_empty() {
+            Err(none())
+        } else {
+            Ok(chains)
+        };
     }
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
@@ -53,14 +70,34 @@ pub fn read_structures(path: &Path) -> Result<Vec<Chain>, FormatError> {
     for file in files {
         chains.extend(read_file(&file)?);
     }
-    if chains.is_empty() { Err(none()) } else { Ok(chains) }
+    if chains.is_empty() {
+        Err(none())
+    } else {
+        Ok(chains)
+    }
+}
+
+/// The sequences of a FASTA file; of a file that ends in `.a3m`, the one that the others are aligned with.
+///
+/// # Errors
+/// If the file can't be read or isn't well formed.
+pub fn read_sequences(path: &Path) -> Result<Vec<Sequence>, FormatError> {
+    let bytes = fs::read(path).map_err(|error| unread(path, error))?;
+    let aligned = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("a3m"));
+    let sequences = match aligned {
+        true => parse_a3m(&bytes).map(|alignment| vec![alignment.query]),
+        false => parse_fasta(&bytes),
+    };
+    sequences.map_err(|wrong| FormatError::Wrong {
+        path: path.to_owned(),
+        wrong,
+    })
 }
 
 fn read_file(path: &Path) -> Result<Vec<Chain>, FormatError> {
-    let bytes = fs::read(path).map_err(|error| FormatError::File {
-        path: path.to_owned(),
-        error,
-    })?;
+    let bytes = fs::read(path).map_err(|error| unread(path, error))?;
     let parse = parser(path).ok_or_else(|| FormatError::Ending(path.to_owned()))?;
     let wrong = |wrong| FormatError::Wrong {
         path: path.to_owned(),
@@ -82,4 +119,11 @@ fn parser(path: &Path) -> Option<Parse> {
     let ending = path.extension()?.to_str()?.to_ascii_lowercase();
     let found = ENDINGS.iter().find(|(known, _)| *known == ending);
     found.map(|(_, parse)| *parse)
+}
+
+fn unread(path: &Path, error: std::io::Error) -> FormatError {
+    FormatError::File {
+        path: path.to_owned(),
+        error,
+    }
 }

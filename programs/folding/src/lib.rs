@@ -14,9 +14,15 @@
 mod amino;
 mod chain;
 mod format;
+pub mod measure;
 mod prediction;
+mod random;
 
 pub use amino::AminoAcid;
 pub use chain::{Atom, Chain, Point, Residue, Sequence, distance};
-pub use format::{FormatError, Structure, Wrong, parse_pdb, read_structures};
+pub use format::{
+    Alignment, FormatError, Row, Structure, Wrong, parse_a3m, parse_fasta, parse_mmcif, parse_pdb,
+};
+pub use format::{TooLong, contact_map_png, mmcif, pae_json, pdb, read_sequences, read_structures};
 pub use prediction::{Prediction, Predictor, Square};
+pub use random::Random;

@@ -70,7 +70,11 @@ impl Collector {
         };
         let seen = &mut self.chains[chain].1[residue];
         seen.polymer |= listed.polymer;
-        if !seen.names.iter().any(|(alternative, _)| *alternative == listed.alternative) {
+        if !seen
+            .names
+            .iter()
+            .any(|(alternative, _)| *alternative == listed.alternative)
+        {
             seen.names.push((listed.alternative, listed.residue.to_owned()));
         }
         let Some(atom) = Atom::from_name(listed.atom) else {
@@ -134,7 +138,11 @@ impl Seen {
                 None => 1,
                 Some(_) => 2,
             };
-            let best = self.atoms.iter().filter(|seen| seen.atom == atom).min_by_key(rank);
+            let best = self
+                .atoms
+                .iter()
+                .filter(|seen| seen.atom == atom)
+                .min_by_key(rank);
             atoms[atom as usize] = best.map(|seen| seen.at);
             if atom == Atom::Ca || b_factor.is_none() {
                 b_factor = best.map(|seen| seen.b_factor).or(b_factor);
@@ -161,20 +169,11 @@ impl Seen {
         })
     }
 
-    /// The alternative whose atoms are seen most often; the first of equals. Atoms of one residue are taken from
-    /// one alternative, as two mixed may have impossible bonds.
+    /// The alternative with the atom that is seen most often; the first of equals. Atoms of one residue are taken
+    /// from one alternative, as two mixed may have impossible bonds.
     fn best_alternative(&self) -> Option<char> {
-        let mut sums: Vec<(char, f32)> = Vec::new();
-        for atom in &self.atoms {
-            let Some(alternative) = atom.alternative else {
-                continue;
-            };
-            match sums.iter_mut().find(|(known, _)| *known == alternative) {
-                Some((_, sum)) => *sum += atom.occupancy,
-                None => sums.push((alternative, atom.occupancy)),
-            }
-        }
-        let best = sums.iter().map(|(_, sum)| *sum).max_by(f32::total_cmp)?;
-        sums.iter().find(|(_, sum)| *sum == best).map(|(alternative, _)| *alternative)
+        let named = || self.atoms.iter().filter(|atom| atom.alternative.is_some());
+        let most = named().map(|atom| atom.occupancy).max_by(f32::total_cmp)?;
+        named().find(|atom| atom.occupancy == most)?.alternative
     }
 }

@@ -98,7 +98,10 @@ impl<'a> Line<'a> {
                 "" => "nothing".to_owned(),
                 text => format!("{text:?}"),
             };
-            self.wrong(start, format!("{found} in columns {start} to {end}, where {what} belongs"))
+            self.wrong(
+                start,
+                format!("{found} in columns {start} to {end}, where {what} belongs"),
+            )
         })
     }
 
