@@ -11,14 +11,18 @@
 //! # Ok::<(), folding::Wrong>(())
 //! ```
 
+mod align;
 mod amino;
+mod build;
 mod chain;
 mod format;
 pub mod measure;
 mod prediction;
 mod random;
 
+pub use align::{Aligned, align};
 pub use amino::AminoAcid;
+pub use build::backbone;
 pub use chain::{Atom, Chain, Point, Residue, Sequence, distance};
 pub use format::{
     Alignment, FormatError, Row, Structure, Wrong, parse_a3m, parse_fasta, parse_mmcif, parse_pdb,

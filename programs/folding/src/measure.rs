@@ -5,7 +5,7 @@ mod confidence;
 mod contacts;
 mod lddt;
 mod statistics;
-mod superpose;
+pub(crate) mod superpose;
 mod tm;
 
 pub use backbone::{Dihedrals, Region, clashes, dihedral, dihedrals};

@@ -152,12 +152,11 @@ fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Wrong> {
         });
         match entries.last_mut() {
             Some(entry) => entry.letters.extend(letters),
-            None => match letters.next() {
-                Some(letter) => {
+            None => {
+                if let Some(letter) = letters.next() {
                     return Err(letter.wrong("no title: a line `>NAME` belongs before".to_owned()));
                 }
-                None => {}
-            },
+            }
         }
     }
     if entries.is_empty() {

@@ -361,7 +361,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_again(chain in any_chain()) {
         let again = parse_pdb(pdb(&chain).unwrap().as_bytes()).unwrap();
-        prop_assert_eq!(&again.chains, &[chain.clone()]);
+        prop_assert_eq!(&again.chains, std::slice::from_ref(&chain));
         let again = parse_mmcif(mmcif(&chain, true).as_bytes()).unwrap();
         prop_assert_eq!(&again.chains, &[chain]);
     }

@@ -1,5 +1,7 @@
 //! Contacts: which residues touch, and how many of those called likely do.
 
+use super::superpose::{Place, square_distance};
+use crate::build::virtual_beta;
 use crate::{Atom, Chain, Point, Residue, Square};
 
 /// Two residues touch if their CB are nearer than this, in angstrom: CASP's definition.
@@ -14,38 +16,29 @@ pub struct ContactSettings {
     pub part: usize,
 }
 
-/// Where the CB is; where a residue has none, where it would be, from N, CA and C (the ideal geometry that
-/// trRosetta uses: Yang et al. 2020, PNAS 117, 1496); else the CA.
+/// Where the CB is; where a residue has none, where it would be by its N, CA and C; else the CA.
 pub fn beta(residue: &Residue) -> Option<Point> {
-    let virtual_beta = || {
-        let [n, ca, c] = residue.frame()?.map(|at| at.map(f64::from));
-        let b = super::superpose::minus(ca, n);
-        let c = super::superpose::minus(c, ca);
-        let a = super::superpose::cross(b, c);
-        Some(
-            [0, 1, 2]
-                .map(|k| (-0.582_734_31 * a[k] + 0.568_028_27 * b[k] - 0.540_674_66 * c[k] + ca[k]) as f32),
-        )
-    };
-    residue.atom(Atom::Cb).or_else(virtual_beta).or(residue.ca())
+    let frame = || Some(residue.frame()?.map(|at| at.map(f64::from)));
+    let would_be = || Some(virtual_beta(frame()?).map(|x| x as f32));
+    residue.atom(Atom::Cb).or_else(would_be).or(residue.ca())
 }
 
 /// Which pairs touch; None where a residue has no place. Row by row, `length` squared.
 pub fn true_contacts(chain: &Chain) -> Vec<Option<bool>> {
-    let betas: Vec<Option<Point>> = chain.residues.iter().map(beta).collect();
-    let pairs = betas.iter().flat_map(|a| betas.iter().map(move |b| (a, b)));
+    let places = chain
+        .residues
+        .iter()
+        .map(|residue| Some(beta(residue)?.map(f64::from)));
+    let places: Vec<Option<Place>> = places.collect();
+    let pairs = places.iter().flat_map(|a| places.iter().map(move |b| (a, b)));
     pairs
-        .map(|(a, b)| {
-            Some(
-                super::superpose::square_distance((*a)?.map(f64::from), (*b)?.map(f64::from))
-                    < CONTACT * CONTACT,
-            )
-        })
+        .map(|(a, b)| Some(square_distance((*a)?, (*b)?) < CONTACT * CONTACT))
         .collect()
 }
 
-/// The share of true contacts among the pairs with the highest probabilities; of equal ones, the pairs first in
-/// the sequence. None if the chain has no pair to judge.
+/// The share of true contacts among the pairs with the highest probabilities. Of equally likely pairs at the
+/// border each has the same chance to be among them: the result is the mean over all ways. None if the chain has
+/// no pair to judge.
 ///
 /// # Panics
 /// If `likely` isn't for the chain's residues.
@@ -57,14 +50,71 @@ pub fn contact_precision(likely: &Square, chain: &Chain, settings: ContactSettin
     for i in 0..n {
         for j in i + settings.separation.max(1)..n {
             if let Some(touch) = touching[i * n + j] {
-                // Probabilities of both orders, as a predictor needn't be symmetric.
-                pairs.push((likely.at(i, j) + likely.at(j, i), touch));
+                // Probabilities of both orders, as a predictor needn't be symmetric. What is no number is last.
+                pairs.push(((likely.at(i, j) + likely.at(j, i)).max(0.0), touch));
             }
         }
     }
-    // Stable, so that equals stay in order.
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
-    pairs.truncate((n / settings.part).max(1));
-    let hits = pairs.iter().filter(|(_, touch)| *touch).count();
-    (!pairs.is_empty()).then(|| hits as f64 / pairs.len() as f64)
+    let judged = (n / settings.part).max(1).min(pairs.len());
+    let border = pairs.get(judged.checked_sub(1)?)?.0;
+    let hits = |pairs: &[(f32, bool)]| pairs.iter().filter(|(_, touch)| *touch).count() as f64;
+    let above = pairs.partition_point(|(likely, _)| *likely > border);
+    let equal = &pairs[above..pairs.partition_point(|(likely, _)| *likely >= border)];
+    let share = (judged - above) as f64 / equal.len() as f64;
+    Some((hits(&pairs[..above]) + share * hits(equal)) / judged as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AminoAcid;
+
+    /// CA on a line, at these places.
+    fn chain(places: &[f32]) -> Chain {
+        let residue = |x: &f32| Residue {
+            kind: AminoAcid::Gly,
+            number: 1,
+            insertion: None,
+            atoms: [None, Some([*x, 0.0, 0.0]), None, None, None],
+            b_factor: 0.0,
+        };
+        Chain {
+            id: "line".to_owned(),
+            residues: places.iter().map(residue).collect(),
+        }
+    }
+
+    const PART: ContactSettings = ContactSettings {
+        separation: 2,
+        part: 2,
+    };
+
+    #[test]
+    fn the_likeliest_pairs_are_judged() {
+        // Of the pairs two and more apart, 0-2 and 0-3 touch.
+        let chain = chain(&[0.0, 100.0, 7.9, -7.9]);
+        let wish = |wanted: &[(usize, usize)]| {
+            Square::from_fn(4, |i, j| f32::from(u8::from(wanted.contains(&(i, j)))))
+        };
+        let found =
+            |likely: &Square, part| contact_precision(likely, &chain, ContactSettings { part, ..PART });
+        assert_eq!(found(&wish(&[(0, 2), (0, 3)]), 2), Some(1.0));
+        assert_eq!(found(&wish(&[(0, 2), (1, 3)]), 2), Some(0.5));
+        // Asked the other way round it is the same pair.
+        assert_eq!(found(&wish(&[(2, 0), (1, 3)]), 2), Some(0.5));
+        // All equal: two of three touch, whichever are chosen.
+        assert_eq!(found(&wish(&[]), 2), Some(2.0 / 3.0));
+        // One of the two is sure, the other one of the two that are left.
+        assert_eq!(found(&wish(&[(1, 3)]), 2), Some(0.5));
+        assert_eq!(found(&wish(&[(1, 3)]), 5), Some(0.0), "one pair at least");
+    }
+
+    #[test]
+    fn without_pairs_there_is_nothing_to_judge() {
+        let likely = Square::from_fn(2, |_, _| 1.0);
+        assert_eq!(contact_precision(&likely, &chain(&[0.0, 1.0]), PART), None);
+        let likely = Square::from_fn(0, |_, _| 1.0);
+        assert_eq!(contact_precision(&likely, &chain(&[]), PART), None);
+    }
 }

@@ -83,3 +83,44 @@ fn score(model: &Chain, reference: &Chain, atoms: &[Atom]) -> Lddt {
         residues: kept.into_iter().map(share).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AminoAcid, Residue};
+
+    /// CA on a line, at these places.
+    fn chain(places: &[Option<f32>]) -> Chain {
+        let residue = |x: &Option<f32>| Residue {
+            kind: AminoAcid::Ala,
+            number: 1,
+            insertion: None,
+            atoms: [None, x.map(|x| [x, 0.0, 0.0]), None, None, None],
+            b_factor: 0.0,
+        };
+        Chain {
+            id: "line".to_owned(),
+            residues: places.iter().map(residue).collect(),
+        }
+    }
+
+    #[test]
+    fn distances_are_counted_by_hand() {
+        let reference = chain(&[Some(0.0), Some(4.0), Some(14.0), Some(40.0)]);
+        assert_eq!(lddt_ca(&reference, &reference).score, 1.0);
+        // 0-1 is off by 0.7 and keeps three of four, 1-2 by 2.3 and keeps one, 0-2 by 3 and keeps one; the last
+        // residue is out of reach of all.
+        let model = chain(&[Some(0.0), Some(4.7), Some(17.0), Some(0.0)]);
+        let found = lddt_ca(&model, &reference);
+        assert!((found.score - 5.0 / 12.0).abs() < 1e-12);
+        assert_eq!(
+            found.residues,
+            [Some(4.0 / 8.0), Some(4.0 / 8.0), Some(2.0 / 8.0), None]
+        );
+        // What the model lacks is not kept, and what the reference lacks isn't asked for.
+        let lacking = chain(&[None, Some(4.0), Some(14.0), Some(40.0)]);
+        assert_eq!(lddt_ca(&lacking, &reference).residues[2], Some(0.5));
+        assert_eq!(lddt(&reference, &lacking).score, 1.0);
+        assert_eq!(lddt_ca(&chain(&[]), &chain(&[])).score, 0.0);
+    }
+}
