@@ -22,7 +22,7 @@
 //!
 //! Where to read on: [`command`] says what can be asked, [`event`] what can have happened, [`decide()`]
 //! how one becomes the other, [`apply()`] what an event changes, [`ledger`] how money and compute move,
-//! [`policy`] who may read what, [`mod@explain`] why a job is where it is.
+//! [`policy`] who may read what, [`queue`] who goes first, [`mod@explain`] why a job is where it is.
 #![deny(clippy::float_arithmetic)]
 
 mod amount;
@@ -38,6 +38,7 @@ pub mod ledger;
 mod member;
 mod place;
 pub mod policy;
+pub mod queue;
 mod refusal;
 mod round;
 mod state;

@@ -5,6 +5,7 @@ mod jobs;
 mod money;
 mod placement;
 mod policy;
+mod queue;
 mod requests;
 mod rounds;
 mod simulate;
