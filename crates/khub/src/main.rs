@@ -23,6 +23,7 @@ mod program;
 mod quickstart;
 mod serve;
 mod show;
+mod simulate;
 mod site;
 mod train;
 
@@ -55,6 +56,7 @@ enum Command {
     Explain(job::Explain),
     Cancel(job::Cancel),
     Sites(job::Sites),
+    Simulate(simulate::Args),
     Artifacts(artifact::List),
     Put(artifact::Put),
     Fetch(artifact::Fetch),
@@ -104,6 +106,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(args) => job::explain(&args),
         Command::Cancel(args) => job::cancel(&args),
         Command::Sites(args) => job::sites(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Artifacts(args) => artifact::list(&args),
         Command::Put(args) => artifact::put(&args),
         Command::Fetch(args) => artifact::fetch(&args),

@@ -6,4 +6,5 @@ mod errors;
 mod help;
 mod kill;
 mod quickstart;
+mod simulate;
 mod train;
