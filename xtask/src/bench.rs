@@ -1,10 +1,11 @@
-//! `cargo xtask bench`: khub's speed, memory and learning, alone or beside PyTorch's.
+//! `cargo xtask bench`: khub's speed, memory and learning, alone or beside PyTorch's; and placement's speed.
 //!
 //! ```text
 //! cargo xtask bench train-step --size S --dtype f32 --peer auto
 //! cargo xtask bench moe
 //! cargo xtask bench generate --size M --peer python3
 //! cargo xtask bench loss --peer auto --json
+//! cargo xtask bench place --jobs 1000000 --nodes 10000
 //! ```
 //!
 //! Whoever is measured is a `Worker`: a process that waits until it is asked for one turn. So khub and its
@@ -15,6 +16,7 @@ mod generate;
 mod loss;
 mod moe;
 mod place;
+mod placement;
 mod race;
 mod table;
 mod train_step;
@@ -37,6 +39,8 @@ pub(crate) enum What {
     Generate(generate::Asked),
     /// Train on real text from the same first weights: the losses on the way and at the end
     Loss(loss::Asked),
+    /// Rounds of placement over a long queue: seconds
+    Place(placement::Asked),
 }
 
 /// Measures and prints. An interrupt ends the workers too.
@@ -47,6 +51,7 @@ pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
         What::Moe(asked) => moe::run(root, asked),
         What::Generate(asked) => generate::run(root, asked),
         What::Loss(asked) => loss::run(root, asked),
+        What::Place(asked) => placement::run(root, asked),
     }
 }
 

@@ -5,6 +5,7 @@
 //! reads, `{"peak_rss_bytes": ...}` for `end`.
 
 mod loss;
+mod placement;
 
 use crate::failure::Failure;
 use clap::{Subcommand, ValueEnum};
@@ -28,6 +29,7 @@ enum What {
     TrainStep(TrainStep),
     Generate(Generate),
     Loss(loss::Args),
+    Place(placement::Args),
 }
 
 /// Training steps on random tokens.
@@ -90,6 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         What::TrainStep(asked) => train_step(asked),
         What::Generate(asked) => generate(asked),
         What::Loss(asked) => loss::run(asked),
+        What::Place(asked) => placement::run(asked),
     }
 }
 
