@@ -1,7 +1,8 @@
 //! Fetches the orders: one request is always open at the hub, which answers when there is something new.
 //! That open request is also how the hub knows that the site is there.
 
-use crate::Heard;
+use crate::edge::Word;
+use crate::machine::Heard;
 use api::{ApiError, Client};
 use consortium::SiteId;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ struct Shared {
 }
 
 impl Poller {
-    pub(crate) fn start(client: Client, site: SiteId, tell: Sender<Heard>) -> Self {
+    pub(crate) fn start(client: Client, site: SiteId, tell: Sender<Word>) -> Self {
         let shared = Arc::new(Shared::default());
         let polling = Arc::clone(&shared);
         std::thread::spawn(move || poll(&client, &site, &tell, &polling));
@@ -46,22 +47,22 @@ impl Poller {
 }
 
 /// Ends when the site has, or when the hub refuses for good.
-fn poll(client: &Client, site: &SiteId, tell: &Sender<Heard>, shared: &Shared) {
+fn poll(client: &Client, site: &SiteId, tell: &Sender<Word>, shared: &Shared) {
     let mut known = String::new();
     let mut pause = PAUSES.0;
     loop {
         if shared.refresh.swap(false, Ordering::Relaxed) {
             known.clear();
         }
-        let heard = match client.orders(site, shared.from.load(Ordering::Relaxed), &known, WAIT) {
+        let word = match client.orders(site, shared.from.load(Ordering::Relaxed), &known, WAIT) {
             Ok(orders) => {
                 pause = PAUSES.0;
                 let Some((tag, orders)) = orders else { continue };
                 known = tag;
-                Heard::Orders(orders)
+                Word::Heard(Heard::Orders(orders))
             }
             Err(error @ ApiError::Refused(_)) if error.status().is_some_and(|status| status < 500) => {
-                Heard::Refused(error)
+                Word::Refused(error)
             }
             Err(_) => {
                 std::thread::sleep(pause);
@@ -69,8 +70,8 @@ fn poll(client: &Client, site: &SiteId, tell: &Sender<Heard>, shared: &Shared) {
                 continue;
             }
         };
-        let last = matches!(heard, Heard::Refused(_));
-        if tell.send(heard).is_err() || last {
+        let last = matches!(word, Word::Refused(_));
+        if tell.send(word).is_err() || last {
             return;
         }
     }

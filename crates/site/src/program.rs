@@ -1,32 +1,30 @@
 //! A program as a child process. It hears orders on its standard input and dies with it, so it never
 //! outlives its site, however that ends.
 
-use crate::{Heard, SiteError};
+use crate::SiteError;
+use crate::edge::Word;
+use crate::machine::Heard;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use sync::{Order, Said};
 
-/// Tells programs apart, so that a late word of an earlier one is not taken for the current one's.
-static NUMBER: AtomicU64 = AtomicU64::new(1);
-
 pub(crate) struct Program {
-    pub(crate) number: u64,
     child: Child,
     input: ChildStdin,
 }
 
 impl Program {
-    /// Starts `command NAME --folder DIR`; what it says arrives at `tell`.
+    /// Starts `command NAME --folder DIR`; what it says arrives at `tell`, under its number.
     pub(crate) fn start(
+        number: u64,
         command: &[OsString],
         name: &str,
         folder: &Path,
         threads: Option<usize>,
-        tell: &Sender<Heard>,
+        tell: Sender<Word>,
     ) -> Result<Self, SiteError> {
         let (first, rest) = command
             .split_first()
@@ -47,10 +45,8 @@ impl Program {
         let mut child = starting.spawn().map_err(failed)?;
         let input = child.stdin.take().expect("its standard input is piped");
         let output = child.stdout.take().expect("its standard output is piped");
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let tell = tell.clone();
         std::thread::spawn(move || listen(number, BufReader::new(output), &tell));
-        Ok(Self { number, child, input })
+        Ok(Self { child, input })
     }
 
     /// Gives an order. A program that has ended doesn't hear it; its end is reported by itself.
@@ -71,7 +67,7 @@ impl Drop for Program {
 }
 
 /// A line that isn't the contract's is taken for a note: libraries print things.
-fn listen(number: u64, mut output: impl BufRead, tell: &Sender<Heard>) {
+fn listen(number: u64, mut output: impl BufRead, tell: &Sender<Word>) {
     let mut line = String::new();
     let how = loop {
         line.clear();
@@ -81,7 +77,7 @@ fn listen(number: u64, mut output: impl BufRead, tell: &Sender<Heard>) {
                 let said = Said::read(&line).unwrap_or_else(|e| Said::Note {
                     message: e.to_string(),
                 });
-                if tell.send(Heard::Said(number, said)).is_err() {
+                if tell.send(Word::Heard(Heard::Said(number, said))).is_err() {
                     return;
                 }
             }
@@ -89,5 +85,5 @@ fn listen(number: u64, mut output: impl BufRead, tell: &Sender<Heard>) {
         }
     };
     // The site may have stopped in the meantime.
-    let _ = tell.send(Heard::Ended(number, how));
+    let _ = tell.send(Word::Heard(Heard::Ended(number, how)));
 }

@@ -1,14 +1,12 @@
-//! A site's stay in a job: takes the steps that [`crate::step`] names.
+//! A site's stay in a job: says what each step that [`crate::step`] names takes, one thing after the other.
 
-use crate::program::Program;
+use crate::SiteError;
+use crate::machine::{Answer, Do, Files};
 use crate::step::{Done, Step, next};
-use crate::{Heard, Site, SiteError, files};
-use api::{ApiError, Client, Progress, SiteJob, measure};
-use consortium::{ArtifactId, ArtifactKind, Digest, JobId, Output, Reading, SiteId, Update, Usage};
-use std::fs;
-use std::path::Path;
-use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use api::{ApiError, Progress, SiteJob};
+use consortium::{ArtifactId, ArtifactKind, Command, Digest, JobId, Output, Reading, SiteId, Update, Usage};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 use sync::contract::{Accepted, JobFile, Rounds, Written};
 use sync::{JobFolder, Order, Said};
 
@@ -17,52 +15,73 @@ const RESTARTS: u32 = 3;
 /// How often people see a new number.
 const PROGRESS_EVERY: Duration = Duration::from_millis(400);
 
+#[derive(Debug)]
 pub(crate) struct Stay {
     job: SiteJob,
     site: SiteId,
-    folder: JobFolder,
-    tell: Sender<Heard>,
     done: Done,
-    joined: Instant,
+    joined: Duration,
     usage: Usage,
-    program: Option<Program>,
-    update: Option<Update>,
+    /// The number of the program that runs, and of the last one that was started.
+    program: Option<u64>,
+    programs: u64,
+    /// The folder is made.
+    prepared: bool,
+    /// Files that the step under way has seen to.
+    here: BTreeSet<String>,
+    update: Option<AtHand>,
     /// Applied rounds that the hub doesn't know of yet, with the digests reached.
     untold: Vec<(u32, Digest)>,
     outputs: Vec<Written>,
+    /// Those of the outputs that the hub has the bytes of.
+    brought: Vec<Output>,
+    /// The meter was read for the last time.
+    read: bool,
     progress: Option<Progress>,
-    progress_told: Instant,
+    progress_told: Duration,
     ends: u32,
     failure: Option<String>,
 }
 
-/// What follows a step.
+/// An update as the program told it, and what the hub's store has of it.
+#[derive(Debug, Clone)]
+struct AtHand {
+    file: String,
+    tokens: u64,
+    steps: u32,
+    loss: f32,
+    parameters: u64,
+    stored: Option<(Digest, u64)>,
+}
+
+/// What follows an answer.
 pub(crate) enum After {
     /// Another step.
     Again,
-    /// Something must be heard first.
-    Wait,
     /// The stay is over.
     Left,
 }
 
 impl Stay {
-    pub(crate) fn new(job: SiteJob, site: &Site) -> Self {
-        let folder = JobFolder::new(site.config.folder.join("jobs").join(job.id.to_string()));
+    /// `programs` were started at this site before.
+    pub(crate) fn new(job: SiteJob, site: SiteId, programs: u64, now: Duration) -> Self {
         Self {
             job,
-            site: site.id.clone(),
-            folder,
-            tell: site.tell.clone(),
+            site,
             done: Done::default(),
-            joined: Instant::now(),
+            joined: now,
             usage: Usage::default(),
             program: None,
+            programs,
+            prepared: false,
+            here: BTreeSet::new(),
             update: None,
             untold: Vec::new(),
             outputs: Vec::new(),
+            brought: Vec::new(),
+            read: false,
             progress: None,
-            progress_told: Instant::now(),
+            progress_told: now,
             ends: 0,
             failure: None,
         }
@@ -78,9 +97,12 @@ impl Stay {
     }
 
     pub(crate) fn runs(&self, program: u64) -> bool {
-        self.program
-            .as_ref()
-            .is_some_and(|running| running.number == program)
+        self.program == Some(program)
+    }
+
+    /// How many programs this site has started so far.
+    pub(crate) fn programs(&self) -> u64 {
+        self.programs
     }
 
     /// How the job stands now.
@@ -89,10 +111,10 @@ impl Stay {
     }
 
     /// What the program said.
-    pub(crate) fn hear(&mut self, said: Said, log: &dyn Fn(&str)) {
+    pub(crate) fn hear(&mut self, said: Said, chores: &mut VecDeque<Do>) {
         match said {
             Said::Ready { committed, .. } => self.done.committed = Some(committed),
-            Said::Note { message } => log(&format!("{}: {message}", self.id())),
+            Said::Note { message } => self.note(&message, chores),
             Said::Progress {
                 round,
                 step,
@@ -117,21 +139,15 @@ impl Stay {
                 parameters,
             } => {
                 self.done.busy = false;
-                match measure(&self.folder.file(&file)) {
-                    Ok((digest, bytes)) => {
-                        let loss_micronats = (f64::from(loss) * 1e6) as i64;
-                        self.update = Some(Update {
-                            digest,
-                            bytes,
-                            tokens,
-                            parameters,
-                            steps,
-                            loss_micronats,
-                        });
-                        self.done.update = Some(round);
-                    }
-                    Err(error) => self.failure = Some(format!("its update {file} can't be read: {error}")),
-                }
+                self.update = Some(AtHand {
+                    file,
+                    tokens,
+                    steps,
+                    loss,
+                    parameters,
+                    stored: None,
+                });
+                self.done.update = Some(round);
             }
             Said::Committed { round, outer } => {
                 self.done.busy = false;
@@ -141,7 +157,7 @@ impl Stay {
                     Ok(digest) => self.untold.push((round, digest)),
                     Err(error) => self.failure = Some(error.to_string()),
                 }
-                self.done.untold = true;
+                self.done.untold = !self.untold.is_empty();
             }
             Said::Done { outputs } => {
                 self.done.busy = false;
@@ -153,12 +169,12 @@ impl Stay {
     }
 
     /// The program has ended: as it should once the results are written, and else too early.
-    pub(crate) fn mourn(&mut self, how: &str, log: &dyn Fn(&str)) {
+    pub(crate) fn mourn(&mut self, how: &str, chores: &mut VecDeque<Do>) {
         if self.done.finished {
             return;
         }
-        log(&format!("{}: the program ended: {how}", self.id()));
-        self.forget_program();
+        self.note(&format!("the program ended: {how}"), chores);
+        self.forget_program(chores);
         self.ends += 1;
         if self.ends > RESTARTS {
             self.failure
@@ -166,113 +182,127 @@ impl Stay {
         }
     }
 
-    /// Takes the next step.
-    pub(crate) fn step(&mut self, site: &Site, log: &dyn Fn(&str)) -> Result<After, SiteError> {
-        let client = &site.config.client;
-        self.show_progress(client);
-        if let (Some(message), Some(attempt)) = (&self.failure, self.done.attempt) {
-            log(&format!("{} failed: {message}", self.id()));
-            return match client.fail(self.job.id, attempt, message) {
-                // This stay is over for the hub; the next is there to say so.
-                Err(error) if error.status() == Some(409) => {
-                    self.done.attempt = None;
-                    Ok(After::Again)
-                }
-                other => Ok(other.map(|_| After::Left)?),
-            };
+    /// What to do now; none if something must be heard first. What has to come before it goes into `chores`.
+    pub(crate) fn next(&mut self, now: Duration, chores: &mut VecDeque<Do>) -> Option<Do> {
+        if now.saturating_sub(self.progress_told) >= PROGRESS_EVERY
+            && let Some(progress) = self.progress.take()
+        {
+            self.progress_told = now;
+            return Some(Do::Progress(self.job.id, progress));
         }
-        match next(&self.job, &self.done) {
-            Step::Wait => return Ok(After::Wait),
-            Step::Fetch => self.fetch_inputs(client)?,
-            Step::Join => {
-                let attempt = client.join(self.job.id)?;
-                log(&format!("{}: joined, attempt {attempt}", self.id()));
-                self.done.attempt = Some(attempt);
-                self.joined = Instant::now();
-                self.usage = Usage::default();
+        if let (Some(message), Some(attempt)) = (self.failure.clone(), self.done.attempt) {
+            chores.push_back(Do::Note(format!("{} failed: {message}", self.id())));
+            let job = self.job.id;
+            return Some(Do::Ask(Command::Fail {
+                job,
+                attempt,
+                message,
+            }));
+        }
+        loop {
+            match next(&self.job, &self.done) {
+                Step::Wait => return None,
+                Step::Fetch => match self.fetch_inputs() {
+                    Some(todo) => return Some(todo),
+                    None => self.done.fetched = true,
+                },
+                Step::Join => return Some(Do::Ask(Command::Join { job: self.job.id })),
+                Step::Reset => {
+                    let what = "the weights here differ from the others'; replaying all rounds";
+                    self.note(what, chores);
+                    self.forget_program(chores);
+                    return Some(Do::Remove(self.job.id, Files::Checkpoint));
+                }
+                Step::Start => return Some(self.start()),
+                Step::Tell => return self.tell(),
+                Step::Commit(round) => return Some(self.commit(round)),
+                Step::Train(round, interval) => {
+                    return Some(self.order(Order::Train {
+                        round,
+                        first: interval.first,
+                        end: interval.end,
+                    }));
+                }
+                Step::Contribute => return self.contribute(),
+                Step::Drop => self.drop_update(),
+                Step::Finish => return Some(self.order(Order::Finish)),
+                Step::Leave => return self.leave(now),
             }
-            Step::Reset => {
-                log(&format!(
-                    "{}: the weights here differ from the others'; replaying all rounds",
-                    self.id()
-                ));
-                self.forget_program();
-                remove(&self.folder.checkpoint())?;
+        }
+    }
+
+    /// How that was done. An error that comes back is for the site; those that only concern the job are not.
+    pub(crate) fn answered(
+        &mut self,
+        asked: &Do,
+        answer: Result<Answer, SiteError>,
+        now: Duration,
+        chores: &mut VecDeque<Do>,
+    ) -> Result<After, SiteError> {
+        match (asked, answer) {
+            (Do::Ask(command), answer) => return self.granted(command, answer, now, chores),
+            (Do::Upload { file, .. }, answer) => self.uploaded(file, answer)?,
+            (Do::Fetch { file, .. }, Ok(Answer::Fetched(bytes))) => {
+                self.here.insert(file.clone());
+                if self.done.fetched {
+                    self.usage.received += bytes;
+                }
             }
-            Step::Start => {
-                let name = &self.job.spec.program;
-                let config = &site.config;
-                let program = Program::start(
-                    &config.programs,
-                    name,
-                    self.folder.root(),
-                    config.threads,
-                    &self.tell,
-                )?;
-                self.program = Some(program);
-                self.done.started = true;
-            }
-            Step::Tell => self.tell_rounds(client)?,
-            Step::Commit(round) => self.commit(client, round)?,
-            Step::Train(round, interval) => {
-                self.order(&Order::Train {
-                    round,
-                    first: interval.first,
-                    end: interval.end,
-                });
-            }
-            Step::Contribute => self.contribute(client, log)?,
-            Step::Drop => {
-                self.done.update = None;
-                self.update = None;
-            }
-            Step::Finish => self.order(&Order::Finish),
-            Step::Leave => {
-                self.leave(client)?;
-                log(&format!("{}: left", self.id()));
-                return Ok(After::Left);
-            }
+            (Do::Prepare { .. }, Ok(_)) => self.prepared = true,
+            // A folder that can't be removed now is removed or reused when the job comes here again, and
+            // numbers for people's eyes are followed by others.
+            (Do::Remove(_, Files::All | Files::Updates(_)) | Do::Progress(..), _) => {}
+            (_, answer) => drop(answer?),
         }
         Ok(After::Again)
     }
 
-    /// Sends the meter's totals of this attempt.
-    pub(crate) fn meter(&self, client: &Client) -> Result<(), ApiError> {
-        let Some(attempt) = self.done.attempt else {
-            return Ok(());
-        };
-        let millis = u64::try_from(self.joined.elapsed().as_millis()).unwrap_or(u64::MAX);
+    /// A request that tells the hub what the meter shows; none outside an attempt.
+    pub(crate) fn reading(&self, now: Duration) -> Option<Do> {
+        let millis = u64::try_from(now.saturating_sub(self.joined).as_millis()).unwrap_or(u64::MAX);
         let reading = Reading {
-            attempt,
+            attempt: self.done.attempt?,
             total: Usage { millis, ..self.usage },
         };
-        client.meter(self.job.id, &reading).map(drop)
+        let job = self.job.id;
+        Some(Do::Ask(Command::Meter { job, reading }))
     }
 
-    /// Stops the program and removes the job's folder: results stay at the hub, not at the sites.
-    pub(crate) fn clear(mut self) {
-        self.forget_program();
-        // A folder that can't be removed now is removed or reused when the job comes here again.
-        let _ = remove(self.folder.root());
+    // ---- steps -----------------------------------------------------------------------------------------
+
+    fn fetch_inputs(&mut self) -> Option<Do> {
+        if !self.prepared {
+            match toml::to_string(&self.job_file()) {
+                Ok(text) => {
+                    let job = self.job.id;
+                    return Some(Do::Prepare { job, text });
+                }
+                Err(error) => {
+                    self.failure = Some(format!("its settings can't be written as TOML: {error}"));
+                    return None;
+                }
+            }
+        }
+        let inputs = self.job.spec.inputs.iter();
+        let mut files = inputs.map(|(name, digest)| (format!("inputs/{name}"), *digest));
+        let missing = files.find(|(file, _)| !self.here.contains(file));
+        let Some((file, digest)) = missing else {
+            self.here.clear();
+            return None;
+        };
+        Some(self.fetch(digest, file))
     }
 
-    fn fetch_inputs(&mut self, client: &Client) -> Result<(), SiteError> {
-        for part in ["inputs", "updates", "outputs"] {
-            make(&self.folder.file(part))?;
-        }
-        for (name, digest) in &self.job.spec.inputs {
-            files::fetch(client, &self.artifact(*digest), &self.folder.input(name))?;
-        }
+    fn job_file(&self) -> JobFile {
         let spec = &self.job.spec;
-        let job = JobFile {
+        let inputs = spec.inputs.iter();
+        JobFile {
             name: spec.name.clone(),
             job: self.job.id.to_string(),
             site: self.site.to_string(),
             program: spec.program.clone(),
             label: self.job.label.to_string(),
-            inputs: spec
-                .inputs
-                .iter()
+            inputs: inputs
                 .map(|(name, digest)| (name.clone(), digest.to_string()))
                 .collect(),
             rounds: Rounds {
@@ -280,101 +310,216 @@ impl Stay {
                 samples: spec.rounds.samples,
             },
             settings: spec.settings.clone(),
-        };
-        match toml::to_string(&job) {
-            Ok(text) => fs::write(self.folder.job(), text).map_err(at(&self.folder.job()))?,
-            Err(error) => self.failure = Some(format!("its settings can't be written as TOML: {error}")),
         }
-        self.done.fetched = true;
-        Ok(())
     }
 
-    fn commit(&mut self, client: &Client, number: u32) -> Result<(), SiteError> {
-        let Some(round) = self.job.closed.iter().find(|round| round.number == number) else {
-            return Ok(());
-        };
+    fn start(&mut self) -> Do {
+        self.programs += 1;
+        self.program = Some(self.programs);
+        self.done.started = true;
+        Do::Start {
+            job: self.job.id,
+            number: self.programs,
+            program: self.job.spec.program.clone(),
+        }
+    }
+
+    /// First the updates that count, then the order.
+    fn commit(&mut self, number: u32) -> Do {
+        let round = self.job.closed.iter().find(|round| round.number == number);
+        let accepted = round.into_iter().flat_map(|round| &round.updates);
         let mut updates = Vec::new();
-        for (site, update) in &round.updates {
+        for (site, update) in accepted {
             let file = JobFolder::update_file(number, site.as_str());
-            self.usage.received +=
-                files::fetch(client, &self.artifact(update.digest), &self.folder.file(&file))?;
+            if !self.here.contains(&file) {
+                return self.fetch(update.digest, file);
+            }
             updates.push(Accepted {
                 site: site.to_string(),
                 tokens: update.tokens,
                 file,
             });
         }
-        self.order(&Order::Commit {
+        self.here.clear();
+        self.order(Order::Commit {
             round: number,
             updates,
-        });
-        Ok(())
+        })
     }
 
-    fn contribute(&mut self, client: &Client, log: &dyn Fn(&str)) -> Result<(), SiteError> {
-        let (Some(update), Some(round), Some(attempt)) =
-            (self.update.clone(), self.done.update, self.done.attempt)
-        else {
-            return Ok(());
+    /// First the bytes, then the word that they count.
+    fn contribute(&self) -> Option<Do> {
+        let (update, round, attempt) = (self.update.as_ref()?, self.done.update?, self.done.attempt?);
+        let job = self.job.id;
+        let Some((digest, bytes)) = update.stored else {
+            let file = update.file.clone();
+            return Some(Do::Upload { job, file });
         };
-        let file = self
-            .folder
-            .file(&JobFolder::update_file(round, self.site.as_str()));
-        client.upload(&file, &update.digest)?;
-        self.usage.sent += update.bytes;
-        match client.contribute(self.job.id, round, attempt, &update) {
-            Ok(_) => self.done.contributed = Some(round),
-            // The round closed without it, or the stay is over: fresh orders will tell which.
-            Err(error) if error.status() == Some(409) => log(&format!("{}: {error}", self.id())),
-            Err(error) => return Err(error.into()),
-        }
-        self.done.update = None;
-        self.update = None;
-        Ok(())
+        Some(Do::Ask(Command::Contribute {
+            job,
+            round,
+            attempt,
+            update: Update {
+                digest,
+                bytes,
+                tokens: update.tokens,
+                parameters: update.parameters,
+                steps: update.steps,
+                loss_micronats: (f64::from(update.loss) * 1e6) as i64,
+            },
+        }))
     }
 
-    fn tell_rounds(&mut self, client: &Client) -> Result<(), SiteError> {
-        let Some(attempt) = self.done.attempt else {
-            return Ok(());
-        };
-        while let Some((round, outer)) = self.untold.first() {
-            client.applied(self.job.id, *round, attempt, outer)?;
-            remove_updates(&self.folder, *round);
-            self.untold.remove(0);
-        }
-        self.done.untold = false;
-        Ok(())
+    fn tell(&self) -> Option<Do> {
+        let (round, outer) = *self.untold.first()?;
+        Some(Do::Ask(Command::Applied {
+            job: self.job.id,
+            round,
+            attempt: self.done.attempt?,
+            outer,
+        }))
     }
 
-    fn leave(&mut self, client: &Client) -> Result<(), SiteError> {
-        let Some(attempt) = self.done.attempt else {
-            return Ok(());
-        };
-        let mut outputs = Vec::new();
-        for written in if self.job.results {
+    /// First the results, then the meter's last reading, then the word that this was all.
+    fn leave(&self, now: Duration) -> Option<Do> {
+        let job = self.job.id;
+        let outputs = if self.job.results {
             &[]
         } else {
             self.outputs.as_slice()
-        } {
-            let path = self.folder.file(&written.file);
-            let (digest, bytes) = measure(&path).map_err(at(&path))?;
-            client.upload(&path, &digest)?;
-            outputs.push(Output {
-                id: self.artifact(digest),
-                name: written.name.clone(),
-                kind: kind(&written.kind),
-                bytes,
-                label: self.job.label,
-                made_from: self.job.spec.inputs.values().copied().collect(),
-            });
+        };
+        if let Some(written) = outputs.get(self.brought.len()) {
+            let file = written.file.clone();
+            return Some(Do::Upload { job, file });
         }
-        match self.meter(client) {
-            // A reading that is refused must not keep the results from coming.
-            Ok(()) | Err(ApiError::Refused(_)) => {}
-            Err(error) => return Err(error.into()),
+        if !self.read {
+            return self.reading(now);
         }
-        client.leave(self.job.id, attempt, &outputs)?;
+        Some(Do::Ask(Command::Leave {
+            job,
+            attempt: self.done.attempt?,
+            outputs: if self.job.results {
+                Vec::new()
+            } else {
+                self.brought.clone()
+            },
+        }))
+    }
+
+    fn fetch(&self, digest: Digest, file: String) -> Do {
+        Do::Fetch {
+            job: self.job.id,
+            id: self.artifact(digest),
+            file,
+        }
+    }
+
+    fn order(&mut self, order: Order) -> Do {
+        self.done.busy = true;
+        Do::Order(order)
+    }
+
+    // ---- answers ---------------------------------------------------------------------------------------
+
+    /// The hub's answer to a request.
+    fn granted(
+        &mut self,
+        command: &Command,
+        answer: Result<Answer, SiteError>,
+        now: Duration,
+        chores: &mut VecDeque<Do>,
+    ) -> Result<After, SiteError> {
+        match (command, answer) {
+            (Command::Join { .. }, Ok(Answer::Joined(attempt))) => {
+                self.note(&format!("joined, attempt {attempt}"), chores);
+                self.done.attempt = Some(attempt);
+                self.joined = now;
+                self.usage = Usage::default();
+            }
+            (Command::Applied { round, .. }, Ok(_)) => {
+                self.untold.remove(0);
+                self.done.untold = !self.untold.is_empty();
+                // Applied updates are in the weights; the hub keeps them for those who come later.
+                chores.push_back(Do::Remove(self.job.id, Files::Updates(*round)));
+            }
+            (Command::Contribute { round, .. }, Ok(_)) => {
+                self.done.contributed = Some(*round);
+                self.drop_update();
+            }
+            // The round closed without it, or the stay is over: fresh orders will tell which.
+            (Command::Contribute { .. }, Err(error)) if is_conflict(&error) => {
+                self.note(&error.to_string(), chores);
+                self.drop_update();
+            }
+            (Command::Contribute { .. }, Err(error)) => {
+                // A hub that was started again doesn't know who sent the bytes.
+                if let Some(update) = &mut self.update {
+                    update.stored = None;
+                }
+                return Err(error);
+            }
+            (Command::Meter { .. }, answer) => return self.metered(answer),
+            (Command::Leave { .. }, Ok(_)) => {
+                self.note("left", chores);
+                return Ok(After::Left);
+            }
+            (Command::Leave { .. }, Err(error)) => {
+                self.brought.clear();
+                self.read = false;
+                return Err(error);
+            }
+            (Command::Fail { .. }, Ok(_)) => return Ok(After::Left),
+            // This stay is over for the hub; the next is there to say so.
+            (Command::Fail { .. }, Err(error)) if is_conflict(&error) => self.done.attempt = None,
+            (_, answer) => drop(answer?),
+        }
+        Ok(After::Again)
+    }
+
+    /// Readings are totals: one that doesn't get through is in the next. Only the last must get through, and
+    /// a reading that is refused must not keep the results from coming.
+    fn metered(&mut self, answer: Result<Answer, SiteError>) -> Result<After, SiteError> {
+        if next(&self.job, &self.done) == Step::Leave {
+            match answer {
+                Ok(_) | Err(SiteError::Api(ApiError::Refused(_))) => self.read = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(After::Again)
+    }
+
+    /// An update's bytes are at the hub, or an output's.
+    fn uploaded(&mut self, file: &str, answer: Result<Answer, SiteError>) -> Result<(), SiteError> {
+        let update = self.update.as_mut().filter(|update| update.file == file);
+        match (answer, update) {
+            (Ok(Answer::Uploaded(digest, bytes)), Some(update)) => {
+                update.stored = Some((digest, bytes));
+                self.usage.sent += bytes;
+            }
+            (Ok(Answer::Uploaded(digest, bytes)), None) => {
+                let written = self.outputs.iter().find(|written| written.file == file);
+                let output = written.map(|written| Output {
+                    id: self.artifact(digest),
+                    name: written.name.clone(),
+                    kind: kind(&written.kind),
+                    bytes,
+                    label: self.job.label,
+                    made_from: self.job.spec.inputs.values().copied().collect(),
+                });
+                self.brought.extend(output);
+            }
+            (Err(SiteError::File { why, .. }), Some(update)) => {
+                self.failure = Some(format!("its update {} can't be read: {why}", update.file));
+            }
+            (answer, _) => drop(answer?),
+        }
         Ok(())
+    }
+
+    // ---- small things ----------------------------------------------------------------------------------
+
+    fn note(&self, message: &str, chores: &mut VecDeque<Do>) {
+        chores.push_back(Do::Note(format!("{}: {message}", self.id())));
     }
 
     fn artifact(&self, digest: Digest) -> ArtifactId {
@@ -384,28 +529,17 @@ impl Stay {
         }
     }
 
-    fn order(&mut self, order: &Order) {
-        self.done.busy = true;
-        if let Some(program) = &mut self.program {
-            program.order(order);
-        }
+    fn drop_update(&mut self) {
+        self.done.update = None;
+        self.update = None;
     }
 
-    fn show_progress(&mut self, client: &Client) {
-        if self.progress_told.elapsed() < PROGRESS_EVERY {
-            return;
-        }
-        if let Some(progress) = self.progress.take() {
-            self.progress_told = Instant::now();
-            // For people's eyes alone; the next one is as good.
-            let _ = client.progress(self.job.id, &progress);
-        }
-    }
-
-    fn forget_program(&mut self) {
+    fn forget_program(&mut self, chores: &mut VecDeque<Do>) {
+        chores.push_back(Do::Stop);
         self.program = None;
         self.update = None;
         self.untold.clear();
+        self.here.clear();
         let Done {
             fetched,
             attempt,
@@ -421,6 +555,10 @@ impl Stay {
     }
 }
 
+fn is_conflict(error: &SiteError) -> bool {
+    matches!(error, SiteError::Api(error) if error.status() == Some(409))
+}
+
 fn kind(word: &str) -> ArtifactKind {
     match word {
         "dataset" => ArtifactKind::Dataset,
@@ -428,33 +566,5 @@ fn kind(word: &str) -> ArtifactKind {
         "model" => ArtifactKind::Model,
         "metrics" => ArtifactKind::Metrics,
         _ => ArtifactKind::Report,
-    }
-}
-
-/// Applied updates are in the weights; the hub keeps them for those who come later.
-fn remove_updates(folder: &JobFolder, round: u32) {
-    let prefix = format!("{round:06}-");
-    let files = fs::read_dir(folder.file("updates"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(&prefix)) {
-        let _ = fs::remove_file(file.path());
-    }
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SiteError {
-    let path = path.to_owned();
-    move |why| SiteError::File { path, why }
-}
-
-fn make(path: &Path) -> Result<(), SiteError> {
-    fs::create_dir_all(path).map_err(at(path))
-}
-
-fn remove(path: &Path) -> Result<(), SiteError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(path)(error)),
-        _ => Ok(()),
     }
 }

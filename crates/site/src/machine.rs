@@ -1,0 +1,252 @@
+use crate::SiteError;
+use crate::stay::{After, Stay};
+use api::{ApiError, Orders, Progress};
+use consortium::{ArtifactId, Command, Digest, JobId, SiteId};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+use sync::{Order, Said};
+
+/// How often the site reads its meter for the hub.
+const METER_EVERY: Duration = Duration::from_secs(2);
+/// How long it leaves a hub alone that can't be reached.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a site does, without I/O: it is told what is heard and what the time is, and says what to do. A
+/// crash is nothing but a new machine.
+///
+/// Whoever runs it does one thing at a time, and tells it what was heard only between two of them. Times are
+/// what has passed since the machine was made.
+///
+/// ```
+/// use site::{Do, Heard, Machine};
+/// use std::time::Duration;
+///
+/// let mut machine = Machine::new("seoul".parse()?);
+/// machine.hear(Heard::Orders(api::Orders::default()), Duration::ZERO);
+/// assert_eq!(machine.next(Duration::ZERO), None); // no jobs, nothing to do
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Machine {
+    site: SiteId,
+    /// At most one, because the site's machines are held by one job.
+    stay: Option<Stay>,
+    /// Jobs that were left; late orders may still name them.
+    left: BTreeSet<JobId>,
+    /// Until when a hub that couldn't be reached is left alone.
+    pause: Option<Duration>,
+    metered: Duration,
+    /// How many programs were started here, so that a late word of an earlier one is told apart.
+    programs: u64,
+    /// What is to be done before the next step is taken.
+    chores: VecDeque<Do>,
+    /// What was said to do and is not answered yet.
+    asked: Option<Do>,
+}
+
+/// What a machine hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// Fresh orders.
+    Orders(Orders),
+    /// The program of that number said something.
+    Said(u64, Said),
+    /// The program of that number has ended, and how.
+    Ended(u64, String),
+}
+
+/// What a machine says to do. Files are named from the job's folder, as in [`sync::contract`].
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the nouns of the glossary")]
+pub enum Do {
+    /// Ask the hub. Answered with [`Answer::Joined`] if it was to join, else with [`Answer::Done`].
+    Ask(Command),
+    /// Make sure that the artifact lies in a file, whole. Answered with [`Answer::Fetched`].
+    Fetch {
+        job: JobId,
+        id: ArtifactId,
+        file: String,
+    },
+    /// Send a file's bytes to the hub's store. Answered with [`Answer::Uploaded`].
+    Upload { job: JobId, file: String },
+    /// Tell the hub how the job gets on: for people's eyes alone, so it may get lost.
+    Progress(JobId, Progress),
+    /// Make the job's folder, with this `job.toml`.
+    Prepare { job: JobId, text: String },
+    /// Start a program; it is known by the number from then on.
+    Start {
+        job: JobId,
+        number: u64,
+        program: String,
+    },
+    /// Give the program an order. One that has ended doesn't hear it.
+    Order(Order),
+    /// End the program, if there is one.
+    Stop,
+    /// Remove files, if they are there.
+    Remove(JobId, Files),
+    /// Tell people.
+    Note(String),
+    /// Get the orders once more, even if they are the known ones.
+    Refresh,
+}
+
+/// What is removed of a job's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// The program's own checkpoint.
+    Checkpoint,
+    /// Every site's update of a round.
+    Updates(u32),
+    /// All of it.
+    All,
+}
+
+/// How something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// As was asked.
+    Done,
+    /// The site is in the job, in that attempt.
+    Joined(u32),
+    /// So many bytes had to be fetched; none if they were there.
+    Fetched(u64),
+    /// The hub has the bytes: their digest and number.
+    Uploaded(Digest, u64),
+}
+
+impl Machine {
+    /// A site that has just started.
+    pub fn new(site: SiteId) -> Self {
+        Self {
+            site,
+            stay: None,
+            left: BTreeSet::new(),
+            pause: None,
+            metered: Duration::ZERO,
+            programs: 0,
+            chores: VecDeque::new(),
+            asked: None,
+        }
+    }
+
+    /// How many rounds are applied here: earlier ones need not be in the orders.
+    pub fn committed(&self) -> u32 {
+        self.stay.as_ref().map_or(0, Stay::committed)
+    }
+
+    /// How long it may be left alone if nothing is heard.
+    pub fn patience(&self, now: Duration) -> Duration {
+        let meter = (self.metered + METER_EVERY).saturating_sub(now);
+        let pause = self.pause.map_or(meter, |until| until.saturating_sub(now));
+        meter.min(pause).max(Duration::from_millis(10))
+    }
+
+    /// Tells it what was heard.
+    pub fn hear(&mut self, heard: Heard, now: Duration) {
+        debug_assert_eq!(self.asked, None, "one thing at a time");
+        let (stay, chores) = (&mut self.stay, &mut self.chores);
+        match heard {
+            Heard::Orders(orders) => self.take(orders, now),
+            Heard::Said(program, said) => {
+                if let Some(stay) = stay.as_mut().filter(|stay| stay.runs(program)) {
+                    stay.hear(said, chores);
+                }
+            }
+            Heard::Ended(program, how) => {
+                if let Some(stay) = stay.as_mut().filter(|stay| stay.runs(program)) {
+                    stay.mourn(&how, chores);
+                }
+            }
+        }
+    }
+
+    /// The next thing to do; none if something must be heard first. It is to be answered before the next.
+    pub fn next(&mut self, now: Duration) -> Option<Do> {
+        debug_assert_eq!(self.asked, None, "one thing at a time");
+        self.asked = self.choose(now);
+        self.asked.clone()
+    }
+
+    /// Tells it how the last thing was done. An error that comes back is one that no waiting mends.
+    pub fn answer(&mut self, answer: Result<Answer, SiteError>, now: Duration) -> Result<(), SiteError> {
+        let (Some(asked), Some(stay)) = (self.asked.take(), &mut self.stay) else {
+            return Ok(());
+        };
+        match stay.answered(&asked, answer, now, &mut self.chores) {
+            Ok(After::Again) => Ok(()),
+            Ok(After::Left) => {
+                self.left.insert(stay.id());
+                self.clear();
+                Ok(())
+            }
+            Err(error) => self.trouble(error, now),
+        }
+    }
+
+    /// The meter's last reading, for a site that stops.
+    pub fn reading(&self, now: Duration) -> Option<Do> {
+        self.stay.as_ref()?.reading(now)
+    }
+
+    fn take(&mut self, orders: Orders, now: Duration) {
+        let mut jobs = orders.jobs.into_iter();
+        let job = jobs.find(|job| !self.left.contains(&job.id));
+        match (&mut self.stay, job) {
+            (Some(stay), Some(job)) if stay.id() == job.id => stay.update(job),
+            (stay, job) => {
+                if let Some(ended) = stay {
+                    let note = format!("{} has ended here", ended.id());
+                    self.chores.push_back(Do::Note(note));
+                    self.clear();
+                }
+                self.stay = job.map(|job| Stay::new(job, self.site.clone(), self.programs, now));
+            }
+        }
+    }
+
+    fn choose(&mut self, now: Duration) -> Option<Do> {
+        if let Some(chore) = self.chores.pop_front() {
+            return Some(chore);
+        }
+        if self.pause.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.pause = None;
+        let stay = self.stay.as_mut()?;
+        if let Some(todo) = stay.next(now, &mut self.chores) {
+            // What a step needs first comes before it.
+            self.chores.push_back(todo);
+            return self.chores.pop_front();
+        }
+        if now.saturating_sub(self.metered) >= METER_EVERY {
+            self.metered = now;
+            return stay.reading(now);
+        }
+        None
+    }
+
+    /// Stops the program and removes the job's folder: results stay at the hub, not at the sites.
+    fn clear(&mut self) {
+        if let Some(stay) = self.stay.take() {
+            self.programs = stay.programs();
+            self.chores.extend([Do::Stop, Do::Remove(stay.id(), Files::All)]);
+        }
+    }
+
+    /// A hub that is away is waited for. A no concerns this job alone; the orders that follow will tell.
+    fn trouble(&mut self, error: SiteError, now: Duration) -> Result<(), SiteError> {
+        self.chores.push_back(Do::Note(error.to_string()));
+        match error {
+            SiteError::Api(ApiError::Refused(problem)) if problem.status == 401 => {
+                Err(SiteError::Api(ApiError::Refused(problem)))
+            }
+            SiteError::File { .. } => Err(error),
+            SiteError::Api(_) | SiteError::NotASite(_) => {
+                self.pause = Some(now + PAUSE);
+                self.chores.push_back(Do::Refresh);
+                Ok(())
+            }
+        }
+    }
+}
