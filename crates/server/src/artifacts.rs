@@ -1,5 +1,6 @@
 //! Artifacts: how bytes come in, and the one function that lets them out.
 
+use crate::desk;
 use crate::extract::{Answer, At, Bearer, Body, Json, Key, No};
 use crate::hub::Shared;
 use api::{Done, Problem};
@@ -26,11 +27,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
 /// Every byte of an artifact leaves the hub here and nowhere else.
 fn let_out(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<(File, Artifact), Problem> {
     let state = shared.read()?;
-    let artifact = state.artifacts.get(id).ok_or_else(|| {
-        let detail = format!("project {} has no artifact {}", id.project, id.digest);
-        Problem::new(404, "not-found", detail).hint("`khub artifacts PROJECT` lists those you may read")
-    })?;
-    state.permit(actor, Action::Read, &Resource::Artifact(artifact))?;
+    let artifact = desk::readable(&state, actor, id)?;
     let internal = |e: store::BlobError| Problem::new(500, "internal", e.to_string());
     let file = shared.blobs.open_file(&id.digest).map_err(internal)?;
     Ok((file, artifact.clone()))

@@ -1,4 +1,5 @@
-use crate::writer::{self, Asked, Granted};
+use crate::desk::{self, Granted};
+use crate::writer::{self, Asked};
 use api::{Problem, Progress};
 use consortium::{Actor, Command, Digest, Holder, JobId, Request, SiteId, State, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -393,18 +394,8 @@ impl Shared {
     /// the whole time to come back.
     fn silent(&self, lose_after: Duration) -> Vec<Command> {
         let Ok(state) = self.read() else { return Vec::new() };
-        let running = state.active.iter().filter_map(|id| state.jobs.get(id));
-        let present =
-            running.flat_map(|job| job.present().map(|(site, member)| (job.id, site, member.attempt)));
         let silence = |site: &SiteId| self.silence(site).unwrap_or_else(|| self.started.elapsed());
-        present
-            .filter(|(_, site, _)| silence(site) > lose_after)
-            .map(|(job, site, attempt)| Command::Lose {
-                job,
-                site: site.clone(),
-                attempt,
-            })
-            .collect()
+        desk::losses(&state, |site| silence(site) > lose_after)
     }
 }
 

@@ -9,11 +9,13 @@
 //! ```
 //!
 //! One thread decides (`writer.rs`): it takes requests in the order of their arrival, changes the state,
-//! commits the events of a whole batch at once, and only then answers. Everyone else reads. Handlers live
+//! commits the events of a whole batch at once, and only then answers. Everyone else reads. What is decided
+//! is in [`desk`], which has no I/O and runs under the simulator as well. Handlers live
 //! in one file for each sort of asker; an artifact's bytes leave through one function in `artifacts.rs`.
 //! Nothing here dials out: sites come and fetch their orders.
 
 mod artifacts;
+pub mod desk;
 mod extract;
 mod hub;
 mod jobs;
@@ -22,8 +24,8 @@ mod sites;
 mod views;
 mod writer;
 
+pub use desk::Granted;
 pub use hub::{Hub, HubConfig, HubError};
-pub use writer::Granted;
 
 use axum::Router;
 use hub::Shared;

@@ -1,8 +1,8 @@
 //! The sites' side: they fetch their orders and report. A site is never dialled.
 
+use crate::desk;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
 use crate::hub::{LONGEST_WAIT, Shared};
-use crate::views;
 use api::{Done, Problem, Progress};
 use axum::Router;
 use axum::extract::State;
@@ -63,7 +63,7 @@ async fn orders(
     let mut stopped = std::pin::pin!(shared.until_stopped());
     loop {
         changed.mark_unchanged();
-        let orders = views::orders(&*shared.read()?, &site, wanted.from);
+        let orders = desk::orders(&*shared.read()?, &site, wanted.from);
         let body = serde_json::to_vec(&orders).expect("orders are plain data");
         let tag = format!("\"{}\"", Digest::of(&body).hex());
         if tag != known {

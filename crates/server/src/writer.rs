@@ -2,26 +2,16 @@
 //! a safe commit is shared by whoever asks at the same time. Nobody sees a state that isn't committed: the
 //! lock on the state is held until the log has it.
 
+use crate::desk::{self, Granted};
 use crate::hub::Shared;
-use consortium::{Actor, Command, Event, JobId, Refusal, Request, State, Time, apply, decide};
-use store::{Entry, Store, StoreError};
+use consortium::{Refusal, Request, Time};
+use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 /// The most requests that share a commit.
 const BATCH: usize = 256;
 /// How many records may follow a snapshot: replaying them is what a start of the hub costs.
 const SNAPSHOT_EVERY: u64 = 2_000;
-
-/// A request that was carried out and is safe in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Granted {
-    /// The last record of the log.
-    pub seq: u64,
-    /// The job it made, or had made when it was asked before under the same key.
-    pub job: Option<JobId>,
-    /// The attempt it began.
-    pub attempt: Option<u32>,
-}
 
 /// A request and where its answer goes.
 pub(crate) struct Asked {
@@ -60,27 +50,9 @@ fn carry_out(
     now: Time,
 ) -> Result<(), StoreError> {
     let mut state = shared.write();
-    let mut entries = Vec::new();
-    let mut answers = Vec::new();
-    for Asked { request, answer } in batch.drain(..) {
-        let decided = decide(&state, &request, now);
-        let granted = decided.map(|events| {
-            let mut granted = outcome(&events);
-            record(&mut state, &mut entries, request.actor.clone(), now, events);
-            granted.job = granted.job.or_else(|| state.remembered_job(&request));
-            granted
-        });
-        answers.push((answer, granted));
-    }
-    let tick = Request::new(Actor::Hub, Command::Tick);
-    loop {
-        // A tick is never refused; if it were, there would be nothing to do about it here.
-        let events = decide(&state, &tick, now).unwrap_or_default();
-        if events.is_empty() {
-            break;
-        }
-        record(&mut state, &mut entries, Actor::Hub, now, events);
-    }
+    let (requests, waiting): (Vec<Request>, Vec<_>) =
+        batch.drain(..).map(|asked| (asked.request, asked.answer)).unzip();
+    let desk::Turn { entries, answers } = desk::carry_out(&mut state, &requests, now);
     if !entries.is_empty()
         && let Err(error) = store.append(&entries)
     {
@@ -90,7 +62,7 @@ fn carry_out(
     }
     drop(state);
     let seq = store.seq();
-    for (answer, granted) in answers {
+    for (answer, granted) in waiting.into_iter().zip(answers) {
         // Whoever asked may have gone away; what was decided stands.
         let _ = answer.send(granted.map(|granted| Granted { seq, ..granted }));
     }
@@ -98,32 +70,6 @@ fn carry_out(
         shared.changed.send_replace(seq);
     }
     Ok(())
-}
-
-fn record(state: &mut State, entries: &mut Vec<Entry>, actor: Actor, at: Time, events: Vec<Event>) {
-    if events.is_empty() {
-        return;
-    }
-    for event in &events {
-        apply(state, event, at);
-    }
-    entries.push(Entry { actor, at, events });
-}
-
-fn outcome(events: &[Event]) -> Granted {
-    let mut granted = Granted {
-        seq: 0,
-        job: None,
-        attempt: None,
-    };
-    for event in events {
-        match event {
-            Event::Submitted { job, .. } => granted.job = Some(*job),
-            Event::Joined { attempt, .. } => granted.attempt = Some(*attempt),
-            _ => {}
-        }
-    }
-    granted
 }
 
 /// A snapshot only makes the next start faster, so a failure to keep one is no failure.

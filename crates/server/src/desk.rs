@@ -1,0 +1,151 @@
+//! What the hub decides, without I/O: the writer, the handlers and the simulator all do it here.
+
+use api::{OpenRound, Orders, Problem, SiteJob};
+use consortium::policy::Resource;
+use consortium::{
+    Action, Actor, Artifact, ArtifactId, Command, Event, Job, JobId, Phase, Presence, Refusal, Request,
+    SiteId, State, Time, apply, decide,
+};
+use store::Entry;
+
+/// A request that was carried out and is safe in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// The last record of the log.
+    pub seq: u64,
+    /// The job it made, or had made when it was asked before under the same key.
+    pub job: Option<JobId>,
+    /// The attempt it began.
+    pub attempt: Option<u32>,
+}
+
+/// What came of a batch of requests. Nobody is to be answered, or to see the new state, before the entries
+/// are safe in the log.
+#[derive(Debug)]
+pub struct Turn {
+    /// For the log: what the requests brought about, and then what followed from that.
+    pub entries: Vec<Entry>,
+    /// One for each request; the log's last record is yet to be filled in.
+    pub answers: Vec<Result<Granted, Refusal>>,
+}
+
+/// Carries out `requests` in their order, and then all that follows by `now`.
+pub fn carry_out(state: &mut State, requests: &[Request], now: Time) -> Turn {
+    let mut entries = Vec::new();
+    let answers = requests.iter().map(|request| {
+        let events = decide(state, request, now)?;
+        let mut granted = outcome(&events);
+        record(state, &mut entries, request.actor.clone(), now, events);
+        granted.job = granted.job.or_else(|| state.remembered_job(request));
+        Ok(granted)
+    });
+    let answers = answers.collect();
+    let tick = Request::new(Actor::Hub, Command::Tick);
+    loop {
+        // A tick is never refused; if it were, there would be nothing to do about it here.
+        let events = decide(state, &tick, now).unwrap_or_default();
+        if events.is_empty() {
+            return Turn { entries, answers };
+        }
+        record(state, &mut entries, Actor::Hub, now, events);
+    }
+}
+
+fn record(state: &mut State, entries: &mut Vec<Entry>, actor: Actor, at: Time, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
+    for event in &events {
+        apply(state, event, at);
+    }
+    entries.push(Entry { actor, at, events });
+}
+
+fn outcome(events: &[Event]) -> Granted {
+    let mut granted = Granted {
+        seq: 0,
+        job: None,
+        attempt: None,
+    };
+    for event in events {
+        match event {
+            Event::Submitted { job, .. } => granted.job = Some(*job),
+            Event::Joined { attempt, .. } => granted.attempt = Some(*attempt),
+            _ => {}
+        }
+    }
+    granted
+}
+
+/// A `Lose` for every site that is in a job and silent.
+pub fn losses(state: &State, is_silent: impl Fn(&SiteId) -> bool) -> Vec<Command> {
+    let running = state.active.iter().filter_map(|id| state.jobs.get(id));
+    let present = running.flat_map(|job| job.present().map(|(site, member)| (job.id, site, member.attempt)));
+    let silent = present.filter(|(_, site, _)| is_silent(site));
+    let lose = |(job, site, attempt): (JobId, &SiteId, u32)| Command::Lose {
+        job,
+        site: site.clone(),
+        attempt,
+    };
+    silent.map(lose).collect()
+}
+
+/// The artifact, if `actor` may have its bytes.
+pub fn readable<'a>(state: &'a State, actor: &Actor, id: &ArtifactId) -> Result<&'a Artifact, Problem> {
+    let artifact = state.artifacts.get(id).ok_or_else(|| {
+        let detail = format!("project {} has no artifact {}", id.project, id.digest);
+        Problem::new(404, "not-found", detail).hint("`khub artifacts PROJECT` lists those you may read")
+    })?;
+    state.permit(actor, Action::Read, &Resource::Artifact(artifact))?;
+    Ok(artifact)
+}
+
+/// What `site` is to do; closed rounds from `from` on.
+pub fn orders(state: &State, site: &SiteId, from: u32) -> Orders {
+    let active = state.active.iter().filter_map(|id| state.jobs.get(id));
+    Orders {
+        jobs: active.filter_map(|job| site_job(job, site, from)).collect(),
+    }
+}
+
+fn site_job(job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
+    let member = job
+        .members
+        .get(site)
+        .filter(|member| member.presence != Presence::Left)?;
+    let open = job.open_round().and_then(|round| {
+        let contributed = round.updates.get(site).map(|update| update.digest);
+        let interval = *round.members.get(site)?;
+        Some(OpenRound {
+            number: round.number,
+            interval,
+            contributed,
+        })
+    });
+    let closed = job
+        .rounds
+        .iter()
+        .filter(|round| round.is_closed() && round.number >= from);
+    // The digests that other sites reached are their business, and would wake this one for nothing.
+    let closed = closed.cloned().map(|mut round| {
+        round.outer.retain(|other, _| other == site);
+        round
+    });
+    // A meter reading or a progress must not change what a site is told, or it would never sleep.
+    let presence = match member.presence {
+        Presence::Present(_) => Presence::Present(Time(0)),
+        other => other,
+    };
+    Some(SiteJob {
+        id: job.id,
+        spec: job.spec.clone(),
+        label: job.label,
+        phase: job.phase.clone(),
+        attempt: member.attempt,
+        presence,
+        lead: job.lead() == Some(site),
+        results: job.phase == Phase::Finishing && !job.outputs.is_empty(),
+        closed: closed.collect(),
+        open,
+    })
+}
