@@ -3,7 +3,7 @@
 use crate::{Element, Error, Layout, Pool, Tape};
 
 /// What can be trained: parameters by name, and what is recorded to get from a batch to a loss.
-pub trait Network: Sync {
+pub trait Network: Send + Sync {
     /// What it is trained on.
     type Batch: Batch;
 

@@ -195,6 +195,12 @@ impl<N: Network> Trainer<N> {
 
     /// One step on some samples, of which a worker takes its share.
     pub fn take_step(&mut self, data: &dyn Samples<N::Batch>, samples: &[u64]) -> Result<Step, Error> {
+        // On a thread of the pool: from outside, each of a step's hundreds of operations would wait to be taken
+        // in and for its answer.
+        rayon::scope(|_| self.step_within(data, samples))
+    }
+
+    fn step_within(&mut self, data: &dyn Samples<N::Batch>, samples: &[u64]) -> Result<Step, Error> {
         let samples = &samples[share(samples.len(), self.group.rank(), self.group.size())];
         let size = samples.len().div_ceil(self.config.parts).max(1);
         let parts: Vec<N::Batch> = samples.chunks(size).map(|part| data.batch(part)).collect();
