@@ -40,6 +40,12 @@ impl<'a> Decoder<'a> {
 
     /// Reads tokens; returns a logit for each token that may come next.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        // On a thread of the pool: from outside, each of a token's dozens of products would wait to be taken
+        // in and for its answer.
+        rayon::scope(|_| self.feed_within(tokens))
+    }
+
+    fn feed_within(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         let network = &self.model.network;
         if self.room() < tokens.len() {
             return Err(Error::Shape(format!(
