@@ -23,7 +23,8 @@ use train::{AllReduce, Alone, Flow, Workers};
 #[command(
     arg_required_else_help = true,
     after_help = "Examples:\n  khub train --example > small.toml\n  khub train small.toml -o small\n  \
-        khub train small.toml --plan\n  khub train small.toml --workers 4\n  khub train --presets"
+        khub train small.toml --plan\n  khub train small.toml --workers 4\n  \
+        mpirun -np 4 khub train small.toml --mpi\n  khub train --presets"
 )]
 pub(crate) struct Args {
     /// The training file.
@@ -35,6 +36,10 @@ pub(crate) struct Args {
     /// Processes that share each step's samples.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
+    /// Share each step's samples with the other processes of an `mpirun` or an `srun`, on one machine or on
+    /// many; all see the folders.
+    #[arg(long, conflicts_with = "workers")]
+    mpi: bool,
     /// Processors to use; 0 takes all.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -86,16 +91,17 @@ fn train(args: &Args, file: &Path, recipe: &Recipe, folder: &Path) -> Result<(),
             .map_err(|error| Failure::file(file, error))?,
         args.workers,
     )?;
-    let joined = Workers::join().map_err(Failure::new)?;
-    let first = joined.is_none();
-    set_threads(args.threads, usize::from(args.workers))?;
-    // The first worker prepares the data before there are others.
-    let data = data_folder(recipe, file, folder, first)?;
-    let group: Box<dyn AllReduce> = match joined {
-        Some(workers) => Box::new(workers),
-        None if args.workers == 1 => Box::new(Alone),
-        None => Box::new(Workers::start(usize::from(args.workers), |_| again()).map_err(Failure::new)?),
+    let (group, data) = if args.mpi {
+        set_threads(args.threads, 1)?;
+        meet_by_mpi(|first| data_folder(recipe, file, folder, first))?
+    } else {
+        let joined = Workers::join().map_err(Failure::new)?;
+        set_threads(args.threads, usize::from(args.workers))?;
+        // The first worker prepares the data before there are others.
+        let data = data_folder(recipe, file, folder, joined.is_none())?;
+        (meet(joined, args.workers)?, data)
     };
+    let first = group.rank() == 0;
     let stop = Arc::new(AtomicBool::new(false));
     let told_to = Arc::clone(&stop);
     ctrlc::set_handler(move || told_to.store(true, Ordering::Relaxed)).map_err(Failure::new)?;
@@ -126,6 +132,35 @@ fn train(args: &Args, file: &Path, recipe: &Recipe, folder: &Path) -> Result<(),
         }
         Err(error) => Err(Failure::new(error)),
     }
+}
+
+/// The workers of this machine, of which this is one.
+fn meet(joined: Option<Workers>, workers: u16) -> Result<Box<dyn AllReduce>, Failure> {
+    Ok(match joined {
+        Some(workers) => Box::new(workers),
+        None if workers == 1 => Box::new(Alone),
+        None => Box::new(Workers::start(usize::from(workers), |_| again()).map_err(Failure::new)?),
+    })
+}
+
+/// The processes that MPI has started; the others wait until the first has the data ready.
+#[cfg(feature = "mpi")]
+fn meet_by_mpi(
+    data: impl FnOnce(bool) -> Result<PathBuf, Failure>,
+) -> Result<(Box<dyn AllReduce>, PathBuf), Failure> {
+    let mut group = train::Mpi::start().map_err(Failure::new)?;
+    let data = data(group.rank() == 0)?;
+    group.sum(&mut [0.0]).map_err(Failure::new)?;
+    Ok((Box::new(group), data))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn meet_by_mpi(
+    _: impl FnOnce(bool) -> Result<PathBuf, Failure>,
+) -> Result<(Box<dyn AllReduce>, PathBuf), Failure> {
+    let hint =
+        "`cargo build --release --features mpi`, with Debian's libopenmpi-dev and libclang-dev installed";
+    Err(Failure::new("this khub was built without MPI").hint(hint))
 }
 
 /// This command once more, as a worker.
