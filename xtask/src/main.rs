@@ -5,6 +5,7 @@
 //! cargo xtask test clippy      one step of it
 //! cargo xtask tidy             how far the tree keeps its own rules
 //! cargo xtask picture OUT.txt  captured terminal output as an SVG
+//! cargo xtask mpi              ranks of MPI against workers of one machine, to the bit
 //! cargo xtask bench train-step khub's speed, memory and learning, alone or beside PyTorch's
 //! ```
 #![allow(
@@ -14,6 +15,7 @@
 )]
 
 mod bench;
+mod mpi;
 mod picture;
 mod test;
 mod tidy;
@@ -47,6 +49,8 @@ enum Which {
         #[arg(long, default_value = "khub")]
         title: String,
     },
+    /// Train with ranks of MPI and with workers of one machine, and compare; installs Open MPI if it is missing
+    Mpi,
     /// Measure khub's speed, memory and learning, alone or beside PyTorch's
     Bench {
         #[command(subcommand)]
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Which::Test { steps } => test::run(root, &steps),
         Which::Tidy => tidy::run(root),
         Which::Picture { file, title } => picture::run(&file, &title),
+        Which::Mpi => mpi::run(root),
         Which::Bench { what } => bench::run(root, &what),
     };
     match done {

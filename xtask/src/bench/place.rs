@@ -65,7 +65,8 @@ impl Place {
     }
 }
 
-fn target_folder(root: &Path) -> Result<PathBuf, String> {
+/// Where cargo builds.
+pub(crate) fn target_folder(root: &Path) -> Result<PathBuf, String> {
     let metadata = MetadataCommand::new()
         .current_dir(root)
         .no_deps()
@@ -105,7 +106,7 @@ fn environment(scripts: &Path, folder: &Path) -> Result<PathBuf, String> {
 }
 
 /// Runs `command` with all it prints on stderr, where progress goes.
-fn step(command: &mut Command) -> Result<(), String> {
+pub(crate) fn step(command: &mut Command) -> Result<(), String> {
     eprintln!("$ {command:?}");
     let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
     match status {
