@@ -1,34 +1,42 @@
-//! Training one model at several sites over slow links (DiLoCo, arXiv 2311.08105).
+//! Training one model at several sites over slow links (DiLoCo, arXiv 2311.08105, and its streaming form,
+//! arXiv 2501.18512).
 //!
-//! A round: every site starts from the same weights, trains alone for many steps on its own interval of the
-//! data, and sends only how far it came, as one byte a weight. Everyone adds up the same updates in the same
-//! order and takes one outer step, so all sites hold the same bits again, and so does anybody who replays
-//! the rounds from the log.
+//! A round: every site starts from what all agree on, trains alone for many steps on its own interval of the
+//! data, and sends how far it came in one fragment of the model, with a codec that its link has room for.
+//! Everyone adds up the same updates in the same order and takes one outer step, so all sites agree on the
+//! same bits again, and so does anybody who replays the rounds from the log.
 //!
 //! ```
-//! use sync::{encode, Contribution, Outer, OuterConfig, Update};
+//! use sync::{encode, fragments, Codec, Contribution, Outer, OuterConfig, Update};
 //!
-//! let start = vec![1.0f32; 300];
-//! let mut seoul = Outer::new(start.clone(), OuterConfig::default());
+//! let fragments = fragments(&[200, 100], 2); // a model of two tensors, of which a round sends one
+//! let mut seoul = Outer::new(vec![1.0f32; 300], OuterConfig::default());
 //! let mut daejeon = seoul.clone();
 //!
-//! // Each site moved every weight by -0.5 and by -0.25: the update says "start minus where I am".
-//! let updates = [Update::parse(&encode(&[0.5; 300])?)?, Update::parse(&encode(&[0.25; 300])?)?];
+//! // Each site moved every weight by -0.5 and by -0.25: the update says "what is agreed minus where I am".
+//! // What four bits can't tell of it waits in the site's residual for the fragment's next turn.
+//! let mut residual = vec![0.0; 200];
+//! let updates = [
+//!     Update::parse(&encode(Codec::Int4, &[0.5; 200], Some(&mut residual))?)?,
+//!     Update::parse(&encode(Codec::Int8, &[0.25; 200], None)?)?,
+//! ];
 //! let round = [Contribution { weight: 1000, update: &updates[0] }, Contribution { weight: 1000, update: &updates[1] }];
-//! seoul.step(&round)?;
-//! daejeon.step(&round)?;
+//! seoul.step(fragments[0].clone(), &round)?;
+//! daejeon.step(fragments[0].clone(), &round)?;
 //! assert_eq!(seoul.digest(), daejeon.digest());
-//! assert!(seoul.params[0] < 1.0);
+//! assert!(seoul.params()[0] < 1.0 && seoul.params()[200] == 1.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`codec`] is the update on the wire, [`outer`] the step, [`contract`] how a site and the program that
-//! trains talk to each other.
+//! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
+//! [`contract`] how a site and the program that trains talk to each other.
 
 pub mod codec;
 pub mod contract;
+mod fragment;
 pub mod outer;
 
-pub use codec::{CodecError, Update, encode};
+pub use codec::{Codec, CodecError, Link, Update, encode};
 pub use contract::{Accepted, JobFolder, Order, Said, Written};
+pub use fragment::fragments;
 pub use outer::{Contribution, Outer, OuterConfig, OuterError};

@@ -1,26 +1,29 @@
-//! The outer step: the sites' updates become one, in integers, and move the weights once.
+//! The outer step: the sites' updates of a fragment become one, and move its weights once.
 //!
-//! For a weight in a block where site s has exponent e_s, integer q_s and trained on w_s tokens:
+//! For a weight that changed by x_s at site s, which trained on w_s tokens:
 //!
 //! ```text
-//! base = max e_s - 20
-//! sum  = Σ w_s q_s 2^(e_s - base)     in i64; what is below one unit of the base is rounded down
-//! g    = sum / Σ w_s * 2^base         in f64, then rounded once to f32
-//! m    = μ m + g                      Nesterov, in f32, in this order
+//! sum  = Σ w_s x_s          in f64, the sites in the order of the round
+//! g    = sum / Σ w_s        in f64, then rounded once to f32
+//! m    = μ m + g            Nesterov, in f32, in this order; below 2^-100 it is 0
 //! p    = p - η (g + μ m)
 //! ```
 //!
-//! There is no fused multiply-add, no library function and no order that depends on threads in it, so every
-//! IEEE machine gets the same bits. |q| < 2^7, the shift is at most 20 and Σ w < 2^34, so the sum stays
-//! below 2^62.
+//! x_s is exact in f32 whatever the codec. There is no fused multiply-add, no library function and no order
+//! that depends on threads or registers in it, so every IEEE machine gets the same bits. A momentum that
+//! nothing feeds ends at 0 before it is denormal: processes differ in whether they compute with such numbers.
 
-use crate::codec::{BLOCK, Update};
+use crate::codec::simd::{self, vectorised};
+use crate::codec::{PART, Update};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
-/// Exponents this far below the highest of a block still count in full.
-const SPAN: i32 = 20;
-/// The most tokens of a round.
+/// The most tokens of a round; their sum is exact in f64.
 const MOST_TOKENS: u64 = 1 << 34;
+/// Weights that share a leaf of the digest.
+const LEAF: usize = 1 << 16;
+/// 2^-100.
+const TINY: f32 = 7.888_609e-31;
 
 /// How far the outer step goes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,11 +48,11 @@ impl Default for OuterConfig {
 /// What all sites agree on between two rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outer {
-    /// The weights.
-    pub params: Vec<f32>,
-    /// The momentum of the outer step.
-    pub momentum: Vec<f32>,
+    params: Vec<f32>,
+    momentum: Vec<f32>,
     config: OuterConfig,
+    /// The digest of every [`LEAF`] of the weights and their momentum.
+    leaves: Vec<blake3::Hash>,
 }
 
 /// One site's update and its weight in the mean: the tokens it trained on.
@@ -64,14 +67,24 @@ pub struct Contribution<'a> {
 /// Why a round can't be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OuterError {
-    /// An update of another model.
-    #[error("update {index} is of {found} weights, the model has {wanted}")]
+    /// A fragment of another model.
+    #[error("the fragment is weights {from}..{to}, the model has {params}: cut it with `fragments`")]
+    Fragment {
+        /// Its first weight.
+        from: usize,
+        /// The weight after its last.
+        to: usize,
+        /// The model's.
+        params: usize,
+    },
+    /// An update of another fragment or model.
+    #[error("update {index} is of {found} weights, the fragment has {wanted}: it belongs to another round")]
     Length {
         /// Which, in site order.
         index: usize,
         /// Its weights.
         found: usize,
-        /// The model's.
+        /// The fragment's.
         wanted: usize,
     },
     /// Nothing to apply, or more than the sums have room for.
@@ -85,26 +98,95 @@ pub enum OuterError {
 impl Outer {
     /// The agreement before the first round.
     pub fn new(params: Vec<f32>, config: OuterConfig) -> Self {
-        Self {
-            momentum: vec![0.0; params.len()],
-            params,
-            config,
-        }
+        let momentum = vec![0.0; params.len()];
+        Self::restored(params, momentum, config)
     }
 
-    /// The agreement in a checkpoint.
+    /// The agreement in a checkpoint. Panics if there isn't a momentum for every weight.
     pub fn restored(params: Vec<f32>, momentum: Vec<f32>, config: OuterConfig) -> Self {
         assert_eq!(params.len(), momentum.len(), "a momentum for every weight");
-        Self {
+        let leaves = vec![blake3::Hash::from_bytes([0; 32]); params.len().div_ceil(LEAF)];
+        let mut outer = Self {
             params,
             momentum,
             config,
+            leaves,
+        };
+        outer.renew_leaves(0..outer.params.len());
+        outer
+    }
+
+    /// The weights.
+    pub fn params(&self) -> &[f32] {
+        &self.params
+    }
+
+    /// The momentum of each.
+    pub fn momentum(&self) -> &[f32] {
+        &self.momentum
+    }
+
+    /// How far a step goes.
+    pub fn config(&self) -> OuterConfig {
+        self.config
+    }
+
+    /// Applies a round to a fragment; the others stay as they are. On an error nothing has changed.
+    pub fn step(&mut self, fragment: Range<usize>, round: &[Contribution<'_>]) -> Result<(), OuterError> {
+        let tokens = self.check(&fragment, round)?;
+        let mut part = Part {
+            tokens: tokens as f64,
+            config: self.config,
+            sums: [0.0; PART],
+            changes: [0.0; PART],
+        };
+        let params = self.params[fragment.clone()].chunks_mut(PART);
+        let momentum = self.momentum[fragment.clone()].chunks_mut(PART);
+        for (i, (params, momentum)) in params.zip(momentum).enumerate() {
+            part.sums.fill(0.0);
+            for contribution in round {
+                let changes = &mut part.changes[..params.len()];
+                contribution.update.decode_part(i * PART, changes);
+                add(simd::level(), &mut part.sums, changes, contribution.weight as f64);
+            }
+            advance(simd::level(), &part, params, momentum);
+        }
+        self.renew_leaves(fragment);
+        Ok(())
+    }
+
+    /// Draws a site's weights towards what is agreed, where a round's result comes late: the site has trained
+    /// on meanwhile, and keeps `alpha` of where it is (Streaming DiLoCo's α; 0 takes what is agreed).
+    ///
+    /// `local` are all weights of the model; those of the fragment change. The site's next update of it tells
+    /// what of its way is left, since an update is always what is agreed minus where the site is.
+    pub fn mix(&self, fragment: Range<usize>, local: &mut [f32], alpha: f32) {
+        let (agreed, local) = (&self.params[fragment.clone()], &mut local[fragment]);
+        for (local, agreed) in local.iter_mut().zip(agreed) {
+            *local = alpha * *local + (1.0 - alpha) * agreed;
         }
     }
 
-    /// Applies a round. On an error nothing has changed.
-    pub fn step(&mut self, round: &[Contribution<'_>]) -> Result<(), OuterError> {
-        let wanted = self.params.len();
+    /// `blake3:` and the digest of all weights and their momentum, however they are cut into fragments: that
+    /// of the digests of every 65,536 weights and their momentum, as little-endian bytes. A step computes
+    /// those of its fragment again, so asking costs next to nothing.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.params.len() as u64).to_le_bytes());
+        for leaf in &self.leaves {
+            hasher.update(leaf.as_bytes());
+        }
+        format!("blake3:{}", hasher.finalize().to_hex())
+    }
+
+    /// The tokens of a round that can be applied.
+    fn check(&self, fragment: &Range<usize>, round: &[Contribution<'_>]) -> Result<u64, OuterError> {
+        let params = self.params.len();
+        if fragment.start > fragment.end || fragment.end > params {
+            let (from, to) = (fragment.start, fragment.end);
+            return Err(OuterError::Fragment { from, to, params });
+        }
+        let wanted = fragment.len();
         for (index, contribution) in round.iter().enumerate() {
             let found = contribution.update.len();
             if found != wanted {
@@ -115,70 +197,75 @@ impl Outer {
         if !(1..=MOST_TOKENS).contains(&tokens) {
             return Err(OuterError::Tokens { tokens });
         }
-        let (rate, mu) = (self.config.learning_rate, self.config.momentum);
-        let blocks = self.params.chunks_mut(BLOCK).zip(self.momentum.chunks_mut(BLOCK));
-        let mut sums = [0i64; BLOCK];
-        for (i, (params, momentum)) in blocks.enumerate() {
-            let scale = add_up(round, i, &mut sums) / tokens as f64;
-            for ((p, m), sum) in params.iter_mut().zip(momentum).zip(sums) {
-                let g = (sum as f64 * scale) as f32;
-                *m = mu * *m + g;
-                *p -= rate * (g + mu * *m);
-            }
-        }
-        Ok(())
+        Ok(tokens)
     }
 
-    /// `blake3:` and the digest of the weights and the momentum as little-endian bytes.
-    pub fn digest(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        let mut bytes = Vec::with_capacity(4 << 14);
-        for part in [&self.params, &self.momentum] {
-            for chunk in part.chunks(1 << 14) {
-                bytes.clear();
-                bytes.extend(chunk.iter().flat_map(|x| x.to_le_bytes()));
-                hasher.update(&bytes);
-            }
+    fn renew_leaves(&mut self, changed: Range<usize>) {
+        let leaves = changed.start / LEAF..changed.end.div_ceil(LEAF);
+        let mut bytes = Vec::with_capacity(8 * LEAF);
+        for i in leaves {
+            let range = i * LEAF..self.params.len().min((i + 1) * LEAF);
+            let numbers = self.params[range.clone()].iter().chain(&self.momentum[range]);
+            bytes.clear();
+            bytes.extend(numbers.flat_map(|x| x.to_le_bytes()));
+            self.leaves[i] = blake3::hash(&bytes);
         }
-        format!("blake3:{}", hasher.finalize().to_hex())
     }
 }
 
-/// Sets `sums` for block `i`; returns the value of one unit.
-fn add_up(round: &[Contribution<'_>], i: usize, sums: &mut [i64; BLOCK]) -> f64 {
-    sums.fill(0);
-    let highest = round.iter().filter_map(|c| c.update.block(i).0).max();
-    let Some(highest) = highest else { return 0.0 };
-    let base = highest - SPAN;
-    for contribution in round {
-        let (Some(e), values) = contribution.update.block(i) else {
-            continue;
-        };
-        let weight = contribution.weight as i64;
-        let (left, right) = ((e - base).max(0), (base - e).clamp(0, 63));
-        for (sum, q) in sums.iter_mut().zip(values) {
-            *sum += ((weight * i64::from(*q)) << left) >> right;
-        }
-    }
-    power_of_two(base)
+/// A part of a fragment under way.
+struct Part {
+    tokens: f64,
+    config: OuterConfig,
+    sums: [f64; PART],
+    /// What one site says.
+    changes: [f32; PART],
 }
 
-/// 2^e; exact, because a double's exponent reaches from -1022 to 1023.
-fn power_of_two(e: i32) -> f64 {
-    f64::from_bits(((e + 1023) as u64) << 52)
+vectorised! {
+    fn add(sums: &mut [f64], changes: &[f32], weight: f64) -> () {
+        for (sum, x) in sums.iter_mut().zip(changes) {
+            *sum += weight * f64::from(*x);
+        }
+    }
+}
+
+vectorised! {
+    fn advance(part: &Part, params: &mut [f32], momentum: &mut [f32]) -> () {
+        let (rate, mu) = (part.config.learning_rate, part.config.momentum);
+        for ((p, m), sum) in params.iter_mut().zip(momentum).zip(&part.sums) {
+            let g = (sum / part.tokens) as f32;
+            let moved = mu * *m + g;
+            *m = if moved.abs() < TINY { 0.0 } else { moved };
+            *p -= rate * (g + mu * *m);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode;
+    use crate::{Codec, encode};
     use proptest::prelude::*;
 
-    fn update(delta: &[f32]) -> Update {
-        Update::parse(&encode(delta).unwrap()).unwrap()
+    /// A step takes what was told as it is.
+    const PLAIN: OuterConfig = OuterConfig {
+        learning_rate: 1.0,
+        momentum: 0.0,
+    };
+
+    fn update(codec: Codec, delta: &[f32]) -> Update {
+        Update::parse(&encode(codec, delta, None).unwrap()).unwrap()
     }
 
-    fn deltas() -> impl Strategy<Value = Vec<(u64, Vec<f32>)>> {
+    fn step(outer: &mut Outer, fragment: Range<usize>, round: &[(u64, &Update)]) -> Result<(), OuterError> {
+        let round = round
+            .iter()
+            .map(|&(weight, update)| Contribution { weight, update });
+        outer.step(fragment, &round.collect::<Vec<_>>())
+    }
+
+    fn sites() -> impl Strategy<Value = Vec<(u64, Vec<f32>)>> {
         let weight = (-20i32..3).prop_flat_map(|e| (-1f32..1.0).prop_map(move |x| x * 2f32.powi(e)));
         let site = (1u64..1 << 20, prop::collection::vec(weight, 300));
         prop::collection::vec(site, 1..6)
@@ -186,119 +273,146 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_sites_does_not_matter_and_the_mean_is_right(sites in deltas()) {
-            let updates: Vec<(u64, Update)> = sites.iter().map(|(w, d)| (*w, update(d))).collect();
-            let apply = |round: &[&(u64, Update)]| {
-                let mut outer = Outer::new(vec![0.5; 300], OuterConfig { learning_rate: 1.0, momentum: 0.0 });
-                let round: Vec<_> = round.iter().map(|(weight, update)| Contribution { weight: *weight, update }).collect();
-                outer.step(&round).unwrap();
-                outer
-            };
-            let forwards = apply(&updates.iter().collect::<Vec<_>>());
-            let backwards = apply(&updates.iter().rev().collect::<Vec<_>>());
-            prop_assert_eq!(forwards.digest(), backwards.digest());
-            let total: f64 = updates.iter().map(|(w, _)| *w as f64).sum();
+        fn the_mean_is_weighted_by_tokens(sites in sites(), codec in prop::sample::select(Codec::ALL.to_vec())) {
+            let updates: Vec<(u64, Update)> = sites.iter().map(|(w, d)| (*w, update(codec, d))).collect();
+            let mut outer = Outer::new(vec![0.5; 500], PLAIN);
+            let round: Vec<(u64, &Update)> = updates.iter().map(|(w, u)| (*w, u)).collect();
+            step(&mut outer, 100..400, &round).unwrap();
+            let told: Vec<(f64, Vec<f32>)> = updates.iter().map(|(w, u)| (*w as f64, u.decode())).collect();
+            let total: f64 = told.iter().map(|(w, _)| w).sum();
             for i in 0..300 {
-                let mean: f64 = updates.iter().map(|(w, u)| *w as f64 * f64::from(u.decode()[i])).sum::<f64>() / total;
-                prop_assert!((f64::from(forwards.params[i]) - (0.5 - mean)).abs() < 1e-5);
+                let mean: f64 = told.iter().map(|(w, told)| w * f64::from(told[i])).sum::<f64>() / total;
+                prop_assert!((f64::from(outer.params[100 + i]) - (0.5 - mean)).abs() < 1e-6);
             }
+            prop_assert!(outer.params[..100].iter().chain(&outer.params[400..]).all(|p| *p == 0.5));
         }
     }
 
     #[test]
     fn one_site_at_rate_one_arrives_where_it_was() {
-        let delta: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.1).sin() * 1e-3).collect();
-        let mut outer = Outer::new(
-            vec![1.0; 1000],
-            OuterConfig {
-                learning_rate: 1.0,
-                momentum: 0.0,
-            },
-        );
-        outer
-            .step(&[Contribution {
-                weight: 77,
-                update: &update(&delta),
-            }])
-            .unwrap();
+        let delta: Vec<f32> = (0..10_000).map(|i| (i as f32 * 0.1).sin() * 1e-3).collect();
+        let mut outer = Outer::new(vec![1.0; 10_000], PLAIN);
+        step(&mut outer, 0..10_000, &[(77, &update(Codec::Fp32, &delta))]).unwrap();
         for (p, d) in outer.params.iter().zip(delta) {
-            assert!((p - (1.0 - d)).abs() < 1e-5);
+            assert_eq!(*p, 1.0 - d);
         }
     }
 
     /// PyTorch's SGD(nesterov=True): buf = mu buf + g; p -= lr (g + mu buf).
     #[test]
     fn momentum_is_nesterov_s() {
-        let mut outer = Outer::new(
-            vec![0.0],
-            OuterConfig {
-                learning_rate: 0.5,
-                momentum: 0.5,
-            },
-        );
-        let one = update(&[1.0]);
+        let config = OuterConfig {
+            learning_rate: 0.5,
+            momentum: 0.5,
+        };
+        let mut outer = Outer::new(vec![0.0], config);
+        let one = update(Codec::Fp32, &[1.0]);
         for expected in [-0.75, -1.625, -2.5625] {
-            outer
-                .step(&[Contribution {
-                    weight: 1,
-                    update: &one,
-                }])
-                .unwrap();
+            step(&mut outer, 0..1, &[(1, &one)]).unwrap();
             assert_eq!(outer.params[0], expected);
         }
     }
 
+    #[test]
+    fn a_momentum_that_nothing_feeds_ends_at_zero() {
+        let mut outer = Outer::restored(vec![0.0], vec![1e-25], OuterConfig::default());
+        let nothing = update(Codec::Int4, &[0.0]);
+        for _ in 0..200 {
+            step(&mut outer, 0..1, &[(1, &nothing)]).unwrap();
+        }
+        assert_eq!(outer.momentum, [0.0]);
+    }
+
     /// The bits themselves, so that a machine that adds otherwise is found out.
     #[test]
-    fn the_digest_is_the_same_on_every_machine() {
-        let noise = |seed: u32| (0..1000u32).map(move |i| ((i * 37 + seed) % 101) as f32 / 128.0 - 0.375);
+    fn the_digest_is_the_same_on_every_machine_and_level() {
+        let noise = |seed: u32| (0..70_000u32).map(move |i| ((i * 37 + seed) % 101) as f32 / 128.0 - 0.375);
         let mut outer = Outer::new(noise(1).collect(), OuterConfig::default());
-        for round in 0..3 {
-            let a = update(&noise(round).map(|x| x * 0.01).collect::<Vec<_>>());
-            let b = update(&noise(round + 7).map(|x| x * 0.003).collect::<Vec<_>>());
-            outer
-                .step(&[
-                    Contribution {
-                        weight: 512,
-                        update: &a,
-                    },
-                    Contribution {
-                        weight: 300,
-                        update: &b,
-                    },
-                ])
-                .unwrap();
+        for (round, codec) in (0u32..).zip(Codec::ALL) {
+            let fragment = [0..40_000, 40_000..70_000][round as usize % 2].clone();
+            let part = |delta: Vec<f32>| update(codec, &delta[fragment.clone()]);
+            let a = part(noise(round).map(|x| x * 0.01).collect());
+            let b = part(noise(round + 7).map(|x| x * 0.003).collect());
+            step(&mut outer, fragment.clone(), &[(512, &a), (300, &b)]).unwrap();
         }
         assert_eq!(
             outer.digest(),
-            "blake3:24d77f63ba711e0cda4a125766a0328032a08ad9a64808ddbe3327ffd71ce74f"
+            "blake3:d6cc34ae29ac094a122b3f00dd23ce5a6a752b81973873171370b6ac1bd8e343"
         );
+
+        let part = Part {
+            tokens: 3.0,
+            config: OuterConfig::default(),
+            sums: [0.1; PART],
+            changes: [0.0; PART],
+        };
+        let run = |level| {
+            let (mut sums, mut params, mut momentum) = (vec![0.1f64; 1000], vec![0.3; 1000], vec![0.7; 1000]);
+            add(level, &mut sums, &outer.params[..1000], 17.0);
+            advance(level, &part, &mut params, &mut momentum);
+            (sums, params, momentum)
+        };
+        for level in simd::Level::all() {
+            assert!(run(level) == run(simd::Level::Portable), "{level:?}");
+        }
+    }
+
+    #[test]
+    fn the_digest_tells_weights_and_momentum_and_no_fragments() {
+        let delta = vec![0.25; 200_000];
+        let config = OuterConfig::default();
+        let mut whole = Outer::new(vec![1.0; 200_000], config);
+        let mut cut = whole.clone();
+        step(&mut whole, 0..200_000, &[(1, &update(Codec::Fp32, &delta))]).unwrap();
+        for fragment in [0..65_535, 65_535..65_537, 65_537..200_000] {
+            let update = update(Codec::Fp32, &delta[fragment.clone()]);
+            step(&mut cut, fragment, &[(1, &update)]).unwrap();
+        }
+        assert_eq!(whole.digest(), cut.digest());
+        let restored = Outer::restored(whole.params.clone(), whole.momentum.clone(), config);
+        assert_eq!(whole, restored);
+        let mut momentum = whole.momentum.clone();
+        momentum[199_999] = 0.0;
+        let other = Outer::restored(whole.params.clone(), momentum, config);
+        assert_ne!(whole.digest(), other.digest());
+    }
+
+    #[test]
+    fn a_late_result_is_mixed_into_its_fragment() {
+        let outer = Outer::new(vec![1.0; 4], PLAIN);
+        let mut local = vec![3.0; 4];
+        outer.mix(1..3, &mut local, 0.5);
+        assert_eq!(local, [3.0, 2.0, 2.0, 3.0]);
+        outer.mix(0..4, &mut local, 0.0);
+        assert_eq!(local, [1.0; 4]);
     }
 
     #[test]
     fn a_round_that_does_not_fit_changes_nothing() {
         let mut outer = Outer::new(vec![1.0; 4], OuterConfig::default());
         let before = outer.digest();
-        let (short, right) = (update(&[1.0; 3]), update(&[1.0; 4]));
-        let error = outer
-            .step(&[Contribution {
-                weight: 1,
-                update: &short,
-            }])
-            .unwrap_err()
-            .to_string();
-        assert_eq!(error, "update 0 is of 3 weights, the model has 4");
-        for weight in [0, u64::MAX] {
-            assert!(
-                outer
-                    .step(&[Contribution {
-                        weight,
-                        update: &right
-                    }])
-                    .is_err()
-            );
-        }
-        assert!(outer.step(&[]).is_err());
+        let (short, right) = (update(Codec::Int8, &[1.0; 3]), update(Codec::Int8, &[1.0; 4]));
+        let mut check = |fragment, round: &[(u64, &Update)], expected: &str| {
+            let error = step(&mut outer, fragment, round).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        };
+        check(
+            0..4,
+            &[(1, &right), (1, &short)],
+            "update 1 is of 3 weights, the fragment has 4",
+        );
+        check(
+            2..5,
+            &[(1, &short)],
+            "the fragment is weights 2..5, the model has 4",
+        );
+        check(0..4, &[(0, &right)], "a round of 0 tokens");
+        check(
+            0..4,
+            &[(u64::MAX, &right), (1, &right)],
+            "a round of 18446744073709551615 tokens",
+        );
+        check(0..4, &[], "a round of 0 tokens");
         assert_eq!(outer.digest(), before);
     }
 }

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use sync::contract::{BadLine, JobFile};
-use sync::{Accepted, CodecError, Contribution, JobFolder, Order, OuterError, Said, Update, encode};
+use sync::{Accepted, Codec, CodecError, Contribution, JobFolder, Order, OuterError, Said, Update, encode};
 use train::{Flow, Moments, Report, Step, Trainer};
 
 /// Does the job in `folder`: obeys `orders` and answers through `said`, a line each, until the results are
@@ -235,9 +235,10 @@ impl<'a> Program<'a> {
         let Some((report, moments)) = self.take_steps(round, first, end, orders)? else {
             return Ok(());
         };
-        let (start, now) = (&self.state.outer.params, &self.trainer.model.params);
+        let (start, now) = (self.state.outer.params(), &self.trainer.model.params);
         let delta: Vec<f32> = start.iter().zip(now).map(|(start, now)| start - now).collect();
-        let update = encode(&delta).map_err(|error| RunError::Diverged { round, error })?;
+        let update =
+            encode(Codec::Int8, &delta, None).map_err(|error| RunError::Diverged { round, error })?;
         let answer = Said::Update {
             round,
             file,
@@ -301,7 +302,7 @@ impl<'a> Program<'a> {
             job,
             ..
         } = self;
-        trainer.model.params.copy_from_slice(&state.outer.params);
+        trainer.model.params.copy_from_slice(state.outer.params());
         trainer.optimizer.moments.clone_from(&state.moments);
         trainer.step = u64::from(round) * job.settings.steps_a_round(job.rounds);
         let windows = Windows::new(train, job.settings.seq);
@@ -364,12 +365,13 @@ impl<'a> Program<'a> {
                 update,
             });
         let state = &mut self.state;
+        let model = 0..state.outer.params().len();
         state
             .outer
-            .step(&contributions.collect::<Vec<_>>())
+            .step(model, &contributions.collect::<Vec<_>>())
             .map_err(|error| match error {
                 OuterError::Length { index, .. } => bad(&accepted[index].file, error.to_string()),
-                OuterError::Tokens { .. } => RunError::Round { round, error },
+                OuterError::Tokens { .. } | OuterError::Fragment { .. } => RunError::Round { round, error },
             })?;
         state.digests.push(state.outer.digest());
         state.tokens += accepted.iter().map(|accepted| accepted.tokens).sum::<u64>();
@@ -390,7 +392,7 @@ impl<'a> Program<'a> {
         self.trainer
             .model
             .params
-            .copy_from_slice(&self.state.outer.params);
+            .copy_from_slice(self.state.outer.params());
         let outputs = finish::write(
             self.folder,
             &self.job,

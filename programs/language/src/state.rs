@@ -109,8 +109,8 @@ impl State {
         let mut checkpoint = Checkpoint::default();
         checkpoint.metadata.insert(WORDS.into(), words);
         let mut push = |name: &str, values: &[f32]| checkpoint.push(name, &[values.len()], values.to_vec());
-        push("outer.params", &self.outer.params);
-        push("outer.momentum", &self.outer.momentum);
+        push("outer.params", self.outer.params());
+        push("outer.momentum", self.outer.momentum());
         push("adamw.m", &self.moments.m);
         push("adamw.v", &self.moments.v);
         if let Some(trained) = &self.trained {
@@ -232,7 +232,8 @@ mod tests {
             step: 4,
         };
         let mut state = State::new(vec![0.5; 5], &job(), moments(1.0));
-        state.outer.momentum[4] = 0.25;
+        let momentum = vec![0.0, 0.0, 0.0, 0.0, 0.25];
+        state.outer = Outer::restored(vec![0.5; 5], momentum, job().settings.outer);
         state.tokens = u64::MAX;
         state.digests = vec!["blake3:0".into(), state.outer.digest()];
         state.trained = Some(Trained {

@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use sync::contract::{JobFile, Rounds};
-use sync::{Accepted, JobFolder, Order, OuterConfig, Said};
+use sync::{Accepted, Codec, JobFolder, Order, OuterConfig, Said};
 use tempfile::TempDir;
 
 const ROUNDS: Rounds = Rounds {
@@ -109,7 +109,7 @@ fn an_update_that_is_lost_or_replaced_is_made_again() {
     running.ready();
     for damage in [
         (|path: &Path| fs::remove_file(path).unwrap()) as fn(&Path),
-        |path| fs::write(path, b"KHUBUPD1").unwrap(),
+        |path| fs::write(path, b"KHUBUPD2").unwrap(),
     ] {
         running.train(0);
         let answer = running.hear();
@@ -238,8 +238,11 @@ fn an_update_that_is_none_is_named() {
     let whole = fs::read(update_file(&site, 0)).unwrap();
     let cases = [
         (whole[..100].to_vec(), "this has 100; fetch it again"),
-        (b"<html>".to_vec(), "the first bytes are not KHUBUPD1"),
-        (sync::encode(&[0.5; 10]).unwrap(), "update 1 is of 10 weights"),
+        (b"<html>".to_vec(), "the first bytes are not KHUBUPD2"),
+        (
+            sync::encode(Codec::Int8, &[0.5; 10], None).unwrap(),
+            "update 1 is of 10 weights",
+        ),
     ];
     for (bytes, expected) in cases {
         write(&site, 0, "busan", &bytes);
