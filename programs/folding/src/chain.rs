@@ -1,6 +1,7 @@
 //! A protein chain: its residues in order, with the atoms of the backbone that were seen.
 
 use crate::AminoAcid;
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -97,6 +98,32 @@ impl Chain {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.residues.is_empty()
+    }
+
+    /// This chain's atoms for each residue of `other`: by place if both have the same sequence, else by number. A
+    /// residue that this chain lacks has no atoms. None if there is no residue in common.
+    pub fn matched_to(&self, other: &Self) -> Option<Self> {
+        if self.sequence().residues == other.sequence().residues {
+            return (!self.is_empty()).then(|| self.clone());
+        }
+        let key = |residue: &Residue| (residue.number, residue.insertion);
+        let own: HashMap<_, &Residue> = self.residues.iter().map(|own| (key(own), own)).collect();
+        let common = other
+            .residues
+            .iter()
+            .any(|residue| own.contains_key(&key(residue)));
+        let lacking = |residue: &Residue| Residue {
+            atoms: [None; 5],
+            ..residue.clone()
+        };
+        let residues = other.residues.iter().map(|residue| match own.get(&key(residue)) {
+            Some(own) => (*own).clone(),
+            None => lacking(residue),
+        });
+        common.then(|| Self {
+            id: self.id.clone(),
+            residues: residues.collect(),
+        })
     }
 
     /// Whether the chain is broken between residues `i` and `i + 1`: no peptide bond joins them.

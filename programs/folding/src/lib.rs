@@ -13,20 +13,29 @@
 
 mod align;
 mod amino;
+mod baseline;
 mod build;
 mod chain;
+mod evaluate;
 mod format;
 pub mod measure;
 mod prediction;
 mod random;
+mod report;
+mod split;
 
 pub use align::{Aligned, align};
 pub use amino::AminoAcid;
+pub use baseline::{Helix, Logistic, Nearest, Secondary, Separation};
 pub use build::backbone;
 pub use chain::{Atom, Chain, Point, Residue, Sequence, distance};
+pub use evaluate::{CONTACT_MEASURES, CONTACTS_FROM, MEMORY, Scores, Summary, by_chance, evaluate};
+pub use evaluate::{compare, evaluate_contacts, predict_all, score, shuffled, summarise};
 pub use format::{
     Alignment, FormatError, Row, Structure, Wrong, parse_a3m, parse_fasta, parse_mmcif, parse_pdb,
 };
 pub use format::{TooLong, contact_map_png, mmcif, pae_json, pdb, read_sequences, read_structures};
 pub use prediction::{Prediction, Predictor, Square};
 pub use random::Random;
+pub use report::{Baseline, Control, Report, report};
+pub use split::{Alike, Check, Split, SplitSettings, check, split};

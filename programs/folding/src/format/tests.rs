@@ -421,7 +421,7 @@ fn a_pdb_file_refuses_what_it_has_no_room_for() {
 fn expected_errors_have_the_form_of_the_alphafold_database() {
     let json = pae_json(&Square::from_fn(2, |i, j| i as f32 * 10.0 + j as f32 * 0.26));
     let expected =
-        r#"[{"max_predicted_aligned_error":10.3,"predicted_aligned_error":[[0.0,0.3],[10.0,10.3]]}]"#;
+        r#"[{"predicted_aligned_error":[[0.0,0.3],[10.0,10.3]],"max_predicted_aligned_error":10.3}]"#;
     assert_eq!(json.trim(), expected);
 }
 

@@ -147,8 +147,17 @@ pub fn pae_json(pae: &Square) -> String {
         .iter()
         .flatten()
         .fold(0.0, |most: f64, value| most.max(*value));
-    let json = serde_json::json!([{ "predicted_aligned_error": rows, "max_predicted_aligned_error": most }]);
-    format!("{json}\n")
+    let json = serde_json::to_string(&[Pae {
+        predicted_aligned_error: rows,
+        max_predicted_aligned_error: most,
+    }]);
+    format!("{}\n", json.expect("numbers are JSON"))
+}
+
+#[derive(serde::Serialize)]
+struct Pae {
+    predicted_aligned_error: Vec<Vec<f64>>,
+    max_predicted_aligned_error: f64,
 }
 
 fn atoms(residue: &crate::Residue) -> impl Iterator<Item = (Atom, Point)> {
