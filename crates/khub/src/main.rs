@@ -13,6 +13,7 @@ mod connect;
 mod corpus;
 mod data;
 mod failure;
+mod fold;
 mod folder;
 mod found;
 mod generate;
@@ -65,6 +66,7 @@ enum Command {
     Train(train::Args),
     Eval(model::Eval),
     Generate(generate::Args),
+    Fold(fold::Args),
     Import(model::Import),
     Export(model::Export),
     Completion(Completion),
@@ -115,6 +117,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => model::eval(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Fold(args) => fold::run(&args),
         Command::Import(args) => model::take_in(&args),
         Command::Export(args) => model::hand_out(&args),
         Command::Bench(args) => bench::run(&args),
