@@ -2,10 +2,10 @@
 //! the same order gives the same state.
 
 use crate::{
-    Artifact, ArtifactId, ArtifactKind, Event, Interval, Job, JobId, Label, Member, Outcome, Phase, Placed,
-    Presence,
+    Artifact, ArtifactId, ArtifactKind, Digest, Event, Interval, Job, JobId, Label, Member, Outcome, Phase,
+    Placed, Presence,
 };
-use crate::{Round, SiteId, State, Time, Update, Usage};
+use crate::{OuterCheckpoint, Round, SiteId, State, Time, Update, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes `state` by one `event` that happened at `at`.
@@ -62,6 +62,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 candidates: Vec::new(),
                 members: BTreeMap::new(),
                 rounds: Vec::new(),
+                checkpoint: None,
                 returned: Vec::new(),
                 next_sample: 0,
                 outputs: Vec::new(),
@@ -91,7 +92,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             update,
         } => {
             keep_update(state, *job, *round, site, update);
-            with(state, *job, |job| contribute(job, site, update, at));
+            with(state, *job, |job| contribute(job, *round, site, update, at));
         }
         Event::Placed {
             job,
@@ -116,8 +117,8 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             }
         }),
         Event::Lost { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Lost)),
-        Event::Diverged { job, site, .. } => {
-            with(state, *job, |job| set_presence(job, site, Presence::Diverged));
+        Event::Diverged { job, site, round, .. } => {
+            with(state, *job, |job| disbelieve(job, site, *round));
         }
         Event::RoundOpened { job, round, members } => with(state, *job, |job| {
             let taken: Vec<_> = members.iter().map(|(_, interval)| *interval).collect();
@@ -128,12 +129,12 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         }),
         Event::RoundClosed {
             job,
+            round,
             accepted,
             returned,
-            ..
         } => with(state, *job, |job| {
             job.returned.extend(returned);
-            if let Some(round) = job.rounds.last_mut() {
+            if let Some(round) = job.rounds.get_mut(*round as usize) {
                 round.closed = Some(at);
                 round
                     .updates
@@ -151,6 +152,17 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         } => with(state, *job, |job| {
             if let Some(round) = job.rounds.get_mut(*round as usize) {
                 round.outer.insert(site.clone(), *outer);
+            }
+        }),
+        Event::Checkpointed { job, checkpoint } => {
+            keep_checkpoint(state, *job, checkpoint);
+            with(state, *job, |job| job.checkpoint = Some(checkpoint.clone()));
+        }
+        Event::Reset {
+            job, site, attempt, ..
+        } => with(state, *job, |job| {
+            if let Some(member) = job.members.get_mut(site) {
+                member.reset = Some(*attempt);
             }
         }),
         Event::Metered {
@@ -216,24 +228,55 @@ fn restrict_what_was_made_from(state: &mut State, id: &ArtifactId, label: Label)
 
 fn keep_update(state: &mut State, job: JobId, round: u32, site: &SiteId, update: &Update) {
     let Some(job) = state.jobs.get(&job) else { return };
-    let artifact = Artifact {
-        id: ArtifactId {
-            project: job.spec.project.clone(),
-            digest: update.digest,
-        },
-        name: format!("{}-round-{round}-{site}.update", job.id),
-        kind: ArtifactKind::Update,
-        bytes: update.bytes,
-        label: job.label,
-        job: Some(job.id),
-        made_from: job.spec.inputs.values().copied().collect(),
-    };
+    let name = format!("{}-round-{round}-{site}.update", job.id);
+    let artifact = made_by(job, ArtifactKind::Update, name, update.digest, update.bytes);
     keep(state, &artifact);
 }
 
-fn contribute(job: &mut Job, site: &SiteId, update: &Update, at: Time) {
+fn keep_checkpoint(state: &mut State, job: JobId, kept: &OuterCheckpoint) {
+    let Some(job) = state.jobs.get(&job) else { return };
+    let name = format!("{}-round-{}.checkpoint", job.id, kept.round);
+    let artifact = made_by(job, ArtifactKind::Checkpoint, name, kept.digest, kept.bytes);
+    keep(state, &artifact);
+}
+
+/// What a job makes on its way has its label, and its inputs for a lineage.
+fn made_by(job: &Job, kind: ArtifactKind, name: String, digest: Digest, bytes: u64) -> Artifact {
+    Artifact {
+        id: ArtifactId {
+            project: job.spec.project.clone(),
+            digest,
+        },
+        name,
+        kind,
+        bytes,
+        label: job.label,
+        job: Some(job.id),
+        made_from: job.spec.inputs.values().copied().collect(),
+    }
+}
+
+/// Of a site that was outvoted nothing counts that rests on the weights of that round.
+fn disbelieve(job: &mut Job, site: &SiteId, round: u32) {
+    for later in job.rounds.iter_mut().skip(round as usize) {
+        later.outer.remove(site);
+    }
+    let wrong = |kept: &OuterCheckpoint| kept.site == *site && kept.round >= round;
+    if job.checkpoint.as_ref().is_some_and(wrong) {
+        job.checkpoint = None;
+    }
+    if job
+        .members
+        .get(site)
+        .is_some_and(|m| m.presence != Presence::Left)
+    {
+        set_presence(job, site, Presence::Diverged);
+    }
+}
+
+fn contribute(job: &mut Job, round: u32, site: &SiteId, update: &Update, at: Time) {
     let quorum = job.spec.rounds.quorum as usize;
-    if let Some(round) = job.rounds.last_mut() {
+    if let Some(round) = job.rounds.get_mut(round as usize) {
         round.updates.insert(site.clone(), update.clone());
         if round.updates.len() >= quorum && round.quorum_at.is_none() {
             round.quorum_at = Some(at);
@@ -265,15 +308,16 @@ fn member(placed: &Placed) -> Member {
         presence: Presence::Expected,
         usage: BTreeMap::new(),
         charged: crate::Won(0),
+        reset: None,
     }
 }
 
-/// Opens a round, or lets more sites into the one that is open.
+/// Opens a round, or lets more sites into one that is open.
 fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], at: Time) {
     let known = job
         .rounds
-        .last_mut()
-        .filter(|round| round.number == number && !round.is_closed());
+        .get_mut(number as usize)
+        .filter(|round| !round.is_closed());
     if let Some(round) = known {
         round.members.extend(members.iter().cloned());
         return;

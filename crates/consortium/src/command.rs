@@ -60,7 +60,7 @@ pub enum Command {
         /// Which job.
         job: JobId,
     },
-    /// A site's update for the open round.
+    /// A site's update for an open round.
     Contribute {
         /// Which job.
         job: JobId,
@@ -81,6 +81,28 @@ pub enum Command {
         attempt: u32,
         /// Weights and outer momentum.
         outer: Digest,
+    },
+    /// A site has put what all agree on after a round into the store.
+    Checkpoint {
+        /// Which job.
+        job: JobId,
+        /// The last round that is in it.
+        round: u32,
+        /// The site's attempt.
+        attempt: u32,
+        /// The bytes.
+        digest: Digest,
+        /// Their size.
+        bytes: u64,
+    },
+    /// A site has lost what it had of its own and goes on from what all agree on.
+    Reset {
+        /// Which job.
+        job: JobId,
+        /// The site's attempt.
+        attempt: u32,
+        /// The rounds that are applied to what it begins with.
+        applied: u32,
     },
     /// What a site has used.
     Meter {

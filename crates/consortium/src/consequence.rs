@@ -6,6 +6,7 @@ use crate::place::place;
 use crate::{
     Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
 };
+use std::collections::BTreeMap;
 
 /// A site that is placed and doesn't come is not waited for any longer than this.
 const START_GRACE_MS: u64 = 30_000;
@@ -56,11 +57,41 @@ fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
     if let Some(outcome) = outcome(job) {
         return ended(state, job, outcome);
     }
-    match job.open_round() {
-        Some(round) if has_to_wait(job, round, now) => let_in(job, round),
-        Some(round) => close(job, round),
-        None => open(job, now),
+    let diverged = outvoted(job);
+    if !diverged.is_empty() {
+        return diverged;
     }
+    let first = job.open_round();
+    match first {
+        Some(round) if !has_to_wait(job, round, now) => return close(job, round),
+        _ => {}
+    }
+    let opened = open(job, now);
+    match first {
+        Some(round) if opened.is_empty() => let_in(job, round),
+        _ => opened,
+    }
+}
+
+/// Training is deterministic, so two digests of one round mean that a site went wrong. The majority's stands;
+/// it is waited for as long as sites that are still to tell could make another one stand.
+fn outvoted(job: &Job) -> Vec<Event> {
+    let mut diverged: BTreeMap<&SiteId, Event> = BTreeMap::new();
+    for round in job.rounds.iter().filter(|round| round.is_disputed()) {
+        // Who begins with a later checkpoint never tells of the rounds before it.
+        let since = &job.rounds[round.number as usize..];
+        let told = |site: &SiteId| since.iter().any(|later| later.outer.contains_key(site));
+        let awaited = job.present().filter(|(site, _)| !told(site)).count();
+        for (site, outer) in round.outvoted(awaited) {
+            diverged.entry(site).or_insert_with(|| Event::Diverged {
+                job: job.id,
+                site: site.clone(),
+                round: round.number,
+                outer,
+            });
+        }
+    }
+    diverged.into_values().collect()
 }
 
 /// A job's end, and what was set aside for it and not used goes back to its award.
@@ -93,6 +124,10 @@ fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
     let Some(quorum_at) = round.quorum_at else {
         return true;
     };
+    // Whoever was held up by the round before has a whole window for this one.
+    let before = round.number.checked_sub(1).map(|before| before as usize);
+    let before = before.and_then(|before| job.rounds.get(before)?.closed);
+    let quorum_at = before.map_or(quorum_at, |closed| closed.max(quorum_at));
     let grace_over = now >= quorum_at.plus(u64::from(job.spec.rounds.grace_seconds) * 1_000);
     !grace_over && awaited(job, round) > 0
 }
@@ -137,10 +172,12 @@ fn let_in(job: &Job, round: &Round) -> Vec<Event> {
     }]
 }
 
-/// A round opens for everyone who is there. The first waits until all placed sites have come, or for a
-/// quorum of them after a grace window.
+/// A round opens for everyone who is there, as soon as the rounds that its training needs are closed. The
+/// first waits until all placed sites have come, or for a quorum of them after a grace window.
 fn open(job: &Job, now: Time) -> Vec<Event> {
-    if job.phase != Phase::Running {
+    let number = u32::try_from(job.rounds.len()).unwrap_or(u32::MAX);
+    let rounds = &job.spec.rounds;
+    if job.phase != Phase::Running || number >= rounds.count || job.committed() < rounds.needs(number) {
         return Vec::new();
     }
     let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
@@ -151,7 +188,7 @@ fn open(job: &Job, now: Time) -> Vec<Event> {
     }
     vec![Event::RoundOpened {
         job: job.id,
-        round: u32::try_from(job.rounds.len()).unwrap_or(u32::MAX),
+        round: number,
         members: share(job, &present),
     }]
 }

@@ -9,20 +9,19 @@
 use crate::consequence::{consequences, ended};
 use crate::ledger::LedgerError;
 use crate::policy::Resource;
+use crate::seat::{join, report};
 use crate::{
-    Account, Action, Actor, Artifact, Command, Digest, Event, Job, JobId, JobSpec, Label, Ledger, Outcome,
+    Account, Action, Actor, Artifact, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
 };
 use crate::{
-    Output, Phase, Policy, Presence, Project, ProjectId, Reading, Refusal, RefusalKind, Remembered, Request,
+    Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State, Time,
+    Transfer, Won,
 };
-use crate::{SiteId, State, Time, Transfer, Update, Won};
 use serde_json::Value;
 use std::fmt;
 
-/// How much a site's meter may run ahead of the hub's clock.
-const METER_SLACK_MS: u64 = 5_000;
 /// In one update or interval: keeps every sum within its integer, see `Update` weights in `sync`.
-const MOST_SAMPLES: u64 = 1 << 40;
+pub(crate) const MOST_SAMPLES: u64 = 1 << 40;
 /// In a whole job, so that positions in its data order fit everywhere.
 const MOST_SAMPLES_IN_ALL: u64 = i64::MAX as u64;
 /// The log is JSON, and readers of JSON give up at some depth: what is written must be read again.
@@ -74,29 +73,13 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::Submit(spec) => submit(state, actor, spec),
         Command::Cancel(job) => cancel(state, actor, *job),
         Command::Join { job } => join(state, actor, *job),
-        Command::Contribute {
-            job,
-            round,
-            attempt,
-            update,
-        } => contribute(&seat(state, actor, *job, *attempt)?, *round, update),
-        Command::Applied {
-            job,
-            round,
-            attempt,
-            outer,
-        } => applied(&seat(state, actor, *job, *attempt)?, *round, *outer),
-        Command::Meter { job, reading } => meter(&seat(state, actor, *job, reading.attempt)?, reading, now),
-        Command::Leave {
-            job,
-            attempt,
-            outputs,
-        } => leave(&seat(state, actor, *job, *attempt)?, outputs),
-        Command::Fail {
-            job,
-            attempt,
-            message,
-        } => Ok(fail(state, &seat(state, actor, *job, *attempt)?, message)),
+        Command::Contribute { .. }
+        | Command::Applied { .. }
+        | Command::Checkpoint { .. }
+        | Command::Reset { .. }
+        | Command::Meter { .. }
+        | Command::Leave { .. }
+        | Command::Fail { .. } => report(state, actor, &request.command, now),
         Command::Lose { job, site, attempt } => {
             state.permit(actor, Action::Administer, &Resource::Consortium)?;
             let job = find(&state.jobs, "job", job)?;
@@ -240,7 +223,7 @@ fn inherit(state: &State, output: &Output) -> Result<Artifact, Refusal> {
 }
 
 /// People fetch artifacts under their names, so a name is a plain file name on any system.
-fn check_name(name: &str) -> Result<(), Refusal> {
+pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     let wrong = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
     if name.is_empty() || name.len() > 200 || name.starts_with('.') || name.contains(wrong) {
         return Err(Refusal::invalid(format!("{name:?} can't name an artifact"))
@@ -290,13 +273,6 @@ fn submit(state: &State, actor: &Actor, spec: &JobSpec) -> Result<Vec<Event>, Re
 }
 
 fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
-    let range = |field: &str, value: u64, least: u64, most: u64| {
-        let ok = (least..=most).contains(&value);
-        let wrong = || {
-            Refusal::invalid(format!("{field} is {value}")).hint(format!("{field} takes {least} to {most}"))
-        };
-        if ok { Ok(()) } else { Err(wrong()) }
-    };
     if spec.name.is_empty() || spec.name.chars().count() > 100 {
         return Err(Refusal::invalid(format!(
             "a job of project {} has no name of 1 to 100 characters",
@@ -320,22 +296,7 @@ fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
     }
     range("sites", spec.sites.into(), 1, 1_000)?;
     range("wall_minutes", spec.wall_minutes.into(), 1, 60 * 24 * 90)?;
-    range("rounds.count", spec.rounds.count.into(), 1, 1_000_000)?;
-    range("rounds.samples", spec.rounds.samples, 1, MOST_SAMPLES)?;
-    range("rounds.quorum", spec.rounds.quorum.into(), 1, spec.sites.into())?;
-    range(
-        "rounds.grace_seconds",
-        spec.rounds.grace_seconds.into(),
-        0,
-        60 * 60 * 24,
-    )?;
-    let (sites, rounds, samples) = (spec.sites, spec.rounds.count, spec.rounds.samples);
-    if u128::from(sites) * u128::from(rounds) * u128::from(samples) > u128::from(MOST_SAMPLES_IN_ALL) {
-        return Err(Refusal::invalid(format!(
-            "{sites} sites would take {samples} samples in each of {rounds} rounds"
-        ))
-        .hint(format!("ask for at most {MOST_SAMPLES_IN_ALL} samples in all")));
-    }
+    check_rounds(&spec.rounds, spec.sites)?;
     if is_deeper(&spec.settings, MOST_LEVELS) {
         return Err(Refusal::invalid(format!(
             "the settings are nested more than {MOST_LEVELS} levels deep"
@@ -343,6 +304,48 @@ fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
         .hint("keep what is that large in a file, and make it an input"));
     }
     Ok(())
+}
+
+fn check_rounds(rounds: &RoundSpec, sites: u32) -> Result<(), Refusal> {
+    let (count, samples) = (rounds.count, rounds.samples);
+    range("rounds.count", count.into(), 1, 1_000_000)?;
+    range("rounds.samples", samples, 1, MOST_SAMPLES)?;
+    range("rounds.quorum", rounds.quorum.into(), 1, sites.into())?;
+    range(
+        "rounds.grace_seconds",
+        rounds.grace_seconds.into(),
+        0,
+        60 * 60 * 24,
+    )?;
+    range("rounds.fragments", rounds.fragments.into(), 1, 1_000)?;
+    range("rounds.overlap", rounds.overlap.into(), 0, 1)?;
+    if rounds.fragments > count {
+        return Err(Refusal::invalid(format!(
+            "{} fragments in {count} rounds: a round sends one, so some would never be sent before the end",
+            rounds.fragments
+        ))
+        .hint("ask for more rounds, with fewer samples each, or for fewer fragments"));
+    }
+    if rounds.overlap >= count {
+        return Err(
+            Refusal::invalid("an overlap with a round after the only one".to_owned())
+                .hint("leave rounds.overlap out, or ask for more rounds"),
+        );
+    }
+    if u128::from(sites) * u128::from(count) * u128::from(samples) > u128::from(MOST_SAMPLES_IN_ALL) {
+        return Err(Refusal::invalid(format!(
+            "{sites} sites would take {samples} samples in each of {count} rounds"
+        ))
+        .hint(format!("ask for at most {MOST_SAMPLES_IN_ALL} samples in all")));
+    }
+    Ok(())
+}
+
+fn range(field: &str, value: u64, least: u64, most: u64) -> Result<(), Refusal> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("{field} is {value}")).hint(format!("{field} takes {least} to {most}")))
 }
 
 fn is_deeper(value: &Value, levels: usize) -> bool {
@@ -364,263 +367,6 @@ fn cancel(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusa
     Ok(ended(state, job, Outcome::Cancelled))
 }
 
-// ---- sites in a job ----------------------------------------------------------------------------------
-
-/// A site's current attempt in an active job: the only way for a site to say anything about the job.
-struct Seat<'a> {
-    job: &'a Job,
-    site: SiteId,
-    member: &'a crate::Member,
-}
-
-fn seat<'a>(state: &'a State, actor: &Actor, job: JobId, attempt: u32) -> Result<Seat<'a>, Refusal> {
-    let Actor::Site(site) = actor else {
-        return Err(Refusal::invalid(format!(
-            "{actor} is not a site; only sites report on jobs"
-        )));
-    };
-    let job = find(&state.jobs, "job", &job)?;
-    let member = job
-        .members
-        .get(site)
-        .ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
-    if !job.is_active() {
-        return Err(Refusal::conflict(format!("{} has ended", job.id)));
-    }
-    if attempt != member.attempt || !member.is_present() {
-        let message = format!("attempt {attempt} of site {site} in {} is over", job.id);
-        return Err(Refusal::conflict(message).hint("join again; the new attempt replaces every earlier one"));
-    }
-    Ok(Seat {
-        job,
-        site: site.clone(),
-        member,
-    })
-}
-
-fn join(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal> {
-    let Actor::Site(site) = actor else {
-        return Err(Refusal::invalid(format!(
-            "{actor} is not a site; only sites join jobs"
-        )));
-    };
-    let job = find(&state.jobs, "job", &job)?;
-    let member = job
-        .members
-        .get(site)
-        .ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
-    if !job.is_active() || member.presence == Presence::Left {
-        return Err(Refusal::conflict(format!(
-            "{} has nothing left to do for site {site}",
-            job.id
-        )));
-    }
-    // Since the placement the policy may have changed, and the job's label.
-    state.permit(actor, Action::Hold, &Resource::Job(job))?;
-    Ok(vec![Event::Joined {
-        job: job.id,
-        site: site.clone(),
-        attempt: member.attempt + 1,
-    }])
-}
-
-fn contribute(seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>, Refusal> {
-    let (job, site) = (seat.job, &seat.site);
-    let open = job.open_round().filter(|open| open.number == round);
-    let open = open.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not open", job.id)))?;
-    if !open.members.contains_key(site) {
-        return Err(Refusal::conflict(format!(
-            "site {site} has no part in round {round} of {}",
-            job.id
-        )));
-    }
-    if let Some(earlier) = open.updates.get(site) {
-        let same = earlier.digest == update.digest;
-        let other = || {
-            Refusal::conflict(format!(
-                "site {site} gave another update for round {round} already"
-            ))
-        };
-        return if same { Ok(Vec::new()) } else { Err(other()) };
-    }
-    if update.tokens == 0 || update.tokens > MOST_SAMPLES {
-        return Err(Refusal::invalid(format!("an update of {} tokens", update.tokens)));
-    }
-    let known = job
-        .rounds
-        .iter()
-        .flat_map(|r| r.updates.values())
-        .map(|u| u.parameters)
-        .next();
-    if known.is_some_and(|parameters| parameters != update.parameters) {
-        return Err(Refusal::invalid(format!(
-            "an update of {} parameters for a model of {}",
-            update.parameters,
-            known.unwrap_or_default()
-        )));
-    }
-    Ok(vec![Event::Contributed {
-        job: job.id,
-        round,
-        site: site.clone(),
-        update: update.clone(),
-    }])
-}
-
-fn applied(seat: &Seat<'_>, round: u32, outer: Digest) -> Result<Vec<Event>, Refusal> {
-    let (job, site) = (seat.job, seat.site.clone());
-    let closed = job.rounds.get(round as usize).filter(|r| r.is_closed());
-    let closed =
-        closed.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not closed", job.id)))?;
-    let others = closed
-        .outer
-        .iter()
-        .find(|(other, _)| **other != site)
-        .map(|(_, digest)| *digest);
-    Ok(match closed.outer.get(&site) {
-        Some(known) if *known == outer => Vec::new(),
-        _ if others.is_some_and(|digest| digest != outer) => {
-            vec![Event::Diverged {
-                job: job.id,
-                site,
-                round,
-                outer,
-            }]
-        }
-        _ => vec![Event::Applied {
-            job: job.id,
-            round,
-            site,
-            outer,
-        }],
-    })
-}
-
-/// The program stopped. Where the results are in already, that ends the site's part and not the job.
-fn fail(state: &State, seat: &Seat<'_>, message: &str) -> Vec<Event> {
-    if !seat.job.outputs.is_empty() {
-        return vec![Event::Left {
-            job: seat.job.id,
-            site: seat.site.clone(),
-            outputs: Vec::new(),
-        }];
-    }
-    let reason = format!("the program at {} stopped: {message}", seat.site);
-    ended(state, seat.job, Outcome::Failed { reason })
-}
-
-fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Refusal> {
-    let (job, member) = (seat.job, seat.member);
-    let last = member.usage.get(&reading.attempt).copied().unwrap_or_default();
-    let total = last.or_more(reading.total);
-    if total == last {
-        return Ok(Vec::new()); // told before, or overtaken by a later one
-    }
-    let mut after = member.clone();
-    after.usage.insert(reading.attempt, total);
-    check_clock(seat, total.millis, after.total().millis, now)?;
-    let price = member.placed.price;
-    let charged = price.of(after.used()).min(member.placed.reserved) - member.charged;
-    let compute = after.used() - member.used();
-    let site = seat.site.clone();
-    let mut events = vec![Event::Metered {
-        job: job.id,
-        site: site.clone(),
-        attempt: reading.attempt,
-        total,
-        charged,
-    }];
-    if charged > Won(0) || compute.0 > 0 {
-        let from = Account::Reserved(job.id, site.clone());
-        events.push(Event::Posted(Transfer::both(
-            from,
-            Account::Earned(site),
-            charged,
-            compute,
-        )));
-    }
-    Ok(events)
-}
-
-/// Time can't be metered that has not passed, neither in an attempt nor in all of them together.
-fn check_clock(seat: &Seat<'_>, attempt: u64, all: u64, now: Time) -> Result<(), Refusal> {
-    let began = match seat.member.presence {
-        Presence::Present(since) => Some(since),
-        _ => None,
-    };
-    let spans = [
-        ("in an attempt that began", attempt, began),
-        ("in a job that was placed", all, seat.job.placed),
-    ];
-    for (what, millis, since) in spans {
-        let passed = since.map_or(0, |since| now.since(since));
-        if millis > passed.saturating_add(METER_SLACK_MS) {
-            let site = &seat.site;
-            return Err(
-                Refusal::invalid(format!("site {site} reports {millis} ms {what} {passed} ms ago"))
-                    .hint("check the site's clock"),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
-    let (job, site) = (seat.job, &seat.site);
-    if job.phase != Phase::Finishing {
-        return Err(Refusal::conflict(format!("{} has rounds left", job.id)));
-    }
-    let last = job.rounds.last().map(|round| &round.outer);
-    if !last.is_some_and(|outer| outer.contains_key(site)) {
-        return Err(Refusal::conflict(format!(
-            "site {site} has not applied the last round of {}",
-            job.id
-        )));
-    }
-    // Everyone stays until the results are in, so that the next site can write them if the lead is lost.
-    match (
-        job.outputs.is_empty(),
-        job.lead() == Some(site),
-        outputs.is_empty(),
-    ) {
-        (true, true, false) | (false, _, true) => {}
-        (true, true, true) => {
-            return Err(Refusal::conflict(format!(
-                "site {site} leads {} and has no results",
-                job.id
-            )));
-        }
-        (true, false, _) => {
-            return Err(Refusal::conflict(format!(
-                "the results of {} are not in yet",
-                job.id
-            )));
-        }
-        (false, _, false) => return Err(Refusal::conflict(format!("{} has its results", job.id))),
-    }
-    let inputs: Vec<Digest> = job.spec.inputs.values().copied().collect();
-    for output in outputs {
-        check_name(&output.name)?;
-    }
-    let outputs = outputs.iter().map(|output| Artifact {
-        id: crate::ArtifactId {
-            project: job.spec.project.clone(),
-            digest: output.id.digest,
-        },
-        name: output.name.clone(),
-        kind: output.kind,
-        bytes: output.bytes,
-        label: output.label.max(job.label),
-        job: Some(job.id),
-        made_from: inputs.clone(),
-    });
-    Ok(vec![Event::Left {
-        job: job.id,
-        site: site.clone(),
-        outputs: outputs.collect(),
-    }])
-}
-
 // ---- shared --------------------------------------------------------------------------------------------
 
 /// The last line of defence: whatever a rule got wrong, no account goes below zero.
@@ -639,7 +385,7 @@ fn check_postings(ledger: &Ledger, events: &[Event]) -> Result<(), Refusal> {
     })
 }
 
-fn find<'a, K: Ord + fmt::Display, V>(
+pub(crate) fn find<'a, K: Ord + fmt::Display, V>(
     all: &'a std::collections::BTreeMap<K, V>,
     noun: &str,
     id: &K,

@@ -5,7 +5,7 @@ use crate::place::Candidate;
 use crate::{
     Artifact, Award, AwardId, Digest, Holder, Interval, JobId, JobSpec, Label, Organisation, Person, PersonId,
 };
-use crate::{Placed, Project, Remembered, Site, SiteId, Transfer, Update, Usage, Won};
+use crate::{OuterCheckpoint, Placed, Project, Remembered, Site, SiteId, Transfer, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
@@ -50,7 +50,7 @@ pub enum Event {
     Joined { job: JobId, site: SiteId, attempt: u32 },
     /// A site fell silent.
     Lost { job: JobId, site: SiteId, attempt: u32 },
-    /// A site's weights differ from the others'.
+    /// A site's weights differ from those that stand; its word on this round and later ones doesn't count.
     Diverged {
         job: JobId,
         site: SiteId,
@@ -77,12 +77,21 @@ pub enum Event {
         accepted: Vec<(SiteId, Digest)>,
         returned: Vec<Interval>,
     },
-    /// A site applied a round.
+    /// A site applied a round, and says what it got.
     Applied {
         job: JobId,
         round: u32,
         site: SiteId,
         outer: Digest,
+    },
+    /// What all agree on after a round is kept, for those who join later.
+    Checkpointed { job: JobId, checkpoint: OuterCheckpoint },
+    /// A site goes on without what it had of its own: it has only what all agree on after so many rounds.
+    Reset {
+        job: JobId,
+        site: SiteId,
+        attempt: u32,
+        applied: u32,
     },
     /// A site has used so much in all of an attempt; a transfer follows if that is worth a won or a
     /// FLOP-second.

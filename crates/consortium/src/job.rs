@@ -1,7 +1,7 @@
 //! Jobs: what was asked for, where it runs, how far it is.
 
 use crate::place::Candidate;
-use crate::round::{Interval, Round};
+use crate::round::{Interval, OuterCheckpoint, Round, RoundSpec};
 use crate::{
     ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId,
 };
@@ -27,6 +27,10 @@ use std::collections::BTreeMap;
 /// samples = 640
 /// quorum = 1
 /// grace_seconds = 30
+/// fragments = 4       # a round sends a quarter of the model
+/// overlap = 1         # while it travels, training goes on
+/// codec = "int4"      # fp32, int8, int4 or sparse
+/// checkpoint_every = 50
 ///
 /// [settings]          # the program's own; the rules don't read them
 /// width = 192
@@ -52,20 +56,6 @@ pub struct JobSpec {
     pub rounds: RoundSpec,
     /// The program's own settings.
     pub settings: serde_json::Value,
-}
-
-/// How sites train together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RoundSpec {
-    /// How many rounds.
-    pub count: u32,
-    /// How many samples each site takes in a round.
-    pub samples: u64,
-    /// How many updates close a round.
-    pub quorum: u32,
-    /// How long a round waits for the others once it has a quorum.
-    pub grace_seconds: u32,
 }
 
 /// How far a job is.
@@ -102,6 +92,10 @@ pub struct Member {
     pub usage: BTreeMap<u32, Usage>,
     /// What has been paid for it.
     pub charged: Won,
+    /// The last attempt that began without what the site had of its own (weights it had not sent yet, moments
+    /// and what its codec rounded off), because that was lost.
+    #[serde(default)]
+    pub reset: Option<u32>,
 }
 
 /// A site's part in a placement, at the price of that moment.
@@ -169,8 +163,11 @@ pub struct Job {
     pub candidates: Vec<Candidate>,
     /// The sites it was placed on.
     pub members: BTreeMap<SiteId, Member>,
-    /// All rounds so far; the last may be open.
+    /// All rounds so far; the last may be open, with an overlap the last few.
     pub rounds: Vec<Round>,
+    /// The last checkpoint for those who join.
+    #[serde(default)]
+    pub checkpoint: Option<OuterCheckpoint>,
     /// Intervals that a closed round did not use; taken up first.
     pub returned: Vec<Interval>,
     /// The first sample nobody has been given yet.
@@ -189,17 +186,19 @@ impl Job {
 
     /// How many rounds are closed.
     pub fn committed(&self) -> u32 {
-        self.rounds
-            .iter()
-            .filter(|round| round.is_closed())
-            .count()
-            .try_into()
-            .unwrap_or(u32::MAX)
+        u32::try_from(self.rounds.len() - self.open_rounds().count()).unwrap_or(u32::MAX)
     }
 
-    /// The open round, if there is one.
+    /// The round that closes next, if one is open.
     pub fn open_round(&self) -> Option<&Round> {
-        self.rounds.last().filter(|round| !round.is_closed())
+        self.open_rounds().next()
+    }
+
+    /// The rounds that are open, in order. They close in order, so they are the last ones.
+    pub fn open_rounds(&self) -> impl Iterator<Item = &Round> {
+        let open = self.rounds.iter().rev().take_while(|round| !round.is_closed());
+        let first = self.rounds.len() - open.count();
+        self.rounds[first..].iter()
     }
 
     /// The sites that are there, in site order.
@@ -212,10 +211,26 @@ impl Job {
         self.present().map(|(site, _)| site).next()
     }
 
+    /// Whether all that are there have told what the last round led to, and told the same.
+    pub fn is_agreed(&self) -> bool {
+        let Some(last) = self.rounds.last() else {
+            return false;
+        };
+        let mut present = self.present();
+        present.all(|(site, _)| last.outer.contains_key(site)) && !self.rounds.iter().any(Round::is_disputed)
+    }
+
     /// Whether some site learned `update` in one of the rounds. Who asks mostly asks for the last ones.
     pub(crate) fn has_update(&self, update: &Digest) -> bool {
         let updates = self.rounds.iter().rev().flat_map(|round| round.updates.values());
         updates.map(|known| known.digest).any(|known| known == *update)
+    }
+
+    /// Whether `digest` is a checkpoint of it.
+    pub(crate) fn has_checkpoint(&self, digest: &Digest) -> bool {
+        self.checkpoint
+            .as_ref()
+            .is_some_and(|kept| kept.digest == *digest)
     }
 
     /// Money spent so far.

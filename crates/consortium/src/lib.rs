@@ -41,6 +41,7 @@ pub mod policy;
 pub mod queue;
 mod refusal;
 mod round;
+mod seat;
 mod state;
 
 pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
@@ -50,7 +51,7 @@ pub use decide::decide;
 pub use event::{Event, Outcome};
 pub use explain::explain;
 pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId, ProjectId, SiteId};
-pub use job::{Job, JobSpec, Member, Phase, Placed, Presence, RoundSpec, Usage};
+pub use job::{Job, JobSpec, Member, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};
 pub use member::{
     Artifact, ArtifactKind, Award, Holder, Home, Kind, Label, Organisation, Person, Programme, Project, Role,
@@ -59,5 +60,5 @@ pub use member::{
 pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};
 pub use refusal::{Refusal, RefusalKind};
-pub use round::{Interval, Round, Update};
+pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};
 pub use state::{Remembered, State};

@@ -170,6 +170,8 @@ pub enum ArtifactKind {
     Tokenizer,
     /// What one site learned in one round.
     Update,
+    /// What all sites of a job agree on after a round.
+    Checkpoint,
     /// A neural network's weights.
     Model,
     /// What a job says of itself at the end.

@@ -368,7 +368,7 @@ impl State {
         Some(self.organisations.get(owner)?.home)
     }
 
-    /// Sites in a running job that reads `artifact`, or whose update it is. An earlier job may have made the
+    /// Sites in a running job that reads `artifact`, or whose update or checkpoint it is. An earlier job may have made the
     /// same bytes: training is deterministic.
     fn sites_that_need(&self, artifact: &Artifact) -> BTreeSet<&SiteId> {
         let needs = |job: &&Job| {
@@ -376,8 +376,12 @@ impl State {
                 let mut inputs = job.spec.inputs.values();
                 inputs.any(|digest| *digest == artifact.id.digest)
             };
-            let update = || artifact.kind == ArtifactKind::Update && job.has_update(&artifact.id.digest);
-            job.spec.project == artifact.id.project && (artifact.job == Some(job.id) || input() || update())
+            let made = || match artifact.kind {
+                ArtifactKind::Update => job.has_update(&artifact.id.digest),
+                ArtifactKind::Checkpoint => job.has_checkpoint(&artifact.id.digest),
+                _ => false,
+            };
+            job.spec.project == artifact.id.project && (artifact.job == Some(job.id) || input() || made())
         };
         let still_in = |member: &&Member| member.presence != crate::Presence::Left;
         let jobs = self

@@ -1,9 +1,61 @@
 //! Rounds of cross-site training, as the log commits them: who took part, on which samples, and the ordered
 //! digests of the updates that count. A site that has the log and the updates can rebuild the weights.
+//!
+//! The schedule, for a job with `fragments` n and `overlap` d:
+//!
+//! ```text
+//! round r       each site trains on its own interval, then sends its update of fragment r mod n
+//! trained on    weights to which at least the rounds before r - d are applied, see RoundSpec::needs
+//! opens         when the rounds before r - d are closed, so at most d + 1 are open
+//! closes        after round r - 1
+//! last round    sends the whole model, so nothing that was learned is left at a site
+//! ```
 
 use crate::{Digest, SiteId, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// How sites train together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundSpec {
+    /// How many rounds.
+    pub count: u32,
+    /// How many samples each site takes in a round.
+    pub samples: u64,
+    /// How many updates close a round.
+    pub quorum: u32,
+    /// How long a round waits for the others once it has a quorum.
+    pub grace_seconds: u32,
+    /// Into how many fragments the model is cut; a round sends one of them.
+    #[serde(default = "one")]
+    pub fragments: u32,
+    /// For how many rounds updates may travel while training goes on; with 0 it waits for them.
+    #[serde(default)]
+    pub overlap: u32,
+    /// How an update is written.
+    #[serde(default)]
+    pub codec: Codec,
+    /// After how many rounds the lead site keeps a checkpoint for those who join later; 0 is never.
+    #[serde(default = "fifty")]
+    pub checkpoint_every: u32,
+}
+
+/// How an update is written; `sync` says what each costs and how exact it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// Four bytes a weight: the reference.
+    Fp32,
+    /// One byte a weight.
+    #[default]
+    Int8,
+    /// Half a byte a weight; what is rounded off comes with the next update.
+    Int4,
+    /// The largest weights of a block alone; the others come with later updates.
+    Sparse,
+}
 
 /// Samples `first..end` of the run's data order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,14 +102,113 @@ pub struct Round {
     pub outer: BTreeMap<SiteId, Digest>,
 }
 
+/// What all sites agree on after a round, kept at the hub: whoever joins later begins here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OuterCheckpoint {
+    /// The last round that is in it.
+    pub round: u32,
+    /// The artifact.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// Who wrote it.
+    pub site: SiteId,
+}
+
+impl RoundSpec {
+    /// How many rounds, from the first on, are applied to the weights that `round` is trained on, at least. As
+    /// many must be closed before it opens.
+    pub fn needs(&self, round: u32) -> u32 {
+        round.saturating_sub(self.overlap)
+    }
+
+    /// The fragment that `round` sends; none stands for the whole model.
+    pub fn fragment(&self, round: u32) -> Option<u32> {
+        let whole = self.fragments <= 1 || round.saturating_add(1) >= self.count;
+        (!whole).then(|| round % self.fragments)
+    }
+
+    /// Whether the lead keeps a checkpoint after `round`. After the last there are the results.
+    pub fn keeps_checkpoint(&self, round: u32) -> bool {
+        let applied = round.saturating_add(1);
+        self.checkpoint_every > 0 && applied < self.count && applied.is_multiple_of(self.checkpoint_every)
+    }
+}
+
+impl Default for RoundSpec {
+    /// One short round, int8, whole.
+    fn default() -> Self {
+        Self {
+            count: 1,
+            samples: 1,
+            quorum: 1,
+            grace_seconds: 30,
+            fragments: one(),
+            overlap: 0,
+            codec: Codec::default(),
+            checkpoint_every: fifty(),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+            Self::Sparse => "sparse",
+        })
+    }
+}
+
 impl Round {
     /// Whether its updates are final.
     pub fn is_closed(&self) -> bool {
         self.closed.is_some()
     }
 
-    /// The weights' digest by the first site that told it.
+    /// The digest that stands: the one that most sites told, and of those told equally often the one by the
+    /// first site.
     pub fn outer_digest(&self) -> Option<Digest> {
-        self.outer.values().next().copied()
+        self.told().first().map(|(digest, _)| *digest)
+    }
+
+    /// Whether sites told different digests.
+    pub fn is_disputed(&self) -> bool {
+        let mut told = self.outer.values();
+        told.next().is_some_and(|first| told.any(|other| other != first))
+    }
+
+    /// The sites whose digest is not the one that stands, once `awaited` more can't change which one does.
+    pub(crate) fn outvoted(&self, awaited: usize) -> Vec<(&SiteId, Digest)> {
+        match self.told().as_slice() {
+            [(stands, most), (_, second), ..] if awaited == 0 || *most > second + awaited => {
+                let others = self.outer.iter().filter(|(_, digest)| *digest != stands);
+                others.map(|(site, digest)| (site, *digest)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The digests that sites told and how many told each, most first.
+    fn told(&self) -> Vec<(Digest, usize)> {
+        let mut told: Vec<(Digest, usize)> = Vec::new();
+        for digest in self.outer.values() {
+            match told.iter_mut().find(|(known, _)| known == digest) {
+                Some((_, times)) => *times += 1,
+                None => told.push((*digest, 1)),
+            }
+        }
+        told.sort_by_key(|(_, times)| std::cmp::Reverse(*times)); // stable: site order among equals
+        told
     }
 }

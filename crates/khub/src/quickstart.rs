@@ -144,6 +144,7 @@ fn submit(
             samples: args.samples,
             quorum: 1,
             grace_seconds: 20,
+            ..RoundSpec::default()
         },
         settings: settings(),
     };

@@ -141,6 +141,7 @@ mod tests {
                     samples: 64,
                     quorum: 1,
                     grace_seconds: 1,
+                    ..RoundSpec::default()
                 },
                 settings: serde_json::Value::Null,
             },

@@ -115,6 +115,40 @@ fn a_spec_that_makes_no_sense_is_refused_with_what_to_try() {
         "rounds.samples is 18446744073709551615",
         "rounds.samples takes 1 to 1099511627776",
     );
+    check(
+        JobSpec {
+            rounds: RoundSpec {
+                overlap: 2,
+                ..rounds.clone()
+            },
+            ..spec()
+        },
+        "rounds.overlap is 2",
+        "rounds.overlap takes 0 to 1",
+    );
+    check(
+        JobSpec {
+            rounds: RoundSpec {
+                fragments: 3,
+                ..rounds.clone()
+            },
+            ..spec()
+        },
+        "3 fragments in 2 rounds: a round sends one, so some would never be sent before the end",
+        "ask for more rounds, with fewer samples each, or for fewer fragments",
+    );
+    check(
+        JobSpec {
+            rounds: RoundSpec {
+                count: 1,
+                overlap: 1,
+                ..rounds.clone()
+            },
+            ..spec()
+        },
+        "an overlap with a round after the only one",
+        "leave rounds.overlap out, or ask for more rounds",
+    );
     let all = RoundSpec {
         count: 1_000_000,
         samples: 1 << 40,

@@ -75,7 +75,11 @@ fn a_round_closes_when_all_have_contributed() {
     let job = world.submit(spec());
     world.join(job, &["bada", "hangang"]);
     world.contribute(job, 0, "hangang").unwrap();
-    let open = world.job(job).open_round().expect("bada is still awaited");
+    let open = world
+        .job(job)
+        .open_rounds()
+        .next()
+        .expect("bada is still awaited");
     assert_eq!(open.quorum_at, Some(world.now));
     let happened = world.contribute(job, 0, "bada").unwrap();
     let closed = happened.iter().find_map(|event| match event {
@@ -314,6 +318,191 @@ fn weights_that_differ_are_found_out() {
     assert_eq!(presence(&world, job, "hangang"), Presence::Present(world.now));
     let outer = &world.job(job).rounds[0].outer;
     assert_eq!(outer.len(), 2, "both sites told the same");
+}
+
+/// An open job of four rounds on three sites, all there.
+fn three_sites() -> (World, JobId) {
+    let mut world = World::founded();
+    let asked = JobSpec {
+        label: Label::Open,
+        sites: 3,
+        rounds: rounds(4, 1),
+        ..spec()
+    };
+    let job = world.submit(asked);
+    world.join(job, &["bada", "hangang", "rhein"]);
+    (world, job)
+}
+
+#[test]
+fn the_majority_decides_whose_weights_are_wrong() {
+    let (mut world, job) = three_sites();
+    for name in ["bada", "hangang", "rhein"] {
+        world.contribute(job, 0, name).unwrap();
+    }
+    // The first to tell is the one that went wrong, and it has kept a checkpoint already.
+    world.applied(job, 0, "bada", "wrong").unwrap();
+    world.checkpoint(job, 0, "bada").unwrap();
+    world.applied(job, 0, "hangang", "weights").unwrap();
+    let word = |world: &World| ["bada", "hangang", "rhein"].map(|name| presence(world, job, name));
+    let here = Presence::Present(world.now);
+    assert_eq!(word(&world), [here; 3], "one against one: the third decides");
+    world.applied(job, 0, "rhein", "weights").unwrap();
+    assert_eq!(word(&world), [Presence::Diverged, here, here]);
+    let round = &world.job(job).rounds[0];
+    assert_eq!(round.outer_digest(), Some(update("weights").digest));
+    assert_eq!(round.outer.len(), 2);
+    assert_eq!(world.job(job).checkpoint, None, "nobody joins from wrong weights");
+    world.join(job, &["bada"]);
+    world.applied(job, 0, "bada", "weights").unwrap();
+    assert_eq!(presence(&world, job, "bada"), here);
+}
+
+#[test]
+fn a_dispute_does_not_wait_for_the_lost() {
+    let (mut world, job) = three_sites();
+    for name in ["bada", "hangang", "rhein"] {
+        world.contribute(job, 0, name).unwrap();
+    }
+    world.applied(job, 0, "hangang", "weights").unwrap();
+    world.applied(job, 0, "bada", "other weights").unwrap();
+    assert!(world.job(job).rounds[0].is_disputed());
+    world.lose(job, "rhein");
+    assert_eq!(
+        presence(&world, job, "hangang"),
+        Presence::Diverged,
+        "of two, the first site stands"
+    );
+    assert_eq!(presence(&world, job, "bada"), Presence::Present(world.now));
+}
+
+#[test]
+fn with_an_overlap_the_next_round_is_open_while_updates_travel() {
+    let overlapping = RoundSpec {
+        count: 4,
+        fragments: 2,
+        overlap: 1,
+        ..spec().rounds
+    };
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        rounds: overlapping,
+        ..spec()
+    });
+    world.join(job, &["bada", "hangang"]);
+    let open = |world: &World| Vec::from_iter(world.job(job).open_rounds().map(|round| round.number));
+    assert_eq!(open(&world), [0, 1]);
+    assert_eq!(
+        given(&world, job),
+        [("bada".into(), 200, 300), ("hangang".into(), 300, 400)]
+    );
+
+    world.contribute(job, 0, "bada").unwrap();
+    world.contribute(job, 1, "bada").unwrap();
+    assert_eq!(
+        open(&world),
+        [0, 1],
+        "round 1 has a quorum, and closes after round 0"
+    );
+    world.wait(30);
+    assert_eq!(open(&world), [1, 2], "round 0 closed without hangang");
+    assert_eq!(
+        given(&world, job)[0],
+        ("bada".into(), 100, 200),
+        "its samples are taken up first"
+    );
+    world.wait(29);
+    assert_eq!(open(&world), [1, 2], "which has a whole window for round 1");
+    world.contribute(job, 1, "hangang").unwrap();
+    assert_eq!(open(&world), [2, 3]);
+    world.train(job);
+    assert_eq!(open(&world), [3], "there is no round 4");
+    world.train(job);
+    assert_eq!(world.job(job).phase, Phase::Finishing);
+}
+
+#[test]
+fn every_round_sends_a_fragment_and_the_last_all() {
+    let cut = RoundSpec {
+        count: 6,
+        fragments: 3,
+        ..spec().rounds
+    };
+    let sent = Vec::from_iter((0..6).map(|round| cut.fragment(round)));
+    assert_eq!(sent, [Some(0), Some(1), Some(2), Some(0), Some(1), None]);
+    assert_eq!(spec().rounds.fragment(0), None);
+    let kept = RoundSpec {
+        checkpoint_every: 2,
+        ..cut
+    };
+    assert_eq!(
+        [0, 1, 2, 3, 5].map(|round| kept.keeps_checkpoint(round)),
+        [false, true, false, true, false]
+    );
+}
+
+#[test]
+fn a_checkpoint_is_kept_for_those_who_join() {
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        rounds: rounds(4, 1),
+        ..spec()
+    });
+    world.join(job, &["bada"]);
+    world.wait(30);
+    let early = world.checkpoint(job, 0, "bada").unwrap_err();
+    assert_eq!(early.message, "site bada has not applied round 0 of job-1");
+    for _ in 0..2 {
+        world.train(job);
+    }
+    world.checkpoint(job, 1, "bada").unwrap();
+    assert_eq!(
+        world.checkpoint(job, 0, "bada").unwrap(),
+        [],
+        "there is a later one"
+    );
+    let kept = world.job(job).checkpoint.clone().unwrap();
+    let artifact = world.artifact(kept.digest);
+    assert_eq!((kept.round, artifact.label), (1, Label::Restricted));
+    let read = Resource::Artifact(artifact);
+    let may = |name| world.state.permit(&site(name), Action::Read, &read).is_ok();
+    assert_eq!(["bada", "hangang", "rhein"].map(may), [true, true, false]);
+}
+
+#[test]
+fn what_a_site_lost_of_its_own_is_in_the_log() {
+    let mut world = World::founded();
+    let job = world.submit(spec());
+    world.join(job, &["bada", "hangang"]);
+    let reset = |world: &mut World, name: &str, applied| {
+        let attempt = world.attempt(job, name);
+        world.ask(
+            site(name),
+            Command::Reset {
+                job,
+                attempt,
+                applied,
+            },
+        )
+    };
+    assert_eq!(reset(&mut world, "bada", 0).unwrap(), [], "it had nothing yet");
+    world.train(job);
+    world.lose(job, "bada");
+    world.join(job, &["bada"]);
+    let too_far = reset(&mut world, "bada", 2).unwrap_err();
+    assert_eq!(
+        too_far.message,
+        "2 rounds of job-1 can't be applied, 1 are closed"
+    );
+    let logged = Event::Reset {
+        job,
+        site: id("bada"),
+        attempt: 2,
+        applied: 1,
+    };
+    assert_eq!(reset(&mut world, "bada", 1).unwrap(), [logged]);
+    assert_eq!(reset(&mut world, "bada", 1).unwrap(), [], "told twice");
+    assert_eq!(world.job(job).members[&id::<SiteId>("bada")].reset, Some(2));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::world::{World, output};
 use consortium::{Event, JobId, Label, Phase, Request, Round, State, Time, explain};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 160;
 const STEPS: usize = 200;
 
 #[test]
@@ -40,6 +40,10 @@ fn whatever_is_asked_the_rules_hold() {
         "PolicyAdopted",
         "Granted",
         "extended",
+        "overlapping",
+        "Checkpointed",
+        "Reset",
+        "outvoted",
     ] {
         let times = seen.get(what).copied().unwrap_or(0);
         assert!(times >= 10, "{what} was seen {times} times only: {seen:?}");
@@ -152,6 +156,7 @@ impl Story {
         if !self.dice.one_in(4) {
             self.world.tick();
             self.check();
+            self.check_disputes();
         }
     }
 
@@ -190,6 +195,10 @@ impl Story {
             match event {
                 Event::RoundClosed { returned, .. } if !returned.is_empty() => count("returned"),
                 Event::RoundOpened { job, round, .. } if !opened.insert((*job, *round)) => count("extended"),
+                Event::RoundOpened { job, .. } if self.world.job(*job).spec.rounds.overlap > 0 => {
+                    count("overlapping");
+                }
+                Event::Diverged { job, .. } if self.world.job(*job).members.len() > 2 => count("outvoted"),
                 _ => {}
             }
         }

@@ -279,6 +279,22 @@ impl World {
         )
     }
 
+    /// Keeps a checkpoint after `round`.
+    pub(crate) fn checkpoint(&mut self, job: JobId, round: u32, name: &str) -> Result<Vec<Event>, Refusal> {
+        let attempt = self.attempt(job, name);
+        let digest = Digest::of(format!("{job} after {round}").as_bytes());
+        self.ask(
+            site(name),
+            Command::Checkpoint {
+                job,
+                round,
+                attempt,
+                digest,
+                bytes: 8_000_000,
+            },
+        )
+    }
+
     /// Meters so many milliseconds in all of the site's attempt.
     pub(crate) fn meter(&mut self, job: JobId, name: &str, millis: u64) -> Result<Vec<Event>, Refusal> {
         let (attempt, total) = (
@@ -334,7 +350,12 @@ impl World {
 
     /// Every site of an open round contributes, then applies the same weights.
     pub(crate) fn train(&mut self, job: JobId) {
-        let round = self.job(job).open_round().expect("a round is open").clone();
+        let round = self
+            .job(job)
+            .open_rounds()
+            .next()
+            .expect("a round is open")
+            .clone();
         for site in round.members.keys() {
             self.contribute(job, round.number, site.as_str())
                 .expect("the round is open");
@@ -444,6 +465,7 @@ pub(crate) fn spec() -> JobSpec {
             samples: 100,
             quorum: 1,
             grace_seconds: 30,
+            ..RoundSpec::default()
         },
         settings: json!({ "width": 192 }),
     }

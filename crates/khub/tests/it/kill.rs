@@ -198,6 +198,7 @@ fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
             samples: 64,
             quorum,
             grace_seconds: 60,
+            ..RoundSpec::default()
         },
         settings: serde_json::json!({
             "width": 32, "layers": 1, "heads": 2, "seq": 32, "batch": 8, "tied": true,

@@ -87,6 +87,7 @@ pub(crate) fn spec() -> JobSpec {
             samples: 64,
             quorum: 1,
             grace_seconds: 600,
+            ..RoundSpec::default()
         },
         settings: serde_json::json!({ "width": 16 }),
     }

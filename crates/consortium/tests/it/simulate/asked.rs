@@ -4,9 +4,9 @@ use super::Story;
 use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, Command, Digest, FlopSeconds, FlopsPerSecond, Holder, Home, Job,
-    JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project, ProjectId, Reading,
-    RoundSpec, Site, SiteId, Tenure, Update, Usage, Won,
+    Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Digest, FlopSeconds, FlopsPerSecond, Holder,
+    Home, Job, JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project,
+    ProjectId, Reading, Round, RoundSpec, Site, SiteId, Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +95,30 @@ impl Story {
                 outer,
             };
         }
-        if let Some(open) = job.open_round() {
+        let told = job
+            .rounds
+            .iter()
+            .rev()
+            .find(|round| round.outer.contains_key(site));
+        if let Some(round) = told.filter(|_| self.dice.one_in(12)) {
+            return Command::Checkpoint {
+                job: id,
+                round: round.number,
+                attempt,
+                digest: Digest::of(format!("{id} checkpoint {}", round.number).as_bytes()),
+                bytes: 999,
+            };
+        }
+        if attempt > 1 && self.dice.one_in(12) {
+            return Command::Reset {
+                job: id,
+                attempt,
+                applied: 0,
+            };
+        }
+        // What it trains next; with an overlap it need not wait for the others.
+        let mine = |round: &&Round| round.members.contains_key(site) && !round.updates.contains_key(site);
+        if let Some(open) = job.open_rounds().find(mine).or(job.open_round()) {
             let update = update(&format!("{id} {} {site}", open.number));
             return Command::Contribute {
                 job: id,
@@ -206,6 +229,18 @@ impl Story {
                     reading: Reading { attempt, total },
                 }
             }
+            10 if self.dice.one_in(2) => Command::Checkpoint {
+                job,
+                round,
+                attempt,
+                digest: Digest::of(self.dice.pick(&FILES).as_bytes()),
+                bytes: self.dice.number(1_000),
+            },
+            10 if self.dice.one_in(2) => Command::Reset {
+                job,
+                attempt,
+                applied: round,
+            },
             10 => {
                 let outputs = (0..self.dice.below(3)).map(|_| self.output()).collect();
                 Command::Leave {
@@ -276,6 +311,7 @@ impl Story {
         let sites = 1 + self.dice.small(3).min(3);
         let known: Vec<Digest> = self.world.state.artifacts.keys().map(|id| id.digest).collect();
         let input = ("train.tokens".to_owned(), self.dice.pick(&known));
+        let count = self.dice.pick(&[1, 2, 3, 4]);
         JobSpec {
             label: self.dice.pick(&[Label::Open, Label::Restricted]),
             sites: sites.min(3),
@@ -286,10 +322,14 @@ impl Story {
                 BTreeMap::new()
             },
             rounds: RoundSpec {
-                count: self.dice.pick(&[1, 2, 3]),
+                count,
                 samples: self.dice.pick(&[1, 100, 1 << 40]),
                 quorum: self.dice.pick(&[1, 2, 2, 3]).min(sites.min(3)),
                 grace_seconds: self.dice.pick(&[0, 30]),
+                fragments: self.dice.pick(&[1, 2]).min(count),
+                overlap: self.dice.pick(&[0, 1]).min(count - 1),
+                codec: self.dice.pick(&[Codec::Int8, Codec::Sparse]),
+                checkpoint_every: self.dice.pick(&[0, 1, 50]),
             },
             ..spec()
         }
@@ -310,6 +350,9 @@ impl Story {
                 samples: self.dice.number(1 << 41),
                 quorum: self.dice.small(5),
                 grace_seconds: self.dice.small(100),
+                fragments: self.dice.small(4),
+                overlap: self.dice.small(3),
+                ..plausible.rounds
             },
             ..plausible
         }

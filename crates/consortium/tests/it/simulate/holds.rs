@@ -4,9 +4,9 @@ use super::Story;
 use crate::world::id;
 use consortium::{
     Account, ArtifactId, Digest, Event, FlopSeconds, Interval, Job, JobId, Label, Phase, Presence, ProjectId,
-    Round, SiteId, State, Won, apply,
+    Round, SiteId, State, Time, Won, apply,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 impl Story {
     pub(super) fn check(&mut self) {
@@ -22,6 +22,7 @@ impl Story {
             check_phase(state, job);
             check_money(state, job);
             check_samples(job);
+            check_rounds(job);
             let holding = job.members.iter().filter(|(_, m)| m.presence != Presence::Left);
             for (site, _) in holding.filter(|_| job.is_active()) {
                 let other = holders.insert(site, job.id);
@@ -36,6 +37,7 @@ impl Story {
             let json = serde_json::to_string(event).expect("an event is plain data");
             let read: Event = serde_json::from_str(&json).expect("it was just written");
             assert!(read == *event, "{json} reads as {read:?}");
+            check_commit(&self.twin, event, *at);
             apply(&mut self.twin, &read, *at);
             let (job, sites) = match event {
                 Event::Placed { job, sites, .. } => (job, sites.iter().map(|p| &p.site).collect()),
@@ -62,15 +64,76 @@ impl Story {
                     .entry((job.id, round.number))
                     .or_insert_with(|| now.clone());
                 assert_eq!(*then, now, "a closed round of {} changed", job.id);
-                let told: BTreeSet<&Digest> = round.outer.values().collect();
-                assert!(
-                    told.len() <= 1,
-                    "two weights after round {} of {}",
-                    round.number,
-                    job.id
-                );
             }
         }
+    }
+
+    /// Two digests of one round stand side by side only while somebody is there who may decide between them.
+    pub(super) fn check_disputes(&self) {
+        for job in self.world.state.jobs.values().filter(|job| job.is_active()) {
+            for (i, round) in job
+                .rounds
+                .iter()
+                .enumerate()
+                .filter(|(_, round)| round.is_disputed())
+            {
+                let silent = |site: &SiteId| !job.rounds[i..].iter().any(|r| r.outer.contains_key(site));
+                let awaited = job.present().any(|(site, _)| silent(site));
+                assert!(awaited, "two weights after round {} of {}", round.number, job.id);
+            }
+        }
+    }
+}
+
+/// A round is committed once, after the one before it, with a quorum, in site order; and whoever is there and
+/// has given nothing was waited for.
+fn check_commit(state: &State, event: &Event, at: Time) {
+    let Event::RoundClosed {
+        job,
+        round: number,
+        accepted,
+        ..
+    } = event
+    else {
+        return;
+    };
+    let job = &state.jobs[job];
+    let of = format!("round {number} of {}", job.id);
+    assert_eq!(*number, job.committed(), "{of} is out of turn");
+    let round = &job.rounds[*number as usize];
+    let came = Vec::from_iter(
+        round
+            .updates
+            .iter()
+            .map(|(site, update)| (site.clone(), update.digest)),
+    );
+    assert_eq!(*accepted, came, "{of}");
+    assert!(accepted.is_sorted_by(|(a, _), (b, _)| a < b), "{of} has no order");
+    assert!(
+        accepted.len() >= job.spec.rounds.quorum as usize,
+        "{of} has no quorum"
+    );
+    let missing = |site: &SiteId| round.members.contains_key(site) && !round.updates.contains_key(site);
+    if job.present().any(|(site, _)| missing(site)) {
+        let since = round.quorum_at.expect("it has a quorum");
+        let grace = u64::from(job.spec.rounds.grace_seconds) * 1_000;
+        assert!(at.since(since) >= grace, "{of} didn't wait");
+    }
+}
+
+/// Those that are open are the last, and no more than the overlap allows.
+fn check_rounds(job: &Job) {
+    let open = job.rounds.iter().filter(|round| !round.is_closed()).count();
+    let first = job.rounds.len() - open;
+    assert!(
+        job.rounds[first..].iter().all(|round| !round.is_closed()),
+        "{}",
+        job.id
+    );
+    assert!(open <= 1 + job.spec.rounds.overlap as usize, "{}", job.id);
+    assert_eq!(job.committed() as usize, first, "{}", job.id);
+    for (i, round) in job.rounds.iter().enumerate() {
+        assert_eq!(round.number as usize, i, "{}", job.id);
     }
 }
 

@@ -1,0 +1,352 @@
+//! What a site may say of a job that it is placed on: its updates, what it reached, what it used, its end.
+
+use crate::consequence::ended;
+use crate::decide::{MOST_SAMPLES, check_name, find};
+use crate::{
+    Account, Action, Actor, Artifact, Command, Digest, Event, Job, JobId, Outcome, OuterCheckpoint, Output,
+};
+use crate::{
+    Phase, Presence, Reading, Refusal, Round, SiteId, State, Time, Transfer, Update, Won, policy::Resource,
+};
+
+/// How much a site's meter may run ahead of the hub's clock.
+const METER_SLACK_MS: u64 = 5_000;
+
+/// A site's current attempt in an active job: the only way for a site to say anything about the job.
+struct Seat<'a> {
+    job: &'a Job,
+    site: SiteId,
+    member: &'a crate::Member,
+}
+
+/// What `command` of a site in `attempt` leads to; a command of anything else is none of it.
+pub(crate) fn report(
+    state: &State,
+    actor: &Actor,
+    command: &Command,
+    now: Time,
+) -> Result<Vec<Event>, Refusal> {
+    let seat = |job: &JobId, attempt: &u32| seat(state, actor, *job, *attempt);
+    match command {
+        Command::Contribute {
+            job,
+            round,
+            attempt,
+            update,
+        } => contribute(&seat(job, attempt)?, *round, update),
+        Command::Applied {
+            job,
+            round,
+            attempt,
+            outer,
+        } => applied(&seat(job, attempt)?, *round, *outer),
+        Command::Checkpoint {
+            job,
+            round,
+            attempt,
+            digest,
+            bytes,
+        } => checkpoint(&seat(job, attempt)?, *round, *digest, *bytes),
+        Command::Reset {
+            job,
+            attempt,
+            applied,
+        } => reset(&seat(job, attempt)?, *applied),
+        Command::Meter { job, reading } => meter(&seat(job, &reading.attempt)?, reading, now),
+        Command::Leave {
+            job,
+            attempt,
+            outputs,
+        } => leave(&seat(job, attempt)?, outputs),
+        Command::Fail {
+            job,
+            attempt,
+            message,
+        } => Ok(fail(state, &seat(job, attempt)?, message)),
+        other => Err(Refusal::invalid(format!("{other:?} is not a site's to report"))),
+    }
+}
+
+fn seat<'a>(state: &'a State, actor: &Actor, job: JobId, attempt: u32) -> Result<Seat<'a>, Refusal> {
+    let Actor::Site(site) = actor else {
+        return Err(Refusal::invalid(format!(
+            "{actor} is not a site; only sites report on jobs"
+        )));
+    };
+    let job = find(&state.jobs, "job", &job)?;
+    let member = job
+        .members
+        .get(site)
+        .ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
+    if !job.is_active() {
+        return Err(Refusal::conflict(format!("{} has ended", job.id)));
+    }
+    if attempt != member.attempt || !member.is_present() {
+        let message = format!("attempt {attempt} of site {site} in {} is over", job.id);
+        return Err(Refusal::conflict(message).hint("join again; the new attempt replaces every earlier one"));
+    }
+    Ok(Seat {
+        job,
+        site: site.clone(),
+        member,
+    })
+}
+
+pub(crate) fn join(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusal> {
+    let Actor::Site(site) = actor else {
+        return Err(Refusal::invalid(format!(
+            "{actor} is not a site; only sites join jobs"
+        )));
+    };
+    let job = find(&state.jobs, "job", &job)?;
+    let member = job
+        .members
+        .get(site)
+        .ok_or_else(|| Refusal::not_found("place of this site in", job.id))?;
+    if !job.is_active() || member.presence == Presence::Left {
+        return Err(Refusal::conflict(format!(
+            "{} has nothing left to do for site {site}",
+            job.id
+        )));
+    }
+    // Since the placement the policy may have changed, and the job's label.
+    state.permit(actor, Action::Hold, &Resource::Job(job))?;
+    Ok(vec![Event::Joined {
+        job: job.id,
+        site: site.clone(),
+        attempt: member.attempt + 1,
+    }])
+}
+
+fn contribute(seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, &seat.site);
+    let open = job.open_rounds().find(|open| open.number == round);
+    let open = open.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not open", job.id)))?;
+    if !open.members.contains_key(site) {
+        return Err(Refusal::conflict(format!(
+            "site {site} has no part in round {round} of {}",
+            job.id
+        )));
+    }
+    if let Some(earlier) = open.updates.get(site) {
+        let same = earlier.digest == update.digest;
+        let other = || {
+            Refusal::conflict(format!(
+                "site {site} gave another update for round {round} already"
+            ))
+        };
+        return if same { Ok(Vec::new()) } else { Err(other()) };
+    }
+    if update.tokens == 0 || update.tokens > MOST_SAMPLES {
+        return Err(Refusal::invalid(format!("an update of {} tokens", update.tokens)));
+    }
+    let known = job
+        .rounds
+        .iter()
+        .flat_map(|r| r.updates.values())
+        .map(|u| u.parameters)
+        .next();
+    if known.is_some_and(|parameters| parameters != update.parameters) {
+        return Err(Refusal::invalid(format!(
+            "an update of {} parameters for a model of {}",
+            update.parameters,
+            known.unwrap_or_default()
+        )));
+    }
+    Ok(vec![Event::Contributed {
+        job: job.id,
+        round,
+        site: site.clone(),
+        update: update.clone(),
+    }])
+}
+
+fn applied(seat: &Seat<'_>, round: u32, outer: Digest) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, seat.site.clone());
+    let closed = job.rounds.get(round as usize).filter(|r| r.is_closed());
+    let closed =
+        closed.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not closed", job.id)))?;
+    if closed.outer.get(&site) == Some(&outer) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Applied {
+        job: job.id,
+        round,
+        site,
+        outer,
+    }])
+}
+
+/// Kept if it is of a later round than the last one, by a site that says it is there.
+fn checkpoint(seat: &Seat<'_>, round: u32, digest: Digest, bytes: u64) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, &seat.site);
+    let told = |round: &Round| round.outer.contains_key(site);
+    if !job.rounds.get(round as usize).is_some_and(told) {
+        return Err(Refusal::conflict(format!(
+            "site {site} has not applied round {round} of {}",
+            job.id
+        )));
+    }
+    if job.checkpoint.as_ref().is_some_and(|kept| kept.round >= round) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Checkpointed {
+        job: job.id,
+        checkpoint: OuterCheckpoint {
+            round,
+            digest,
+            bytes,
+            site: site.clone(),
+        },
+    }])
+}
+
+/// Worth a line in the log once an attempt, and only of a site that had something to lose.
+fn reset(seat: &Seat<'_>, applied: u32) -> Result<Vec<Event>, Refusal> {
+    let (job, site, attempt) = (seat.job, &seat.site, seat.member.attempt);
+    if applied > job.committed() {
+        let (id, closed) = (job.id, job.committed());
+        return Err(Refusal::conflict(format!(
+            "{applied} rounds of {id} can't be applied, {closed} are closed"
+        )));
+    }
+    let had = job.rounds.iter().any(|round| round.updates.contains_key(site));
+    if !had || seat.member.reset == Some(attempt) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Reset {
+        job: job.id,
+        site: site.clone(),
+        attempt,
+        applied,
+    }])
+}
+
+/// The program stopped. Where the results are in already, that ends the site's part and not the job.
+fn fail(state: &State, seat: &Seat<'_>, message: &str) -> Vec<Event> {
+    if !seat.job.outputs.is_empty() {
+        return vec![Event::Left {
+            job: seat.job.id,
+            site: seat.site.clone(),
+            outputs: Vec::new(),
+        }];
+    }
+    let reason = format!("the program at {} stopped: {message}", seat.site);
+    ended(state, seat.job, Outcome::Failed { reason })
+}
+
+fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Refusal> {
+    let (job, member) = (seat.job, seat.member);
+    let last = member.usage.get(&reading.attempt).copied().unwrap_or_default();
+    let total = last.or_more(reading.total);
+    if total == last {
+        return Ok(Vec::new()); // told before, or overtaken by a later one
+    }
+    let mut after = member.clone();
+    after.usage.insert(reading.attempt, total);
+    check_clock(seat, total.millis, after.total().millis, now)?;
+    let price = member.placed.price;
+    let charged = price.of(after.used()).min(member.placed.reserved) - member.charged;
+    let compute = after.used() - member.used();
+    let site = seat.site.clone();
+    let mut events = vec![Event::Metered {
+        job: job.id,
+        site: site.clone(),
+        attempt: reading.attempt,
+        total,
+        charged,
+    }];
+    if charged > Won(0) || compute.0 > 0 {
+        let from = Account::Reserved(job.id, site.clone());
+        events.push(Event::Posted(Transfer::both(
+            from,
+            Account::Earned(site),
+            charged,
+            compute,
+        )));
+    }
+    Ok(events)
+}
+
+/// Time can't be metered that has not passed, neither in an attempt nor in all of them together.
+fn check_clock(seat: &Seat<'_>, attempt: u64, all: u64, now: Time) -> Result<(), Refusal> {
+    let began = match seat.member.presence {
+        Presence::Present(since) => Some(since),
+        _ => None,
+    };
+    let spans = [
+        ("in an attempt that began", attempt, began),
+        ("in a job that was placed", all, seat.job.placed),
+    ];
+    for (what, millis, since) in spans {
+        let passed = since.map_or(0, |since| now.since(since));
+        if millis > passed.saturating_add(METER_SLACK_MS) {
+            let site = &seat.site;
+            return Err(
+                Refusal::invalid(format!("site {site} reports {millis} ms {what} {passed} ms ago"))
+                    .hint("check the site's clock"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, &seat.site);
+    if job.phase != Phase::Finishing {
+        return Err(Refusal::conflict(format!("{} has rounds left", job.id)));
+    }
+    let last = job.rounds.last().map(|round| &round.outer);
+    if !last.is_some_and(|outer| outer.contains_key(site)) {
+        return Err(Refusal::conflict(format!(
+            "site {site} has not applied the last round of {}",
+            job.id
+        )));
+    }
+    // Everyone stays until the results are in, so that the next site can write them if the lead is lost.
+    match (
+        job.outputs.is_empty(),
+        job.lead() == Some(site),
+        outputs.is_empty(),
+    ) {
+        (true, true, false) if !job.is_agreed() => {
+            let message = format!("the sites of {} don't agree on its weights yet", job.id);
+            return Err(Refusal::conflict(message).hint("ask again when all that are there have told theirs"));
+        }
+        (true, true, false) | (false, _, true) => {}
+        (true, true, true) => {
+            return Err(Refusal::conflict(format!(
+                "site {site} leads {} and has no results",
+                job.id
+            )));
+        }
+        (true, false, _) => {
+            return Err(Refusal::conflict(format!(
+                "the results of {} are not in yet",
+                job.id
+            )));
+        }
+        (false, _, false) => return Err(Refusal::conflict(format!("{} has its results", job.id))),
+    }
+    let inputs: Vec<Digest> = job.spec.inputs.values().copied().collect();
+    for output in outputs {
+        check_name(&output.name)?;
+    }
+    let outputs = outputs.iter().map(|output| Artifact {
+        id: crate::ArtifactId {
+            project: job.spec.project.clone(),
+            digest: output.id.digest,
+        },
+        name: output.name.clone(),
+        kind: output.kind,
+        bytes: output.bytes,
+        label: output.label.max(job.label),
+        job: Some(job.id),
+        made_from: inputs.clone(),
+    });
+    Ok(vec![Event::Left {
+        job: job.id,
+        site: site.clone(),
+        outputs: outputs.collect(),
+    }])
+}
