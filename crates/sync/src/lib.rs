@@ -29,14 +29,16 @@
 //! ```
 //!
 //! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
-//! [`contract`] how a site and the program that trains talk to each other.
+//! [`local`] what a site has of its own while updates travel, [`contract`] how a site and the program that trains talk to each other.
 
 pub mod codec;
 pub mod contract;
 mod fragment;
+pub mod local;
 pub mod outer;
 
 pub use codec::{Codec, CodecError, Link, Update, encode};
 pub use contract::{Accepted, JobFolder, Order, Said, Written};
 pub use fragment::fragments;
+pub use local::{Fate, Local, Own, Sent};
 pub use outer::{Contribution, Outer, OuterConfig, OuterError};
