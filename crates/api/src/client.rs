@@ -1,5 +1,5 @@
 use crate::wire::{
-    Credential, Done, Health, Issued, JobView, LedgerView, Me, Orders, PostingView, Progress, SiteView,
+    Bytes, Credential, Done, Health, Issued, JobView, LedgerView, Me, Orders, PostingView, Progress, SiteView,
 };
 use crate::{AwardView, Problem};
 use consortium::explain::Explanation;
@@ -319,6 +319,19 @@ impl Client {
             &format!("/jobs/{job}/rounds/{round}/outer?attempt={attempt}"),
             outer,
         )
+    }
+
+    /// Keeps what all agree on after a round; the bytes are uploaded.
+    pub fn checkpoint(&self, job: JobId, round: u32, attempt: u32, kept: &Bytes) -> Answer<Done> {
+        self.post(
+            &format!("/jobs/{job}/rounds/{round}/checkpoint?attempt={attempt}"),
+            kept,
+        )
+    }
+
+    /// Tells that what the site had of its own is lost, and how many rounds are applied to what it begins with.
+    pub fn reset(&self, job: JobId, attempt: u32, applied: u32) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/reset?attempt={attempt}"), &applied)
     }
 
     /// Tells what the site has used.

@@ -157,19 +157,50 @@ pub struct SiteJob {
     pub lead: bool,
     /// Whether the results are in.
     pub results: bool,
+    /// Whether all that are there have told what the last round led to, and told the same; then the results
+    /// can be handed in.
+    pub agreed: bool,
+    /// Whether an update of the site ever counted: it had something of its own.
+    pub contributed: bool,
+    /// What a site begins with that has nothing of its own.
+    pub checkpoint: Option<KeptOuter>,
     /// The closed rounds from the one that was asked for.
     pub closed: Vec<Round>,
-    /// The open round, if the site takes part.
-    pub open: Option<OpenRound>,
+    /// Those of them that this site's update counts in.
+    pub counted: Vec<u32>,
+    /// The open rounds that the site takes part in.
+    pub open: Vec<OpenRound>,
 }
 
-/// The site's part in the open round.
+/// What all sites agreed on after a round, as the hub keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptOuter {
+    /// The last round that is in it.
+    pub round: u32,
+    /// The artifact.
+    pub digest: Digest,
+    /// The digest of weights and outer momentum that stands in the log.
+    pub outer: Digest,
+}
+
+/// Bytes that were uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Their digest.
+    pub digest: Digest,
+    /// Their number.
+    pub bytes: u64,
+}
+
+/// The site's part in an open round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRound {
     /// Which.
     pub number: u32,
     /// What to train on.
     pub interval: Interval,
+    /// How many rounds, from the first on, must be applied before.
+    pub needs: u32,
     /// The update the hub has from it already.
     pub contributed: Option<Digest>,
 }

@@ -1,6 +1,6 @@
 //! What the hub decides, without I/O: the writer, the handlers and the simulator all do it here.
 
-use api::{OpenRound, Orders, Problem, SiteJob};
+use api::{KeptOuter, OpenRound, Orders, Problem, SiteJob};
 use consortium::policy::Resource;
 use consortium::{
     Action, Actor, Artifact, ArtifactId, Command, Event, Job, JobId, Phase, Presence, Refusal, Request,
@@ -113,13 +113,19 @@ fn site_job(job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
         .members
         .get(site)
         .filter(|member| member.presence != Presence::Left)?;
-    let open = job.open_round().and_then(|round| {
-        let contributed = round.updates.get(site).map(|update| update.digest);
-        let interval = *round.members.get(site)?;
+    let open = job.open_rounds().filter_map(|round| {
         Some(OpenRound {
             number: round.number,
-            interval,
-            contributed,
+            interval: *round.members.get(site)?,
+            needs: job.spec.rounds.needs(round.number),
+            contributed: round.updates.get(site).map(|update| update.digest),
+        })
+    });
+    let checkpoint = job.checkpoint.as_ref().and_then(|kept| {
+        Some(KeptOuter {
+            round: kept.round,
+            digest: kept.digest,
+            outer: job.rounds.get(kept.round as usize)?.outer_digest()?,
         })
     });
     let closed = job
@@ -131,6 +137,8 @@ fn site_job(job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
         round.outer.retain(|other, _| other == site);
         round
     });
+    let closed: Vec<_> = closed.collect();
+    let counted = closed.iter().filter(|round| round.updates.contains_key(site));
     // A meter reading or a progress must not change what a site is told, or it would never sleep.
     let presence = match member.presence {
         Presence::Present(_) => Presence::Present(Time(0)),
@@ -145,7 +153,11 @@ fn site_job(job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
         presence,
         lead: job.lead() == Some(site),
         results: job.phase == Phase::Finishing && !job.outputs.is_empty(),
-        closed: closed.collect(),
-        open,
+        agreed: job.phase == Phase::Finishing && job.is_agreed(),
+        contributed: job.rounds.iter().any(|round| round.updates.contains_key(site)),
+        checkpoint,
+        counted: counted.map(|round| round.number).collect(),
+        closed,
+        open: open.collect(),
     })
 }

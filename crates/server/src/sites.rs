@@ -3,7 +3,7 @@
 use crate::desk;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
 use crate::hub::{LONGEST_WAIT, Shared};
-use api::{Done, Problem, Progress};
+use api::{Bytes, Done, Problem, Progress};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,6 +21,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/jobs/{job}/join", post(join))
         .route("/jobs/{job}/rounds/{round}/updates", post(contribute))
         .route("/jobs/{job}/rounds/{round}/outer", post(applied))
+        .route("/jobs/{job}/rounds/{round}/checkpoint", post(checkpoint))
+        .route("/jobs/{job}/reset", post(reset))
         .route("/jobs/{job}/readings", post(meter))
         .route("/jobs/{job}/progress", post(progress))
         .route("/jobs/{job}/leave", post(leave))
@@ -123,6 +125,39 @@ async fn applied(
             },
         )
         .await
+}
+
+async fn checkpoint(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At((job, round)): At<(JobId, u32)>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(Bytes { digest, bytes }): Body<Bytes>,
+) -> Answer<Done> {
+    shared.require_upload(&bearer.actor, digest, bytes)?;
+    let command = Command::Checkpoint {
+        job,
+        round,
+        attempt,
+        digest,
+        bytes,
+    };
+    shared.carry_out(bearer.actor, None, command).await
+}
+
+async fn reset(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(applied): Body<u32>,
+) -> Answer<Done> {
+    let command = Command::Reset {
+        job,
+        attempt,
+        applied,
+    };
+    shared.carry_out(bearer.actor, None, command).await
 }
 
 async fn meter(

@@ -4,7 +4,7 @@ use crate::machine::{Answer, Do, Files, Heard, Machine};
 use crate::poll::Poller;
 use crate::program::Program;
 use crate::{SiteConfig, SiteError};
-use api::{ApiError, measure};
+use api::{ApiError, Bytes, measure};
 use consortium::{Actor, ArtifactId, Command, SiteId};
 use std::fs;
 use std::path::Path;
@@ -117,7 +117,7 @@ impl Hands<'_> {
             Do::Progress(job, progress) => client.progress(job, &progress)?,
             Do::Prepare { job, text } => {
                 let folder = folder(job);
-                for part in ["inputs", "updates", "outputs"] {
+                for part in ["inputs", "updates", "outer", "outputs"] {
                     make(&folder.file(part))?;
                 }
                 fs::write(folder.job(), text).map_err(at(&folder.job()))?;
@@ -165,6 +165,18 @@ impl Hands<'_> {
                 attempt,
                 outer,
             } => client.applied(job, round, attempt, &outer),
+            Command::Checkpoint {
+                job,
+                round,
+                attempt,
+                digest,
+                bytes,
+            } => client.checkpoint(job, round, attempt, &Bytes { digest, bytes }),
+            Command::Reset {
+                job,
+                attempt,
+                applied,
+            } => client.reset(job, attempt, applied),
             Command::Meter { job, reading } => client.meter(job, &reading),
             Command::Leave {
                 job,

@@ -4,7 +4,9 @@ use crate::SiteError;
 use crate::machine::{Answer, Do, Files};
 use crate::step::{Done, Step, next};
 use api::{ApiError, Progress, SiteJob};
-use consortium::{ArtifactId, ArtifactKind, Command, Digest, JobId, Output, Reading, SiteId, Update, Usage};
+use consortium::{
+    ArtifactId, ArtifactKind, Codec, Command, Digest, JobId, Output, Reading, SiteId, Update, Usage,
+};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use sync::contract::{Accepted, JobFile, Rounds, Written};
@@ -29,7 +31,10 @@ pub(crate) struct Stay {
     prepared: bool,
     /// Files that the step under way has seen to.
     here: BTreeSet<String>,
-    update: Option<AtHand>,
+    /// Updates at hand, as [`Done::updates`] has their rounds.
+    updates: VecDeque<AtHand>,
+    /// What all agree on, as the program wrote it for others.
+    saved: Option<Saved>,
     /// Applied rounds that the hub doesn't know of yet, with the digests reached.
     untold: Vec<(u32, Digest)>,
     outputs: Vec<Written>,
@@ -54,6 +59,14 @@ struct AtHand {
     stored: Option<(Digest, u64)>,
 }
 
+/// What all agree on after a round, and what the hub's store has of it.
+#[derive(Debug, Clone)]
+struct Saved {
+    round: u32,
+    file: String,
+    stored: Option<(Digest, u64)>,
+}
+
 /// What follows an answer.
 pub(crate) enum After {
     /// Another step.
@@ -75,7 +88,8 @@ impl Stay {
             programs,
             prepared: false,
             here: BTreeSet::new(),
-            update: None,
+            updates: VecDeque::new(),
+            saved: None,
             untold: Vec::new(),
             outputs: Vec::new(),
             brought: Vec::new(),
@@ -113,7 +127,13 @@ impl Stay {
     /// What the program said.
     pub(crate) fn hear(&mut self, said: Said, chores: &mut VecDeque<Do>) {
         match said {
-            Said::Ready { committed, .. } => self.done.committed = Some(committed),
+            Said::Ready { committed, fresh, .. } => {
+                // Said again, what it was to begin with was no good.
+                self.done.restored |= self.done.committed.is_some();
+                self.done.busy = false;
+                self.done.committed = Some(committed);
+                self.done.fresh = fresh;
+            }
             Said::Note { message } => self.note(&message, chores),
             Said::Progress {
                 round,
@@ -139,19 +159,34 @@ impl Stay {
                 parameters,
             } => {
                 self.done.busy = false;
-                self.update = Some(AtHand {
+                // What was trained on top of a late update goes with it.
+                if self.done.missed.is_none() {
+                    self.updates.push_back(AtHand {
+                        file,
+                        tokens,
+                        steps,
+                        loss,
+                        parameters,
+                        stored: None,
+                    });
+                    self.done.updates.push(round);
+                }
+            }
+            Said::Saved { round, file } => {
+                self.done.busy = false;
+                self.done.unkept = true;
+                self.saved = Some(Saved {
+                    round,
                     file,
-                    tokens,
-                    steps,
-                    loss,
-                    parameters,
                     stored: None,
                 });
-                self.done.update = Some(round);
             }
             Said::Committed { round, outer } => {
                 self.done.busy = false;
                 self.done.committed = Some(round + 1);
+                self.done.restored = true;
+                self.done.missed = self.done.missed.filter(|missed| *missed > round);
+                self.done.collected = self.done.collected.split_off(&(round + 1));
                 self.ends = 0;
                 match outer.parse() {
                     Ok(digest) => self.untold.push((round, digest)),
@@ -215,6 +250,21 @@ impl Stay {
                 }
                 Step::Start => return Some(self.start()),
                 Step::Tell => return self.tell(),
+                Step::Restore => match self.restore() {
+                    Some(todo) => return Some(todo),
+                    None => self.done.restored = true,
+                },
+                Step::TellLoss => {
+                    return Some(Do::Ask(Command::Reset {
+                        job: self.job.id,
+                        attempt: self.done.attempt?,
+                        applied: self.committed(),
+                    }));
+                }
+                Step::Collect(round) => match self.collect(round) {
+                    Some(todo) => return Some(todo),
+                    None => drop(self.done.collected.insert(round)),
+                },
                 Step::Commit(round) => return Some(self.commit(round)),
                 Step::Train(round, interval) => {
                     return Some(self.order(Order::Train {
@@ -224,7 +274,19 @@ impl Stay {
                     }));
                 }
                 Step::Contribute => return self.contribute(),
-                Step::Drop => self.drop_update(),
+                Step::Forget => self.forget_update(),
+                Step::Drop => {
+                    let first = self.done.updates.first().copied();
+                    self.done.missed = first.filter(|round| *round >= self.committed());
+                    self.done.updates.clear();
+                    self.updates.clear();
+                    self.note("an update came too late; its samples go to others", chores);
+                }
+                Step::Save(round) => {
+                    self.done.saved = Some(round);
+                    return Some(self.order(Order::Save { round }));
+                }
+                Step::Keep => return self.keep(),
                 Step::Finish => return Some(self.order(Order::Finish)),
                 Step::Leave => return self.leave(now),
             }
@@ -308,6 +370,14 @@ impl Stay {
             rounds: Rounds {
                 count: spec.rounds.count,
                 samples: spec.rounds.samples,
+                fragments: spec.rounds.fragments,
+                overlap: spec.rounds.overlap,
+                codec: match spec.rounds.codec {
+                    Codec::Fp32 => sync::Codec::Fp32,
+                    Codec::Int8 => sync::Codec::Int8,
+                    Codec::Int4 => sync::Codec::Int4,
+                    Codec::Sparse => sync::Codec::Sparse,
+                },
             },
             settings: spec.settings.clone(),
         }
@@ -324,32 +394,66 @@ impl Stay {
         }
     }
 
-    /// First the updates that count, then the order.
+    /// The next of a closed round's updates that is not here; none if all are.
+    fn collect(&self, number: u32) -> Option<Do> {
+        let round = self.job.closed.iter().find(|round| round.number == number)?;
+        let mut updates = round.updates.iter();
+        updates.find_map(|(site, update)| {
+            let file = JobFolder::update_file(number, site.as_str());
+            (!self.here.contains(&file)).then(|| self.fetch(update.digest, file))
+        })
+    }
+
     fn commit(&mut self, number: u32) -> Do {
         let round = self.job.closed.iter().find(|round| round.number == number);
         let accepted = round.into_iter().flat_map(|round| &round.updates);
-        let mut updates = Vec::new();
-        for (site, update) in accepted {
-            let file = JobFolder::update_file(number, site.as_str());
-            if !self.here.contains(&file) {
-                return self.fetch(update.digest, file);
-            }
-            updates.push(Accepted {
-                site: site.to_string(),
-                tokens: update.tokens,
-                file,
-            });
-        }
-        self.here.clear();
+        let updates = accepted.map(|(site, update)| Accepted {
+            site: site.to_string(),
+            tokens: update.tokens,
+            file: JobFolder::update_file(number, site.as_str()),
+        });
+        let updates = updates.collect();
         self.order(Order::Commit {
             round: number,
             updates,
         })
     }
 
+    /// First the bytes, then the order.
+    fn restore(&mut self) -> Option<Do> {
+        let kept = self.job.checkpoint.clone()?;
+        let file = JobFolder::outer_file(kept.round);
+        if !self.here.contains(&file) {
+            return Some(self.fetch(kept.digest, file));
+        }
+        Some(self.order(Order::Restore {
+            round: kept.round,
+            file,
+            outer: kept.outer.to_string(),
+        }))
+    }
+
+    /// First the bytes, then the word that others may begin with them.
+    fn keep(&self) -> Option<Do> {
+        let (saved, attempt) = (self.saved.as_ref()?, self.done.attempt?);
+        let job = self.job.id;
+        let Some((digest, bytes)) = saved.stored else {
+            let file = saved.file.clone();
+            return Some(Do::Upload { job, file });
+        };
+        Some(Do::Ask(Command::Checkpoint {
+            job,
+            round: saved.round,
+            attempt,
+            digest,
+            bytes,
+        }))
+    }
+
     /// First the bytes, then the word that they count.
     fn contribute(&self) -> Option<Do> {
-        let (update, round, attempt) = (self.update.as_ref()?, self.done.update?, self.done.attempt?);
+        let (update, round) = (self.updates.front()?, *self.done.updates.first()?);
+        let attempt = self.done.attempt?;
         let job = self.job.id;
         let Some((digest, bytes)) = update.stored else {
             let file = update.file.clone();
@@ -441,22 +545,35 @@ impl Stay {
                 self.done.untold = !self.untold.is_empty();
                 // Applied updates are in the weights; the hub keeps them for those who come later.
                 chores.push_back(Do::Remove(self.job.id, Files::Updates(*round)));
+                let of_round = JobFolder::update_file(*round, "");
+                let of_round = of_round.trim_end_matches(".update");
+                self.here.retain(|file| !file.starts_with(of_round));
             }
             (Command::Contribute { round, .. }, Ok(_)) => {
-                self.done.contributed = Some(*round);
-                self.drop_update();
+                self.done.contributed.insert(*round);
+                self.forget_update();
             }
-            // The round closed without it, or the stay is over: fresh orders will tell which.
-            (Command::Contribute { .. }, Err(error)) if is_conflict(&error) => {
-                self.note(&error.to_string(), chores);
-                self.drop_update();
-            }
+            // The round closed without it, or the stay is over: fresh orders tell which, and what follows.
             (Command::Contribute { .. }, Err(error)) => {
                 // A hub that was started again doesn't know who sent the bytes.
-                if let Some(update) = &mut self.update {
+                if let Some(update) = self.updates.front_mut() {
                     update.stored = None;
                 }
                 return Err(error);
+            }
+            (Command::Checkpoint { .. }, Ok(_)) => self.done.unkept = false,
+            // Others may still join from an earlier one.
+            (Command::Checkpoint { .. }, Err(error)) if is_conflict(&error) => self.done.unkept = false,
+            (Command::Checkpoint { .. }, Err(error)) => {
+                if let Some(saved) = &mut self.saved {
+                    saved.stored = None;
+                }
+                return Err(error);
+            }
+            (Command::Reset { .. }, Ok(_)) => {
+                self.done.reset = true;
+                let what = "what was its own is lost; it goes on from what all agree on";
+                self.note(what, chores);
             }
             (Command::Meter { .. }, answer) => return self.metered(answer),
             (Command::Leave { .. }, Ok(_)) => {
@@ -490,7 +607,14 @@ impl Stay {
 
     /// An update's bytes are at the hub, or an output's.
     fn uploaded(&mut self, file: &str, answer: Result<Answer, SiteError>) -> Result<(), SiteError> {
-        let update = self.update.as_mut().filter(|update| update.file == file);
+        if let Some(saved) = self.saved.as_mut().filter(|saved| saved.file == file) {
+            if let Answer::Uploaded(digest, bytes) = answer? {
+                saved.stored = Some((digest, bytes));
+                self.usage.sent += bytes;
+            }
+            return Ok(());
+        }
+        let update = self.updates.iter_mut().find(|update| update.file == file);
         match (answer, update) {
             (Ok(Answer::Uploaded(digest, bytes)), Some(update)) => {
                 update.stored = Some((digest, bytes));
@@ -529,27 +653,23 @@ impl Stay {
         }
     }
 
-    fn drop_update(&mut self) {
-        self.done.update = None;
-        self.update = None;
+    fn forget_update(&mut self) {
+        self.updates.pop_front();
+        self.done.updates.remove(0);
     }
 
     fn forget_program(&mut self, chores: &mut VecDeque<Do>) {
         chores.push_back(Do::Stop);
         self.program = None;
-        self.update = None;
+        self.updates.clear();
+        self.saved = None;
         self.untold.clear();
         self.here.clear();
-        let Done {
-            fetched,
-            attempt,
-            contributed,
-            ..
-        } = self.done;
+        let done = std::mem::take(&mut self.done);
         self.done = Done {
-            fetched,
-            attempt,
-            contributed,
+            fetched: done.fetched,
+            attempt: done.attempt,
+            contributed: done.contributed,
             ..Done::default()
         };
     }

@@ -1,8 +1,12 @@
 //! The next step of a site in a job: a function of how the job stands and what the site has done. It holds
 //! no history, so whatever was lost or happened twice, the next step is the right one.
+//!
+//! The program and the links work at the same time: while it trains, updates are handed in and those of
+//! closed rounds are collected, so that it need not wait for them when they are to be applied.
 
-use api::SiteJob;
+use api::{OpenRound, SiteJob};
 use consortium::{Interval, Phase, Presence};
+use std::collections::BTreeSet;
 
 /// What the site has done in a job, as far as the next step depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,14 +19,28 @@ pub(crate) struct Done {
     pub(crate) started: bool,
     /// How many rounds the program has applied; none before it said so.
     pub(crate) committed: Option<u32>,
+    /// It began with nothing of its own.
+    pub(crate) fresh: bool,
+    /// What others agree on was given to it, or was no good.
+    pub(crate) restored: bool,
+    /// The hub knows that what the site had of its own is lost.
+    pub(crate) reset: bool,
     /// The program works on an order.
     pub(crate) busy: bool,
-    /// The round that the update at hand is for.
-    pub(crate) update: Option<u32>,
-    /// The last round that the hub has this site's update of.
-    pub(crate) contributed: Option<u32>,
+    /// The rounds of the updates at hand, in the order they were trained.
+    pub(crate) updates: Vec<u32>,
+    /// Rounds that the hub has this site's update of.
+    pub(crate) contributed: BTreeSet<u32>,
+    /// A round that closed without this site's update: what was trained since is to be undone first.
+    pub(crate) missed: Option<u32>,
+    /// Closed rounds whose updates are here.
+    pub(crate) collected: BTreeSet<u32>,
     /// A round that was applied and not told yet.
     pub(crate) untold: bool,
+    /// The last round after which what all agree on was written for others.
+    pub(crate) saved: Option<u32>,
+    /// That is at hand, and not at the hub yet.
+    pub(crate) unkept: bool,
     /// The results are written.
     pub(crate) finished: bool,
 }
@@ -32,7 +50,7 @@ pub(crate) struct Done {
 pub(crate) enum Step {
     /// Get the inputs.
     Fetch,
-    /// Forget weights that differ from the others', and begin again from the first round.
+    /// Forget weights that differ from the others', and begin again.
     Reset,
     /// Begin an attempt.
     Join,
@@ -40,14 +58,26 @@ pub(crate) enum Step {
     Start,
     /// Tell the digest of an applied round.
     Tell,
+    /// Have the program begin with what others agree on.
+    Restore,
+    /// Tell that what the site had of its own is lost.
+    TellLoss,
+    /// Get the updates of a closed round.
+    Collect(u32),
     /// Have a closed round applied.
     Commit(u32),
     /// Train.
     Train(u32, Interval),
-    /// Hand in the update.
+    /// Hand in the first of the updates at hand.
     Contribute,
-    /// An update came too late; drop it.
+    /// The hub has it already.
+    Forget,
+    /// It came too late, and those after it rest on it: drop them all.
     Drop,
+    /// Have what all agree on written for others.
+    Save(u32),
+    /// Bring that to the hub.
+    Keep,
     /// Have the results written.
     Finish,
     /// Leave, with the results or without.
@@ -72,32 +102,82 @@ pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
     if done.untold {
         return Step::Tell;
     }
-    let (Some(committed), false) = (done.committed, done.busy) else {
+    if let Some(Step::Drop) = hand_in(job, done) {
+        return Step::Drop; // before anything is trained on top of it
+    }
+    let Some(committed) = done.committed else {
         return Step::Wait;
     };
-    if job.closed.iter().any(|round| round.number == committed) {
-        return Step::Commit(committed);
+    let order = if done.busy {
+        None
+    } else {
+        order(job, done, committed)
+    };
+    order
+        .or_else(|| hand_in(job, done))
+        .or_else(|| collect(job, done, committed))
+        .or_else(|| done.unkept.then_some(Step::Keep))
+        .unwrap_or_else(|| finish(job, done, committed))
+}
+
+/// What the program is to do now, if it can do something.
+fn order(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
+    if done.fresh && !done.restored && committed == 0 && job.checkpoint.is_some() {
+        return Some(Step::Restore);
     }
-    if let Some(round) = done.update {
-        let wanted = job
-            .open
-            .as_ref()
-            .is_some_and(|open| open.number == round && open.contributed.is_none());
-        return if wanted { Step::Contribute } else { Step::Drop };
+    if done.fresh && !done.reset && job.contributed {
+        return Some(Step::TellLoss);
     }
-    if let Some(open) = &job.open {
-        let mine = open.contributed.is_some() || done.contributed == Some(open.number);
-        if open.number == committed && !mine {
-            return Step::Train(open.number, open.interval);
-        }
+    let last = committed.checked_sub(1);
+    let due = last.filter(|last| job.lead && job.spec.rounds.keeps_checkpoint(*last));
+    let known = job.checkpoint.as_ref().map(|kept| kept.round).max(done.saved);
+    if let Some(last) = due.filter(|last| known.is_none_or(|known| known < *last)) {
+        return Some(Step::Save(last));
     }
-    if job.phase != Phase::Finishing || committed < job.spec.rounds.count {
+    if let Some(open) = job.open.iter().find(|open| trains(open, done, committed)) {
+        return Some(Step::Train(open.number, open.interval));
+    }
+    let closed = job.closed.iter().any(|round| round.number == committed);
+    (closed && done.collected.contains(&committed)).then_some(Step::Commit(committed))
+}
+
+/// A round is trained once, on weights to which the rounds are applied that it needs, and not on top of what
+/// is to be undone.
+fn trains(open: &OpenRound, done: &Done, committed: u32) -> bool {
+    let round = open.number;
+    let trained =
+        open.contributed.is_some() || done.contributed.contains(&round) || done.updates.contains(&round);
+    !trained && done.missed.is_none() && (open.needs..=round).contains(&committed)
+}
+
+/// What becomes of the first update at hand. Updates are handed in in the order they were trained: each rests
+/// on those before it.
+fn hand_in(job: &SiteJob, done: &Done) -> Option<Step> {
+    let round = *done.updates.first()?;
+    let open = job.open.iter().find(|open| open.number == round);
+    Some(match open.map(|open| open.contributed) {
+        Some(None) => Step::Contribute,
+        Some(Some(_)) => Step::Forget,
+        None if job.counted.contains(&round) => Step::Forget,
+        None => Step::Drop,
+    })
+}
+
+fn collect(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
+    let mut missing = job.closed.iter().map(|round| round.number);
+    let missing = missing.find(|round| *round >= committed && !done.collected.contains(round));
+    missing.map(Step::Collect)
+}
+
+fn finish(job: &SiteJob, done: &Done, committed: u32) -> Step {
+    if done.busy || job.phase != Phase::Finishing || committed < job.spec.rounds.count {
         return Step::Wait;
     }
     match (job.results, job.lead, done.finished) {
-        (true, ..) | (false, true, true) => Step::Leave,
+        (true, ..) => Step::Leave,
+        (false, true, true) if job.agreed => Step::Leave,
         (false, true, false) => Step::Finish,
-        (false, false, _) => Step::Wait,
+        _ => Step::Wait,
     }
 }
 
@@ -124,6 +204,7 @@ mod tests {
         let open = OpenRound {
             number: closed,
             interval: INTERVAL,
+            needs: closed,
             contributed: None,
         };
         SiteJob {
@@ -155,18 +236,23 @@ mod tests {
             presence: Presence::Present(Time(0)),
             lead: true,
             results: false,
+            agreed: true,
+            contributed: false,
+            checkpoint: None,
             closed: (0..closed).map(round).collect(),
-            open: (closed < 2).then_some(open),
+            counted: Vec::new(),
+            open: (closed < 2).then_some(open).into_iter().collect(),
         }
     }
 
-    /// A site whose program runs and has applied `committed` rounds.
+    /// A site whose program runs and has applied `committed` rounds; all updates of closed rounds are here.
     fn done(committed: u32) -> Done {
         Done {
             fetched: true,
             attempt: Some(1),
             started: true,
             committed: Some(committed),
+            collected: [0, 1].into(),
             ..Done::default()
         }
     }
@@ -194,6 +280,7 @@ mod tests {
         let contributed = OpenRound {
             number: 0,
             interval: INTERVAL,
+            needs: 0,
             contributed: Some(Digest::of(b"u")),
         };
         let cases = [
@@ -221,7 +308,7 @@ mod tests {
                 "hand in",
                 job(0),
                 Done {
-                    update: Some(0),
+                    updates: vec![0],
                     ..done(0)
                 },
                 Step::Contribute,
@@ -230,7 +317,7 @@ mod tests {
                 "the orders are older",
                 job(0),
                 Done {
-                    contributed: Some(0),
+                    contributed: [0].into(),
                     ..done(0)
                 },
                 Step::Wait,
@@ -238,17 +325,40 @@ mod tests {
             (
                 "the orders know",
                 SiteJob {
-                    open: Some(contributed),
+                    open: vec![contributed],
                     ..job(0)
                 },
                 done(0),
                 Step::Wait,
             ),
             (
+                "what was handed in counts",
+                SiteJob {
+                    counted: vec![0],
+                    ..job(1)
+                },
+                Done {
+                    updates: vec![0],
+                    busy: true,
+                    ..done(0)
+                },
+                Step::Forget,
+            ),
+            (
+                "get the others'",
+                job(1),
+                Done {
+                    contributed: [0].into(),
+                    collected: BTreeSet::new(),
+                    ..done(0)
+                },
+                Step::Collect(0),
+            ),
+            (
                 "apply",
                 job(1),
                 Done {
-                    contributed: Some(0),
+                    contributed: [0].into(),
                     ..done(0)
                 },
                 Step::Commit(0),
@@ -266,7 +376,7 @@ mod tests {
                 "too late for round 0",
                 job(1),
                 Done {
-                    update: Some(0),
+                    updates: vec![0],
                     ..done(1)
                 },
                 Step::Drop,
@@ -281,6 +391,18 @@ mod tests {
                     ..done(2)
                 },
                 Step::Leave,
+            ),
+            (
+                "not before all have told theirs",
+                SiteJob {
+                    agreed: false,
+                    ..job(2)
+                },
+                Done {
+                    finished: true,
+                    ..done(2)
+                },
+                Step::Wait,
             ),
             (
                 "others wait",
@@ -305,6 +427,119 @@ mod tests {
         for (what, job, done, expected) in cases {
             assert_eq!(next(&job, &done), expected, "{what}");
         }
+    }
+
+    /// Rounds 1 and 2 of an overlapping job are open, round 0 is closed.
+    fn overlapping() -> SiteJob {
+        let open = |number: u32| OpenRound {
+            number,
+            interval: INTERVAL,
+            needs: number - 1,
+            contributed: None,
+        };
+        let mut job = job(1);
+        job.spec.rounds.count = 9;
+        job.spec.rounds.overlap = 1;
+        job.counted = vec![0];
+        job.open = vec![open(1), open(2)];
+        job
+    }
+
+    #[test]
+    fn while_the_program_trains_updates_travel() {
+        let job = overlapping();
+        let training = |updates: &[u32], collected: &[u32]| Done {
+            busy: true,
+            updates: updates.into(),
+            contributed: [0].into(),
+            collected: collected.iter().copied().collect(),
+            ..done(0)
+        };
+        assert_eq!(next(&job, &training(&[1], &[])), Step::Contribute);
+        assert_eq!(next(&job, &training(&[], &[])), Step::Collect(0));
+        assert_eq!(next(&job, &training(&[], &[0])), Step::Wait);
+        let idle = |done: Done| Done { busy: false, ..done };
+        assert_eq!(
+            next(&job, &idle(training(&[], &[0]))),
+            Step::Train(1, INTERVAL),
+            "it needs no round"
+        );
+        assert_eq!(
+            next(&job, &idle(training(&[1], &[0]))),
+            Step::Commit(0),
+            "round 2 needs round 0"
+        );
+        let applied = Done {
+            committed: Some(1),
+            ..idle(training(&[1], &[0]))
+        };
+        assert_eq!(
+            next(&job, &applied),
+            Step::Train(2, INTERVAL),
+            "and is trained before 1 is handed in"
+        );
+    }
+
+    #[test]
+    fn what_rests_on_a_late_update_is_dropped_with_it() {
+        let mut job = overlapping();
+        // Round 1 has closed without this site.
+        let late = job.open.remove(0);
+        job.closed.push(Round {
+            number: late.number,
+            ..job.closed[0].clone()
+        });
+        let trained = Done {
+            updates: vec![1, 2],
+            ..done(1)
+        };
+        assert_eq!(next(&job, &trained), Step::Drop);
+        let dropped = Done {
+            missed: Some(1),
+            ..done(1)
+        };
+        assert_eq!(
+            next(&job, &dropped),
+            Step::Commit(1),
+            "the program undoes it with the round"
+        );
+        assert_eq!(next(&job, &done(2)), Step::Train(2, INTERVAL));
+    }
+
+    #[test]
+    fn the_lead_keeps_a_checkpoint_and_who_joins_begins_with_it() {
+        let mut job = overlapping();
+        job.spec.rounds.checkpoint_every = 1;
+        assert_eq!(next(&job, &done(1)), Step::Save(0));
+        let saved = Done {
+            saved: Some(0),
+            unkept: true,
+            busy: true,
+            ..done(1)
+        };
+        assert_eq!(next(&job, &saved), Step::Keep);
+        job.checkpoint = Some(api::KeptOuter {
+            round: 0,
+            digest: Digest::of(b"c"),
+            outer: Digest::of(b"o"),
+        });
+        assert_eq!(next(&job, &done(1)), Step::Train(1, INTERVAL), "it is kept");
+        let fresh = Done {
+            fresh: true,
+            ..done(0)
+        };
+        assert_eq!(next(&job, &fresh), Step::Restore);
+        job.contributed = true;
+        let restored = Done {
+            restored: true,
+            ..fresh
+        };
+        assert_eq!(next(&job, &restored), Step::TellLoss, "it was here before");
+        let told = Done {
+            reset: true,
+            ..restored
+        };
+        assert_eq!(next(&job, &told), Step::Train(1, INTERVAL));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! inputs/NAME    the files it reads
 //! checkpoint/    the program's own; it survives a stop
 //! updates/       one update a site and round
+//! outer/         what all sites agree on, as it is kept for those who join later
 //! outputs/       what comes out, with report.json: what the program says of itself at the end
 //! metrics.jsonl  a line a step
 //! ```
@@ -19,10 +20,15 @@
 //! assert_eq!(order, Order::Train { round: 3, first: 1280, end: 1920 });
 //! # Ok::<(), sync::contract::BadLine>(())
 //! ```
+//!
+//! With an overlap, a round is trained while the one before it is not applied yet. A program goes on from its
+//! own weights and lets [`crate::Local`] keep account of what it has sent and what has come back.
 
+use crate::Codec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What `job.toml` says. The site writes it, the program reads it.
@@ -40,6 +46,9 @@ use std::path::{Path, PathBuf};
 /// [rounds]
 /// count = 12
 /// samples = 640
+/// fragments = 4
+/// overlap = 1
+/// codec = "int4"
 ///
 /// [settings]
 /// width = 192
@@ -88,6 +97,52 @@ pub struct Rounds {
     pub count: u32,
     /// How many samples a site takes in a round.
     pub samples: u64,
+    /// Into how many fragments the model is cut.
+    #[serde(default = "one")]
+    pub fragments: u32,
+    /// How many rounds may be trained beyond the last one that is applied.
+    #[serde(default)]
+    pub overlap: u32,
+    /// How updates are written.
+    #[serde(default = "int8")]
+    pub codec: Codec,
+}
+
+impl Rounds {
+    /// So many rounds of so many samples: the model whole, nothing overlapping, int8.
+    pub const fn new(count: u32, samples: u64) -> Self {
+        Self {
+            count,
+            samples,
+            fragments: 1,
+            overlap: 0,
+            codec: Codec::Int8,
+        }
+    }
+
+    /// The weights that `round` sends, of a model that is cut into `fragments`: one in turn, and the last
+    /// round all, so that nothing that was learned is left at a site.
+    ///
+    /// ```
+    /// let rounds = sync::contract::Rounds { fragments: 2, ..sync::contract::Rounds::new(6, 64) };
+    /// let fragments = sync::fragments(&[4, 4], 2);
+    /// let sent: Vec<_> = [0, 1, 2, 5].map(|round| rounds.sends(round, &fragments)).into();
+    /// assert_eq!(sent, [0..4, 4..8, 0..4, 0..8]);
+    /// ```
+    pub fn sends(&self, round: u32, fragments: &[Range<usize>]) -> Range<usize> {
+        match fragments.get(round as usize % fragments.len().max(1)) {
+            Some(fragment) if round.saturating_add(1) < self.count => fragment.clone(),
+            _ => 0..fragments.last().map_or(0, |last| last.end),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn int8() -> Codec {
+    Codec::Int8
 }
 
 /// From the site to the program.
@@ -110,6 +165,22 @@ pub enum Order {
         /// The updates that count.
         updates: Vec<Accepted>,
     },
+    /// Write what all sites agree on after the last round that is applied, for those who join later. From
+    /// every site these are the same bytes.
+    Save {
+        /// That round.
+        round: u32,
+    },
+    /// Begin with what [`Order::Save`] wrote at another site: it takes the place of the rounds up to that one,
+    /// and of everything of one's own.
+    Restore {
+        /// The last round that is in it.
+        round: u32,
+        /// Where it lies, from the job's folder.
+        file: String,
+        /// The digest of weights and outer momentum that is in the log.
+        outer: String,
+    },
     /// All rounds are applied: write the results.
     Finish,
 }
@@ -129,12 +200,16 @@ pub struct Accepted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Said {
-    /// Started, from a checkpoint or from the beginning.
+    /// Started, from a checkpoint or from the beginning; or what was to be restored was no good, and it stands
+    /// where it stood.
     Ready {
         /// Rounds that are applied already.
         committed: u32,
         /// The digest of weights and outer momentum.
         outer: String,
+        /// Nothing of its own was found: no weights beyond what is agreed, no moments.
+        #[serde(default)]
+        fresh: bool,
     },
     /// Something worth a line in the site's log.
     Note {
@@ -169,7 +244,14 @@ pub enum Said {
         /// Weights.
         parameters: u64,
     },
-    /// A round is applied and safe in the checkpoint.
+    /// The order to save is carried out.
+    Saved {
+        /// The last round that is in it.
+        round: u32,
+        /// Where it lies, from the job's folder.
+        file: String,
+    },
+    /// A round is applied and safe in the checkpoint; or all rounds up to it are, by a restored one.
     Committed {
         /// Which.
         round: u32,
@@ -273,6 +355,11 @@ impl JobFolder {
         self.root.join(file)
     }
 
+    /// The file name of what all agree on after `round`, from the folder.
+    pub fn outer_file(round: u32) -> String {
+        format!("outer/{round:06}.safetensors")
+    }
+
     /// The file name of an update, from the folder.
     pub fn update_file(round: u32, site: &str) -> String {
         format!("updates/{round:06}-{site}.update")
@@ -312,6 +399,12 @@ mod tests {
                     tokens: 5,
                     file: "updates/000001-a.update".into(),
                 }],
+            },
+            Order::Save { round: 1 },
+            Order::Restore {
+                round: 1,
+                file: JobFolder::outer_file(1),
+                outer: "blake3:0".into(),
             },
             Order::Finish,
         ];

@@ -211,6 +211,21 @@ impl Local {
     }
 }
 
+/// The digest of numbers, by which damage to a checkpoint is found out.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [f32]>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::with_capacity(4 << 14);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        for chunk in part.chunks(1 << 14) {
+            bytes.clear();
+            bytes.extend(chunk.iter().flat_map(|x| x.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+    }
+    format!("blake3:{}", hasher.finalize().to_hex())
+}
+
 /// Keeps the way from `base` to each weight, and lets it begin at `now`.
 fn follow(weights: &mut [f32], base: &[f32], now: &[f32]) {
     for ((weight, base), now) in weights.iter_mut().zip(base).zip(now) {

@@ -4,7 +4,7 @@
 use crate::judge::Judge;
 use crate::run::{RunError, at};
 use crate::settings::Settings;
-use crate::state::State;
+use crate::state::Agreed;
 use crate::tokens::Tokens;
 use crate::{Family, ModelConfig, to_checkpoint};
 use nn::{Model, write_whole};
@@ -32,11 +32,11 @@ struct Report<'a> {
     settings: &'a Settings,
 }
 
-/// Writes the results of `model`, whose weights are the state's, and tells where they are.
+/// Writes the results of `model`, whose weights are those agreed on, and tells where they are.
 pub(crate) fn write(
     folder: &JobFolder,
     job: &JobFile<Settings>,
-    state: &State,
+    agreed: &Agreed,
     model: &Model<Family>,
     valid: &Tokens,
 ) -> Result<Vec<Written>, RunError> {
@@ -48,13 +48,13 @@ pub(crate) fn write(
     let report = Report {
         job: &job.job,
         name: &job.name,
-        rounds: state.committed(),
+        rounds: agreed.committed(),
         parameters: model.params.len(),
-        tokens: state.tokens,
+        tokens: agreed.tokens,
         evaluated_tokens: last.tokens,
         bits_per_byte_first: judge.judge(&beginning)?.bits_per_byte,
         bits_per_byte_last: last.bits_per_byte,
-        outer: &state.digests,
+        outer: &agreed.digests,
         model: model.network.config(),
         settings: &job.settings,
     };

@@ -3,19 +3,21 @@
 //!
 //! ```text
 //! Ready    a checkpoint was found and is this job's, or the beginning
-//! Train    from the weights all agree on: steps on a copy, then "start minus where I am" as an update
-//! Commit   everyone's updates, one outer step; the optimiser's moments of the training before it are kept
+//! Train    steps on this site's own weights, then how far they came in the round's fragment, as an update
+//! Commit   everyone's updates of a round, one outer step; an update that did not count is undone
+//! Save     what all agree on, for those who join later
+//! Restore  what others agree on, in place of the rounds before
 //! Finish   the model, judged before and after, the report and the tokeniser
 //! ```
 //!
-//! A round's training is a function of the agreed weights, this site's moments and the interval. The
-//! learning rate follows the round's number, not what this site has lived through. So a site that was
-//! killed and asked again writes the same bytes, and one that joins late has the others' rate.
+//! A round's training is a function of this site's weights and moments and of the interval. The learning rate
+//! follows the round's number, not what this site has lived through. So a site that was killed and asked
+//! again writes the same bytes, and one that joins late has the others' rate.
 
 use crate::Family;
 use crate::finish;
 use crate::settings::{BadSetting, Settings};
-use crate::state::{State, Trained, Unusable};
+use crate::state::{Agreed, State, Trained, Unusable};
 use crate::tokens::{Tokens, TokensError};
 use crate::windows::Windows;
 use nn::{CheckpointError, Model, write_whole};
@@ -23,13 +25,14 @@ use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, BufRead, ErrorKind, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use sync::contract::{BadLine, JobFile};
-use sync::{Accepted, Codec, CodecError, Contribution, JobFolder, Order, OuterError, Said, Update, encode};
+use sync::{Accepted, CodecError, Contribution, JobFolder, Order, OuterError, Said, Update, fragments};
 use train::{Flow, Moments, Report, Step, Trainer};
 
 /// Does the job in `folder`: obeys `orders` and answers through `said`, a line each, until the results are
@@ -151,10 +154,12 @@ fn obey(
     let orders = Orders::listen(orders);
     pool.install(move || {
         let mut program = Program::start(folder, job, said)?;
-        while let Some(order) = orders.next() {
+        while let Some(order) = program.wait(&orders) {
             match order? {
                 Order::Train { round, first, end } => program.train(round, first, end, &orders)?,
                 Order::Commit { round, updates } => program.commit(round, &updates)?,
+                Order::Save { round } => program.save(round)?,
+                Order::Restore { round, file, outer } => program.restore(round, &file, &outer)?,
                 Order::Finish => return program.finish(),
             }
         }
@@ -173,7 +178,11 @@ struct Program<'a> {
     train: Tokens,
     valid: Tokens,
     trainer: Trainer<Family>,
+    /// What the rounds send of the model, in turn.
+    fragments: Vec<Range<usize>>,
     state: State,
+    /// It began with nothing of its own.
+    fresh: bool,
     voice: Voice<'a>,
 }
 
@@ -197,34 +206,57 @@ impl<'a> Program<'a> {
             }
             other => other?,
         };
+        let fresh = found.is_none();
         let state = match found {
             Some(state) => state,
-            None => State::new(trainer.model.params.clone(), &job, nothing_yet.clone()),
+            None => {
+                let agreed = Agreed::new(trainer.model.params.clone(), &job.settings);
+                State::new(agreed, job.rounds.codec, nothing_yet.clone())
+            }
         };
-        voice.say(&Said::Ready {
-            committed: state.committed(),
-            outer: state.outer.digest(),
-        })?;
-        Ok(Self {
+        let tensors = &nn::Network::layout(&trainer.model.network).tensors;
+        let sizes: Vec<usize> = tensors.iter().map(|tensor| tensor.range.len()).collect();
+        let mut program = Self {
             folder,
+            fragments: fragments(&sizes, job.rounds.fragments as usize),
             job,
             train,
             valid,
             trainer,
             state,
+            fresh,
             voice,
+        };
+        program.say_ready()?;
+        Ok(program)
+    }
+
+    fn say_ready(&mut self) -> Result<(), RunError> {
+        self.voice.say(&Said::Ready {
+            committed: self.state.committed(),
+            outer: self.state.agreed.outer.digest(),
+            fresh: self.fresh,
         })
+    }
+
+    /// The next order; the time until it comes is time without work.
+    fn wait(&mut self, orders: &Orders) -> Option<Result<Order, RunError>> {
+        let since = Instant::now();
+        let order = orders.next();
+        self.voice.waited += since.elapsed();
+        order
     }
 
     /// Trains, unless that is done already, and says where the update lies. Says nothing if the orders end.
     fn train(&mut self, round: u32, first: u64, end: u64, orders: &Orders) -> Result<(), RunError> {
         self.check_train(round, first, end)?;
         let file = JobFolder::update_file(round, &self.job.site);
-        if let Some(trained) = &self.state.trained
-            && trained.interval == (first, end)
-            && self.is_whole(&file)
-        {
-            return self.voice.say(&trained.answer);
+        if let Some(place) = self.state.local.place(round) {
+            let trained = &self.state.trained[place];
+            if trained.interval == (first, end) && self.is_whole(&file) {
+                return self.voice.say(&trained.answer);
+            }
+            self.state.undo(place);
         }
         // The file is gone before the state changes and comes after it, so if there is one, it is the state's.
         let path = self.folder.file(&file);
@@ -232,25 +264,32 @@ impl<'a> Program<'a> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&path)(error)),
             _ => (),
         }
-        let Some((report, moments)) = self.take_steps(round, first, end, orders)? else {
+        let Some(report) = self.take_steps(round, first, end, orders)? else {
             return Ok(());
         };
-        let (start, now) = (self.state.outer.params(), &self.trainer.model.params);
-        let delta: Vec<f32> = start.iter().zip(now).map(|(start, now)| start - now).collect();
-        let update =
-            encode(Codec::Int8, &delta, None).map_err(|error| RunError::Diverged { round, error })?;
+        let (state, params) = (&mut self.state, &self.trainer.model.params);
+        let range = self.job.rounds.sends(round, &self.fragments);
+        let update = state.local.send(
+            &state.agreed.outer,
+            round,
+            range,
+            params.clone(),
+            self.job.rounds.codec,
+        );
+        let update = update.map_err(|error| RunError::Diverged { round, error })?;
         let answer = Said::Update {
             round,
             file,
             tokens: report.tokens,
             steps: report.steps,
             loss: report.loss,
-            parameters: delta.len() as u64,
+            parameters: params.len() as u64,
         };
-        self.state.trained = Some(Trained {
+        let after = self.trainer.optimizer.moments.clone();
+        self.state.trained.push(Trained {
             interval: (first, end),
             answer: answer.clone(),
-            moments,
+            before: std::mem::replace(&mut self.state.moments, after),
         });
         self.state.save(&state_file(self.folder), &self.job)?;
         write_whole(&path, &update).map_err(at(&path))?;
@@ -260,10 +299,12 @@ impl<'a> Program<'a> {
     fn check_train(&self, round: u32, first: u64, end: u64) -> Result<(), RunError> {
         let committed = self.state.committed();
         self.check_round("train", round)?;
-        if round != committed {
+        let overlap = self.job.rounds.overlap;
+        if round < committed || round > committed.saturating_add(overlap) {
             return Err(RunError::Order(format!(
-                "told to train round {round} when {committed} rounds are applied: it starts from the weights \
-                 of the round before"
+                "told to train round {round} when {committed} rounds are applied: with an overlap of {overlap} \
+                 it takes round {committed} to {}",
+                committed.saturating_add(overlap)
             )));
         }
         let (samples, batch) = (self.job.rounds.samples, self.job.settings.batch as u64);
@@ -286,14 +327,14 @@ impl<'a> Program<'a> {
         Err(RunError::Order(message))
     }
 
-    /// The steps of a round, from the agreed weights. None if the orders ended meanwhile.
+    /// The steps of a round, from where this site is. None if the orders ended meanwhile.
     fn take_steps(
         &mut self,
         round: u32,
         first: u64,
         end: u64,
         orders: &Orders,
-    ) -> Result<Option<(Report, Moments)>, RunError> {
+    ) -> Result<Option<Report>, RunError> {
         let Self {
             trainer,
             state,
@@ -302,7 +343,7 @@ impl<'a> Program<'a> {
             job,
             ..
         } = self;
-        trainer.model.params.copy_from_slice(state.outer.params());
+        trainer.model.params.copy_from_slice(state.local.params());
         trainer.optimizer.moments.clone_from(&state.moments);
         trainer.step = u64::from(round) * job.settings.steps_a_round(job.rounds);
         let windows = Windows::new(train, job.settings.seq);
@@ -319,7 +360,7 @@ impl<'a> Program<'a> {
         let outcome = trainer.train(&windows, first, end, &mut after_step);
         match (broken, outcome) {
             (Some(error), _) => Err(error),
-            (None, Ok(report)) => Ok(Some((report, trainer.optimizer.moments.clone()))),
+            (None, Ok(report)) => Ok(Some(report)),
             (None, Err(train::Error::Stopped)) => Ok(None),
             (None, Err(error)) => Err(error.into()),
         }
@@ -342,8 +383,48 @@ impl<'a> Program<'a> {
         if round == committed {
             self.apply(round, accepted)?;
         }
-        let outer = self.state.digests[round as usize].clone();
+        self.say_committed(round)
+    }
+
+    fn say_committed(&mut self, round: u32) -> Result<(), RunError> {
+        let outer = self.state.agreed.digests[round as usize].clone();
         self.voice.say(&Said::Committed { round, outer })
+    }
+
+    /// Writes what all agree on.
+    fn save(&mut self, round: u32) -> Result<(), RunError> {
+        let committed = self.state.committed();
+        if round.saturating_add(1) != committed {
+            return Err(RunError::Order(format!(
+                "told to save what is agreed on after round {round} when {committed} rounds are applied"
+            )));
+        }
+        let file = JobFolder::outer_file(round);
+        self.state.agreed.write(&self.folder.file(&file))?;
+        self.voice.say(&Said::Saved { round, file })
+    }
+
+    /// Begins with what others agree on, unless it is here already. If that is no good, nothing has changed.
+    fn restore(&mut self, round: u32, file: &str, outer: &str) -> Result<(), RunError> {
+        self.check_round("restore", round)?;
+        if round >= self.state.committed() {
+            let (path, settings) = (self.folder.file(file), &self.job.settings);
+            let params = self.trainer.model.params.len();
+            match Agreed::read(&path, round, outer, params, settings) {
+                Ok(agreed) => {
+                    let known = &self.state.moments;
+                    let moments = Moments::new(known.m.len(), known.v.len());
+                    self.state = State::new(agreed, self.job.rounds.codec, moments);
+                    self.state.save(&state_file(self.folder), &self.job)?;
+                }
+                Err(what) => {
+                    let message = format!("{file} can't be gone on from: {what}; the rounds can be replayed");
+                    self.voice.say(&Said::Note { message })?;
+                    return self.say_ready();
+                }
+            }
+        }
+        self.say_committed(round)
     }
 
     fn apply(&mut self, round: u32, accepted: &[Accepted]) -> Result<(), RunError> {
@@ -364,21 +445,15 @@ impl<'a> Program<'a> {
                 weight: accepted.tokens,
                 update,
             });
-        let state = &mut self.state;
-        let model = 0..state.outer.params().len();
-        state
-            .outer
-            .step(model, &contributions.collect::<Vec<_>>())
+        let range = self.job.rounds.sends(round, &self.fragments);
+        let counts = accepted.iter().any(|accepted| accepted.site == self.job.site);
+        self.state
+            .apply(round, range, &contributions.collect::<Vec<_>>(), counts)
             .map_err(|error| match error {
                 OuterError::Length { index, .. } => bad(&accepted[index].file, error.to_string()),
                 OuterError::Tokens { .. } | OuterError::Fragment { .. } => RunError::Round { round, error },
             })?;
-        state.digests.push(state.outer.digest());
-        state.tokens += accepted.iter().map(|accepted| accepted.tokens).sum::<u64>();
-        if let Some(trained) = state.trained.take() {
-            state.moments = trained.moments;
-        }
-        state.save(&state_file(self.folder), &self.job)?;
+        self.state.save(&state_file(self.folder), &self.job)?;
         Ok(())
     }
 
@@ -392,11 +467,11 @@ impl<'a> Program<'a> {
         self.trainer
             .model
             .params
-            .copy_from_slice(self.state.outer.params());
+            .copy_from_slice(self.state.agreed.outer.params());
         let outputs = finish::write(
             self.folder,
             &self.job,
-            &self.state,
+            &self.state.agreed,
             &self.trainer.model,
             &self.valid,
         )?;
@@ -418,6 +493,8 @@ struct Voice<'a> {
     told: Option<Instant>,
     /// Tokens a second, smoothed.
     speed: f32,
+    /// Without an order, since the last line of metrics.
+    waited: Duration,
 }
 
 /// A line of `metrics.jsonl`. A round that was trained again has its steps twice; the last ones count.
@@ -428,6 +505,10 @@ struct Metrics {
     loss: f32,
     tokens: u64,
     tokens_per_s: f32,
+    /// What the step took.
+    seconds: f32,
+    /// What the program waited for orders since the step before.
+    waited_s: f32,
 }
 
 /// Between two words of progress.
@@ -444,6 +525,7 @@ impl<'a> Voice<'a> {
             began: Instant::now(),
             told: None,
             speed: 0.0,
+            waited: Duration::ZERO,
         })
     }
 
@@ -474,6 +556,8 @@ impl<'a> Voice<'a> {
             loss: step.loss,
             tokens: self.tokens,
             tokens_per_s: speed,
+            seconds,
+            waited_s: std::mem::take(&mut self.waited).as_secs_f32(),
         };
         let mut line = serde_json::to_string(&metrics).expect("metrics are plain data");
         line.push('\n');

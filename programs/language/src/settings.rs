@@ -5,8 +5,8 @@
 //! use sync::contract::Rounds;
 //!
 //! let settings = Settings { batch: 32, ..Settings::default() };
-//! settings.check(Rounds { count: 12, samples: 640 })?;
-//! let error = settings.check(Rounds { count: 12, samples: 650 }).unwrap_err();
+//! settings.check(Rounds::new(12, 640))?;
+//! let error = settings.check(Rounds::new(12, 650)).unwrap_err();
 //! assert_eq!(error.to_string(), "setting rounds.samples is 650: it takes a multiple of batch, which is 32");
 //! # Ok::<(), language::BadSetting>(())
 //! ```
@@ -192,10 +192,7 @@ mod tests {
     use super::*;
     use sync::contract::JobFile;
 
-    const ROUNDS: Rounds = Rounds {
-        count: 4,
-        samples: 64,
-    };
+    const ROUNDS: Rounds = Rounds::new(4, 64);
 
     fn job(settings: &str) -> Result<JobFile<Settings>, toml::de::Error> {
         let job = "name = 'n'\njob = 'job-1'\nsite = 's'\nprogram = 'language'\nlabel = 'open'\n\

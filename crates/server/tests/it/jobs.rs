@@ -92,7 +92,7 @@ fn a_job_from_submission_to_settlement() {
         assert_eq!(site.client.join(job).unwrap(), 1);
     }
     for site in [&mut a, &mut b] {
-        let open = site.until(|job| job.open.is_some()).open.unwrap();
+        let open = site.until(|job| !job.open.is_empty()).open.remove(0);
         assert_eq!(open.interval.end - open.interval.first, 64);
         site.contribute(&world, job, 1);
     }

@@ -12,12 +12,17 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use sync::contract::{JobFile, Rounds};
-use sync::{Accepted, Codec, JobFolder, Order, OuterConfig, Said};
+use sync::{Accepted, Codec, JobFolder, Order, OuterConfig, Said, Update};
 use tempfile::TempDir;
 
-const ROUNDS: Rounds = Rounds {
-    count: 3,
-    samples: 64,
+const ROUNDS: Rounds = Rounds::new(3, 64);
+
+/// A round sends half of the model, while the next one is trained.
+const STREAM: Rounds = Rounds {
+    fragments: 2,
+    overlap: 1,
+    codec: Codec::Int4,
+    ..Rounds::new(5, 64)
 };
 
 #[test]
@@ -100,6 +105,155 @@ fn a_stop_leaves_no_trace() {
     told.push(turn(&running, &site, 2));
     running.end().unwrap();
     assert!(told == undisturbed);
+}
+
+#[test]
+fn a_round_is_trained_while_the_one_before_it_travels() {
+    let (digests, updates) = stream(false);
+    assert_eq!(digests.len(), STREAM.count as usize);
+    // The fragments in turn, and all of the model in the end.
+    let sizes: Vec<usize> = updates
+        .iter()
+        .map(|update| Update::parse(update).unwrap().len())
+        .collect();
+    assert_eq!((sizes[0], sizes[2]), (sizes[4], sizes[6]));
+    assert_eq!(sizes[0] + sizes[2], sizes[8]);
+    assert!(stream(true) == (digests, updates), "stops leave no trace");
+}
+
+/// All rounds of [`STREAM`] at two sites: the digests that both come to, and their updates. With `stops` one of
+/// them is stopped after each training and each commit, and once its update is lost as well.
+fn stream(stops: bool) -> (Vec<String>, Vec<Vec<u8>>) {
+    let sites = ["busan", "seoul"].map(|name| Site::with(name, |job| job.rounds = STREAM));
+    let mut running = sites.each_ref().map(Running::start);
+    let mut ready = running.each_ref().map(Running::ready);
+    let (mut digests, mut updates) = (Vec::new(), Vec::new());
+    let restart = |running: &mut [Running; 2], ready: &(u32, String)| {
+        let again = Running::start(&sites[1]);
+        std::mem::replace(&mut running[1], again).end().unwrap();
+        assert_eq!(&running[1].ready(), ready);
+    };
+    for round in 0..=STREAM.count {
+        if round < STREAM.count {
+            let first = |site: usize| (u64::from(round) * 2 + site as u64) * 64;
+            let train = |site: usize, running: &Running| {
+                let (first, end) = (first(site), first(site) + 64);
+                running.order(&Order::Train { round, first, end }.line());
+                running.hear()
+            };
+            let answer = [0, 1].map(|site| train(site, &running[site]));
+            let written = sites
+                .each_ref()
+                .map(|site| fs::read(update_file(site, round)).unwrap());
+            if stops {
+                restart(&mut running, &ready[1]);
+                if round == 3 {
+                    fs::remove_file(update_file(&sites[1], round)).unwrap();
+                }
+                assert_eq!(train(1, &running[1]), answer[1]);
+                assert!(fs::read(update_file(&sites[1], round)).unwrap() == written[1]);
+            }
+            write(&sites[0], round, "seoul", &written[1]);
+            write(&sites[1], round, "busan", &written[0]);
+            updates.extend(written);
+        }
+        if let Some(round) = round.checked_sub(1) {
+            let accepted = [accepted(round, "busan"), accepted(round, "seoul")];
+            running
+                .iter()
+                .for_each(|running| running.commit(round, &accepted));
+            ready = running
+                .each_ref()
+                .map(|running| (round + 1, running.committed(round)));
+            assert_eq!(ready[0], ready[1]);
+            digests.push(ready[0].1.clone());
+            if stops {
+                restart(&mut running, &ready[1]);
+            }
+        }
+    }
+    let results = [0, 1].map(|site| finish(&running[site], &sites[site]));
+    assert!(results[0] == results[1]);
+    (digests, updates)
+}
+
+#[test]
+fn an_update_that_does_not_count_leaves_nothing_behind() {
+    let other = Site::with("busan", |job| job.rounds = STREAM);
+    let running = Running::start(&other);
+    running.ready();
+    running.train(0);
+    running.hear();
+    let update = fs::read(update_file(&other, 0)).unwrap();
+    running.end().unwrap();
+    // Both come to what busan learned in round 0. Seoul trained it too, and round 1 on top of that, too late.
+    let trained = ["seoul", "ulsan"].map(|name| {
+        let site = Site::with(name, |job| job.rounds = STREAM);
+        let running = Running::start(&site);
+        running.ready();
+        if name == "seoul" {
+            for round in [0, 1] {
+                running.train(round);
+                running.hear();
+            }
+        }
+        write(&site, 0, "busan", &update);
+        running.commit(0, &[accepted(0, "busan")]);
+        let outer = running.committed(0);
+        running.train(1);
+        running.hear();
+        (outer, fs::read(update_file(&site, 1)).unwrap())
+    });
+    assert!(trained[0] == trained[1]);
+}
+
+#[test]
+fn a_site_that_joins_begins_with_what_others_agree_on() {
+    let early = Site::new("busan");
+    let told = alone(&early);
+    let running = Running::start(&early);
+    running.ready();
+    let early_save = Order::Save { round: 1 }.line();
+    running.order(&early_save);
+    running.fails(&["told to save what is agreed on after round 1 when 3 rounds are applied"]);
+    let running = Running::start(&early);
+    running.ready();
+    running.order(&Order::Save { round: 2 }.line());
+    let file = JobFolder::outer_file(2);
+    assert_eq!(
+        running.hear(),
+        Said::Saved {
+            round: 2,
+            file: file.clone()
+        }
+    );
+    let results = finish(&running, &early);
+    let saved = fs::read(early.folder.file(&file)).unwrap();
+
+    let late = Site::new("seoul");
+    let running = Running::start(&late);
+    let ready = running.ready();
+    let restore = |outer: &str| {
+        let outer = outer.to_owned();
+        let (round, file) = (2, file.clone());
+        running.order(&Order::Restore { round, file, outer }.line());
+    };
+    fs::create_dir_all(late.folder.file("outer")).unwrap();
+    for (bytes, outer) in [(&saved[..100], &told[2].1), (&saved, &told[1].1)] {
+        fs::write(late.folder.file(&file), bytes).unwrap();
+        restore(outer);
+        let Said::Note { message } = running.hear() else {
+            panic!("it says what is wrong");
+        };
+        assert!(message.contains("can't be gone on from"), "{message}");
+        assert_eq!(running.ready(), ready, "nothing has changed");
+    }
+    fs::write(late.folder.file(&file), &saved).unwrap();
+    for _ in 0..2 {
+        restore(&told[2].1);
+        assert_eq!(running.committed(2), told[2].1);
+    }
+    assert!(finish(&running, &late)[0] == results[0]);
 }
 
 #[test]
@@ -598,7 +752,7 @@ impl Running {
 
     fn ready(&self) -> (u32, String) {
         match self.hear() {
-            Said::Ready { committed, outer } => (committed, outer),
+            Said::Ready { committed, outer, .. } => (committed, outer),
             other => panic!("{other:?}"),
         }
     }
