@@ -30,6 +30,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+pub(crate) use place::khub;
+
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {

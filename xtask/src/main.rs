@@ -7,6 +7,7 @@
 //! cargo xtask picture OUT.txt  captured terminal output as an SVG
 //! cargo xtask mpi              ranks of MPI against workers of one machine, to the bit
 //! cargo xtask bench train-step khub's speed, memory and learning, alone or beside PyTorch's
+//! cargo xtask faults sites     a run whose processes are killed and whose links are cut
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -15,6 +16,7 @@
 )]
 
 mod bench;
+mod faults;
 mod mpi;
 mod picture;
 mod test;
@@ -56,6 +58,11 @@ enum Which {
         #[command(subcommand)]
         what: bench::What,
     },
+    /// Run khub's processes on bad links, and kill some
+    Faults {
+        #[command(subcommand)]
+        what: faults::What,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
         Which::Picture { file, title } => picture::run(&file, &title),
         Which::Mpi => mpi::run(root),
         Which::Bench { what } => bench::run(root, &what),
+        Which::Faults { what } => faults::run(root, &what),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

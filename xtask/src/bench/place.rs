@@ -29,10 +29,7 @@ impl Place {
             Some("auto") => Some(environment(&scripts, &target.join("bench-venv"))?),
             Some(python) => Some(python.into()),
         };
-        let khub = match &common.khub {
-            Some(program) => program.clone(),
-            None => build(root, &target)?,
-        };
+        let khub = khub(root, common.khub.as_deref())?;
         Ok(Self {
             khub,
             scripts,
@@ -62,6 +59,14 @@ impl Place {
     /// The folder for logs.
     pub(super) fn logs(&self) -> PathBuf {
         self.folder.join("logs")
+    }
+}
+
+/// The khub that was given, or one that is built.
+pub(crate) fn khub(root: &Path, given: Option<&Path>) -> Result<PathBuf, String> {
+    match given {
+        Some(program) => Ok(program.to_owned()),
+        None => build(root, &target_folder(root)?),
     }
 }
 
