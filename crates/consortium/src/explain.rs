@@ -58,11 +58,12 @@ fn summary(state: &State, job: &Job) -> String {
             format!("{} waits for sites, number {place} in the queue", job.id)
         }
         Phase::Running => format!(
-            "{} runs on {}, {} of {} rounds closed",
+            "{} runs on {}, {} of {} rounds closed, {}",
             job.id,
             on(),
             job.committed(),
-            job.spec.rounds.count
+            job.spec.rounds.count,
+            job.spec.rounds.described()
         ),
         Phase::Finishing => format!(
             "{} has closed all rounds on {} and writes its results",

@@ -128,6 +128,18 @@ impl RoundSpec {
         (!whole).then(|| round % self.fragments)
     }
 
+    /// How updates travel, in words.
+    pub fn described(&self) -> String {
+        let mut words = format!("updates in {}", self.codec);
+        if self.fragments > 1 {
+            words += &format!(", a fragment of {} a round", self.fragments);
+        }
+        if self.overlap > 0 {
+            words += ", while the next round is trained";
+        }
+        words
+    }
+
     /// Whether the lead keeps a checkpoint after `round`. After the last there are the results.
     pub fn keeps_checkpoint(&self, round: u32) -> bool {
         let applied = round.saturating_add(1);

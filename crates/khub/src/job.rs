@@ -4,7 +4,7 @@ use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
 use api::JobView;
-use consortium::{JobId, JobSpec, Phase};
+use consortium::{JobId, JobSpec, Phase, RoundSpec};
 use std::path::PathBuf;
 
 /// Ask for a job.
@@ -89,7 +89,7 @@ pub(crate) fn list(args: &List) -> Result<(), Failure> {
     }
     let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
     let head = [
-        "job", "name", "project", "label", "phase", "rounds", "sites", "spent",
+        "job", "name", "project", "label", "phase", "rounds", "updates", "sites", "spent",
     ];
     show::print(&show::table(&head, &rows));
     Ok(())
@@ -105,6 +105,7 @@ fn row(view: &JobView) -> Vec<String> {
         job.label.to_string(),
         phase(&job.phase).to_owned(),
         format!("{}/{}", view.committed, job.spec.rounds.count),
+        updates(&job.spec.rounds),
         if sites.is_empty() {
             "none yet".to_owned()
         } else {
@@ -112,6 +113,18 @@ fn row(view: &JobView) -> Vec<String> {
         },
         view.spent.to_string(),
     ]
+}
+
+/// Codec, fragments and overlap, as `int4 1/4 +1`.
+fn updates(rounds: &RoundSpec) -> String {
+    let mut text = rounds.codec.to_string();
+    if rounds.fragments > 1 {
+        text += &format!(" 1/{}", rounds.fragments);
+    }
+    if rounds.overlap > 0 {
+        text += &format!(" +{}", rounds.overlap);
+    }
+    text
 }
 
 fn phase(phase: &Phase) -> &'static str {

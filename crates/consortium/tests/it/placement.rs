@@ -27,7 +27,7 @@ fn the_cheapest_entitled_sites_are_taken() {
         &world,
         job,
         "
-        job-1 runs on bada and hangang, 0 of 2 rounds closed
+        job-1 runs on bada and hangang, 0 of 2 rounds closed, updates in int8
         bada (Bada Telephone): taken, at 8000000 won a PFLOP-hour
         hangang (Hangang Cloud): taken, at 9000000 won a PFLOP-hour
         rhein (Rhein Institute, foreign partner): \
@@ -47,7 +47,7 @@ fn the_cheapest_entitled_sites_are_taken() {
         &world,
         job,
         "
-        job-1 runs on bada and rhein, 0 of 2 rounds closed
+        job-1 runs on bada and rhein, 0 of 2 rounds closed, updates in int8
         bada (Bada Telephone): taken, at 8000000 won a PFLOP-hour
         hangang (Hangang Cloud): not needed: 2 cheaper sites were enough \
         (this one asks 9000000 won a PFLOP-hour)

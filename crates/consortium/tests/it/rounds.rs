@@ -3,7 +3,7 @@
 use crate::world::{World, id, output, person, site, spec, update};
 use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, Command, Event, Interval, JobId, JobSpec, Label, Phase, Presence, Reading, Refusal,
+    Action, Actor, Codec, Command, Event, Interval, JobId, JobSpec, Label, Phase, Presence, Reading, Refusal,
     RoundSpec, SiteId, Time, Update, Usage,
 };
 
@@ -431,6 +431,14 @@ fn every_round_sends_a_fragment_and_the_last_all() {
     let sent = Vec::from_iter((0..6).map(|round| cut.fragment(round)));
     assert_eq!(sent, [Some(0), Some(1), Some(2), Some(0), Some(1), None]);
     assert_eq!(spec().rounds.fragment(0), None);
+    assert_eq!(spec().rounds.described(), "updates in int8");
+    let streaming = RoundSpec {
+        overlap: 1,
+        codec: Codec::Int4,
+        ..cut.clone()
+    };
+    let words = "updates in int4, a fragment of 3 a round, while the next round is trained";
+    assert_eq!(streaming.described(), words);
     let kept = RoundSpec {
         checkpoint_every: 2,
         ..cut
