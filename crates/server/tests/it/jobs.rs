@@ -172,11 +172,16 @@ fn a_site_that_falls_silent_is_lost_and_comes_back() {
         tick: Duration::from_millis(1),
         ..config
     });
-    let job = world.person("minji").submit(&spec(), "k").unwrap();
+    let member = world.person("minji");
+    let job = member.submit(&spec(), "k").unwrap();
     let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
     a.client.join(job).unwrap();
-    // Nothing of site a is open now, so it is silent; site b waits at the hub, which counts as being heard.
     b.client.join(job).unwrap();
+    // Nothing of site a is open now, so it is silent. A request of its own would be a sign of life.
+    let mut view = member.job(job).unwrap();
+    while view.job.members[&a.id].presence != Presence::Lost {
+        view = member.job_after(job, view.seq, LONG).unwrap();
+    }
     a.until(|job| job.presence == Presence::Lost);
     assert_eq!(a.client.join(job).unwrap(), 2, "a new attempt");
     let late = a.client.fail(job, 1, "too late").unwrap_err();
