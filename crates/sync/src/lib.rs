@@ -29,13 +29,17 @@
 //! ```
 //!
 //! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
-//! [`local`] what a site has of its own while updates travel, [`contract`] how a site and the program that trains talk to each other.
+//! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
+//! [`local`] what a site has of its own while updates travel, [`contract`] how a site and the program that
+//! trains talk to each other, [`socket`] where they meet if not on standard input and output.
 
 pub mod codec;
 pub mod contract;
 mod fragment;
 pub mod local;
 pub mod outer;
+#[cfg(unix)]
+pub mod socket;
 
 pub use codec::{Codec, CodecError, Link, Update, encode};
 pub use contract::{Accepted, JobFolder, Order, Said, Written};
