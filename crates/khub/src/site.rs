@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::folder::token_in;
-use ::site::{Site, SiteConfig, SiteError};
+use ::site::{Programs, Site, SiteConfig, SiteError, Source};
 use api::Client;
 use std::path::PathBuf;
 
@@ -11,7 +11,9 @@ use std::path::PathBuf;
 /// It needs no inbound port; it asks the hub and is never dialled.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  khub site --hub https://hub.example.kr --credential site.token --folder /srv/khub-site"
+    after_help = "Examples:\n  khub site --hub https://hub.example.kr --credential site.token --folder /srv/khub-site\n  \
+    khub site ... --program 'language=torchrun --nproc-per-node 8 train.py'\n  \
+    khub site ... --attach language"
 )]
 pub(crate) struct Args {
     /// The hub's address.
@@ -26,6 +28,15 @@ pub(crate) struct Args {
     /// Threads for a program; all of the machine's by default.
     #[arg(long)]
     threads: Option<usize>,
+    /// Start a program by this command instead of khub's own; may be given several times.
+    ///
+    /// It finds the job's folder in KHUB_JOB_FOLDER, and talks on its standard input and output or on the
+    /// socket in KHUB_SOCKET.
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
+    program: Vec<(String, String)>,
+    /// Don't start this program: wait until somebody's own process connects; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    attach: Vec<String>,
     /// Stop when standard input ends: whoever started this process then takes it along.
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -34,7 +45,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let client = Client::new(&args.hub, &token_in(&args.credential, &[])?)?;
     let this = std::env::current_exe().map_err(Failure::new)?;
-    let programs = vec![this.into(), "program".into()];
+    let mut programs = Programs::of(vec![this.into(), "program".into()]);
+    let commands = args
+        .program
+        .into_iter()
+        .map(|(name, command)| (name, Source::Command(command)));
+    let awaited = args.attach.into_iter().map(|name| (name, Source::Attach));
+    programs.named.extend(commands.chain(awaited));
     let site = Site::new(SiteConfig {
         client,
         folder: args.folder,
@@ -56,4 +73,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     ctrlc::set_handler(site.stopper()).map_err(Failure::new)?;
     Ok(site.run(&|line| eprintln!("{line}"))?)
+}
+
+fn named(written: &str) -> Result<(String, String), String> {
+    match written.split_once('=') {
+        Some((name, command)) if !name.is_empty() && !command.trim().is_empty() => {
+            Ok((name.to_owned(), command.to_owned()))
+        }
+        _ => Err("it takes NAME=COMMAND, as in 'language=torchrun train.py'".to_owned()),
+    }
 }

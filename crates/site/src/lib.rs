@@ -2,9 +2,9 @@
 //! rounds and reads its own meter. It needs no inbound port: nothing ever dials in.
 //!
 //! ```no_run
-//! use site::{Site, SiteConfig};
+//! use site::{Programs, Site, SiteConfig};
 //! let client = api::Client::new("http://127.0.0.1:7777", "khub_...")?;
-//! let programs = vec!["khub".into(), "program".into()];
+//! let programs = Programs::of(vec!["khub".into(), "program".into()]);
 //! let site = Site::new(SiteConfig { client, folder: "site-data".into(), programs, threads: None })?;
 //! site.run(&|line| println!("{line}"))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -24,9 +24,9 @@ mod step;
 
 pub use edge::Site;
 pub use machine::{Answer, Do, Files, Heard, Machine};
+pub use program::{Programs, Source};
 
 use api::{ApiError, Client};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// How a site works.
@@ -35,8 +35,8 @@ pub struct SiteConfig {
     pub client: Client,
     /// Where the site keeps its jobs.
     pub folder: PathBuf,
-    /// The command that starts programs; a program's name and `--folder DIR` are added to it.
-    pub programs: Vec<OsString>,
+    /// Where its programs come from.
+    pub programs: Programs,
     /// Threads for a program; none takes all.
     pub threads: Option<usize>,
 }
