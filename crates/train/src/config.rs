@@ -136,7 +136,8 @@ impl TrainConfig {
         Ok(())
     }
 
-    pub(crate) fn schedule(&self) -> Schedule {
+    /// The learning rate by step.
+    pub fn schedule(&self) -> Schedule {
         Schedule {
             curve: self.schedule,
             peak: self.learning_rate,

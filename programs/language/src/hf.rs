@@ -19,7 +19,7 @@
 //! | `generation_config.json`, `README.md` | for those who use an exported model |
 
 mod card;
-mod config;
+pub(crate) mod config;
 mod error;
 mod export;
 mod folder;
@@ -37,7 +37,7 @@ use crate::Architecture;
 
 /// The shape of the tensor `name` in a file. GPT-2 published its linear weights with a column for each thing
 /// that they make (`Conv1D`); khub has a row for it.
-fn shape_in_file(family: Architecture, name: &str, shape: &[usize]) -> Vec<usize> {
+pub(crate) fn shape_in_file(family: Architecture, name: &str, shape: &[usize]) -> Vec<usize> {
     let mut shape = shape.to_vec();
     if is_transposed(family, name) {
         shape.reverse();
@@ -45,7 +45,7 @@ fn shape_in_file(family: Architecture, name: &str, shape: &[usize]) -> Vec<usize
     shape
 }
 
-fn is_transposed(family: Architecture, name: &str) -> bool {
+pub(crate) fn is_transposed(family: Architecture, name: &str) -> bool {
     let published = [".c_attn.weight", ".c_proj.weight", ".c_fc.weight"];
     family == Architecture::Gpt2 && published.iter().any(|end| name.ends_with(end))
 }

@@ -14,6 +14,7 @@ mod settings;
 mod state;
 mod tokenizer;
 mod tokens;
+mod twin;
 mod windows;
 
 pub use corpus::{Corpus, CorpusError, Limits};
@@ -27,8 +28,10 @@ pub use recipe::{Data, Pace, Recipe, RecipeError};
 pub use run::{RunError, run};
 pub use session::{SessionError, Summary, Told, train_recipe};
 pub use settings::{BadSetting, Settings};
+pub use state::{Agreed, AgreedWords};
 pub use tokenizer::{END, Tokenizer, TokenizerError};
 pub use tokens::{Tokens, TokensError};
+pub use twin::{Placed, Twin};
 pub use windows::Windows;
 
 /// khub's own bilingual text, Korean and English: what there is to learn from where no other text can be had.

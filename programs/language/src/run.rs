@@ -210,7 +210,7 @@ impl<'a> Program<'a> {
         let state = match found {
             Some(state) => state,
             None => {
-                let agreed = Agreed::new(trainer.model.params.clone(), &job.settings);
+                let agreed = Agreed::new(trainer.model.params.clone(), job.settings.outer);
                 State::new(agreed, job.rounds.codec, nothing_yet.clone())
             }
         };
@@ -408,9 +408,9 @@ impl<'a> Program<'a> {
     fn restore(&mut self, round: u32, file: &str, outer: &str) -> Result<(), RunError> {
         self.check_round("restore", round)?;
         if round >= self.state.committed() {
-            let (path, settings) = (self.folder.file(file), &self.job.settings);
+            let (path, config) = (self.folder.file(file), self.job.settings.outer);
             let params = self.trainer.model.params.len();
-            match Agreed::read(&path, round, outer, params, settings) {
+            match Agreed::read(&path, round, outer, params, config) {
                 Ok(agreed) => {
                     let known = &self.state.moments;
                     let moments = Moments::new(known.m.len(), known.v.len());
@@ -617,7 +617,7 @@ impl Orders {
     }
 }
 
-fn read_job(path: &Path) -> Result<JobFile<Settings>, RunError> {
+pub(crate) fn read_job(path: &Path) -> Result<JobFile<Settings>, RunError> {
     let text = fs::read_to_string(path).map_err(at(path))?;
     let job: JobFile<Settings> = toml::from_str(&text).map_err(|error| RunError::JobFile {
         path: path.to_owned(),
@@ -628,7 +628,7 @@ fn read_job(path: &Path) -> Result<JobFile<Settings>, RunError> {
 }
 
 /// The training and the validation tokens.
-fn open_inputs(folder: &JobFolder, seq: usize) -> Result<(Tokens, Tokens), RunError> {
+pub(crate) fn open_inputs(folder: &JobFolder, seq: usize) -> Result<(Tokens, Tokens), RunError> {
     let train = Tokens::open(&folder.input("train.tokens"))?;
     let valid = Tokens::open(&folder.input("valid.tokens"))?;
     if train.vocab() != valid.vocab() {

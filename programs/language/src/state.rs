@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use sync::contract::JobFile;
-use sync::{Codec, Contribution, Fate, Local, Outer, OuterError, Own, Said, Sent};
+use sync::{Codec, Contribution, Fate, Local, Outer, OuterConfig, OuterError, Own, Said, Sent};
 use train::Moments;
 
 /// Where a site is.
@@ -33,13 +33,13 @@ pub(crate) struct State {
 
 /// What all sites agree on.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Agreed {
+pub struct Agreed {
     /// Weights and outer momentum.
-    pub(crate) outer: Outer,
+    pub outer: Outer,
     /// The digest after each round that is applied.
-    pub(crate) digests: Vec<String>,
+    pub digests: Vec<String>,
     /// Tokens of all updates that are applied, of every site.
-    pub(crate) tokens: u64,
+    pub tokens: u64,
 }
 
 /// A round's training whose update is written and whose commit is to come.
@@ -78,8 +78,9 @@ struct Words {
     trained: Vec<TrainedWords>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct AgreedWords {
+/// All of an [`Agreed`] but its numbers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgreedWords {
     outer: String,
     digests: Vec<String>,
     tokens: u64,
@@ -207,7 +208,7 @@ impl State {
         if digest_of_own(checkpoint) != words.own {
             return Err("the site's own numbers are not the ones whose digest it tells".into());
         }
-        let agreed = Agreed::restored(checkpoint, words.agreed, all, &words.job.settings)?;
+        let agreed = Agreed::restored(checkpoint, words.agreed, all, words.job.settings.outer)?;
         let part = |name: &str, step: u64| read_own(checkpoint, name, codec, new, step);
         let (own, moments) = part("own", words.adamw_step).map_err(|e| e.to_string())?;
         let (mut sent, mut trained) = (Vec::new(), Vec::new());
@@ -246,21 +247,21 @@ impl State {
 
 impl Agreed {
     /// Before the first round.
-    pub(crate) fn new(params: Vec<f32>, settings: &Settings) -> Self {
+    pub fn new(params: Vec<f32>, config: OuterConfig) -> Self {
         Self {
-            outer: Outer::new(params, settings.outer),
+            outer: Outer::new(params, config),
             digests: Vec::new(),
             tokens: 0,
         }
     }
 
     /// Rounds that are applied.
-    pub(crate) fn committed(&self) -> u32 {
+    pub fn committed(&self) -> u32 {
         u32::try_from(self.digests.len()).expect("rounds are counted in 32 bits")
     }
 
     /// Writes it for those who join later.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
         let mut checkpoint = Checkpoint::default();
         let words = serde_json::to_string(&self.words()).expect("words are plain data");
         checkpoint.metadata.insert(WORDS.into(), words);
@@ -269,17 +270,17 @@ impl Agreed {
     }
 
     /// Reads what [`Agreed::write`] wrote after `round`; `outer` is the digest that the log has of it.
-    pub(crate) fn read(
+    pub fn read(
         path: &Path,
         round: u32,
         outer: &str,
         params: usize,
-        settings: &Settings,
+        config: OuterConfig,
     ) -> Result<Self, String> {
         let checkpoint = Checkpoint::read(path).map_err(|e| e.to_string())?;
         let words = checkpoint.metadata(WORDS).map_err(|e| e.to_string())?;
         let words: AgreedWords = serde_json::from_str(words).map_err(|e| e.to_string())?;
-        let agreed = Self::restored(&checkpoint, words, params, settings)?;
+        let agreed = Self::restored(&checkpoint, words, params, config)?;
         if agreed.digests.last().map(String::as_str) != Some(outer)
             || agreed.digests.len() != round as usize + 1
         {
@@ -290,7 +291,8 @@ impl Agreed {
         Ok(agreed)
     }
 
-    fn words(&self) -> AgreedWords {
+    /// The words to keep in a larger checkpoint.
+    pub fn words(&self) -> AgreedWords {
         AgreedWords {
             outer: self.outer.digest(),
             digests: self.digests.clone(),
@@ -298,19 +300,21 @@ impl Agreed {
         }
     }
 
-    fn push(&self, checkpoint: &mut Checkpoint) {
+    /// Puts the numbers into a larger checkpoint.
+    pub fn push(&self, checkpoint: &mut Checkpoint) {
         push(checkpoint, "outer.params", self.outer.params());
         push(checkpoint, "outer.momentum", self.outer.momentum());
     }
 
-    fn restored(
+    /// What was put into a larger checkpoint, if it is whole.
+    pub fn restored(
         checkpoint: &Checkpoint,
         words: AgreedWords,
         params: usize,
-        settings: &Settings,
+        config: OuterConfig,
     ) -> Result<Self, String> {
         let tensor = |name: &str| tensor(checkpoint, name, params).map_err(|e| e.to_string());
-        let outer = Outer::restored(tensor("outer.params")?, tensor("outer.momentum")?, settings.outer);
+        let outer = Outer::restored(tensor("outer.params")?, tensor("outer.momentum")?, config);
         let last = words.digests.last().unwrap_or(&words.outer);
         if outer.digest() != words.outer || *last != words.outer {
             return Err("its weights are not the ones whose digest it tells".into());
@@ -494,7 +498,7 @@ mod tests {
         let agreed = dir.path().join("outer.safetensors");
         let read = |bytes: &[u8], outer: &str| {
             fs::write(&agreed, bytes).unwrap();
-            Agreed::read(&agreed, 1, outer, 5, &job().settings)
+            Agreed::read(&agreed, 1, outer, 5, job().settings.outer)
         };
         state().agreed.write(&agreed).unwrap();
         let bytes = fs::read(&agreed).unwrap();

@@ -266,7 +266,7 @@ fn rope_base(fields: &Fields) -> Result<Option<f32>, HfError> {
 
 /// The `config.json` of an export, whose documents end with the token `end`. Of a field that changed its name
 /// both names are there: old and new versions of `transformers` read it.
-pub(super) fn write(config: &ModelConfig, dtype: Dtype, end: u32) -> Result<Value, HfError> {
+pub(crate) fn write(config: &ModelConfig, dtype: Dtype, end: u32) -> Result<Value, HfError> {
     check_theirs(config)?;
     let dtype = match dtype {
         Dtype::F32 => "float32",
