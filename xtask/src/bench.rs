@@ -22,8 +22,6 @@ mod table;
 mod train_step;
 mod worker;
 
-pub(crate) use place::{step, target_folder};
-
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fmt;

@@ -8,6 +8,7 @@
 //! cargo xtask mpi              ranks of MPI against workers of one machine, to the bit
 //! cargo xtask bench train-step khub's speed, memory and learning, alone or beside PyTorch's
 //! cargo xtask faults sites     a run whose processes are killed and whose links are cut
+//! cargo xtask python           the wheel with real PyTorch, beside khub's own program in one run
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -19,6 +20,7 @@ mod bench;
 mod faults;
 mod mpi;
 mod picture;
+mod python;
 mod test;
 mod tidy;
 
@@ -63,6 +65,8 @@ enum Which {
         #[command(subcommand)]
         what: faults::What,
     },
+    /// Test the wheel with real PyTorch, beside khub's own program in one run
+    Python(python::Args),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Which::Mpi => mpi::run(root),
         Which::Bench { what } => bench::run(root, &what),
         Which::Faults { what } => faults::run(root, &what),
+        Which::Python(args) => python::run(root, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

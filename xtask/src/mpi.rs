@@ -3,7 +3,7 @@
 //! Open MPI and libclang are Debian's; they are installed if they are missing and this is root. The feature
 //! stays out of `cargo xtask test`, which needs no more than a toolchain.
 
-use crate::bench::{step, target_folder};
+use crate::python::{step, target_folder};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

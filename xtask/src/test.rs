@@ -3,7 +3,6 @@
 //! Each step is a few commands that anyone can run by hand; the step prints them before it runs them. The
 //! first step that fails ends the run, and the closing table says how to repeat just that step.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +19,8 @@ pub(crate) enum Step {
     Tests,
     /// rustdoc builds without a warning
     Docs,
+    /// the wheel's tests pass, where PyTorch is installed
+    Python,
     /// the tree keeps its own rules
     Tidy,
 }
@@ -49,7 +50,14 @@ pub(crate) fn run(root: &Path, only: &[Step]) -> Result<(), String> {
 }
 
 impl Step {
-    const ALL: [Self; 5] = [Self::Fmt, Self::Clippy, Self::Tests, Self::Docs, Self::Tidy];
+    const ALL: [Self; 6] = [
+        Self::Fmt,
+        Self::Clippy,
+        Self::Tests,
+        Self::Docs,
+        Self::Tidy,
+        Self::Python,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -57,6 +65,7 @@ impl Step {
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Python => "python",
             Self::Tidy => "tidy",
         }
     }
@@ -67,6 +76,7 @@ impl Step {
             Self::Clippy => "clippy has nothing to say",
             Self::Tests => "unit, integration and doc tests pass",
             Self::Docs => "rustdoc builds without a warning",
+            Self::Python => "the wheel's tests pass, where PyTorch is installed",
             Self::Tidy => "the tree keeps its own rules",
         }
     }
@@ -83,6 +93,7 @@ impl Step {
             Self::Tests => tests(root),
             Self::Docs => cargo(root, "doc --workspace --no-deps --locked", &[deny]),
             Self::Tidy => crate::tidy::run(root),
+            Self::Python => python(root),
         }
     }
 }
@@ -101,10 +112,18 @@ fn tests(root: &Path) -> Result<(), String> {
     }
 }
 
+/// PyTorch is some gigabytes: CI installs it, a person is asked to.
+fn python(root: &Path) -> Result<(), String> {
+    match crate::python::obstacle(root)? {
+        Some(why) => println!("skipped: {why}"),
+        None => crate::python::run(root, &crate::python::Args::default())?,
+    }
+    Ok(())
+}
+
 fn has_nextest(root: &Path) -> bool {
-    let version = Command::new(cargo_program())
+    let version = cargo_command(root)
         .args(["nextest", "--version"])
-        .current_dir(root)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
@@ -120,10 +139,9 @@ fn cargo(root: &Path, arguments: &str, environment: &[(&str, &str)]) -> Result<(
     line.push_str("cargo ");
     line.push_str(arguments);
     println!("$ {line}");
-    let status = Command::new(cargo_program())
+    let status = cargo_command(root)
         .args(arguments.split(' '))
         .envs(environment.iter().copied())
-        .current_dir(root)
         .status()
         .map_err(|e| format!("`{line}` did not start: {e}"))?;
     if status.success() {
@@ -134,8 +152,18 @@ fn cargo(root: &Path, arguments: &str, environment: &[(&str, &str)]) -> Result<(
 }
 
 /// The cargo that runs us, so that a toolchain chosen with `cargo +name` holds for every step.
-fn cargo_program() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+pub(crate) fn cargo_command(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What it tells us of ourselves would have some build scripts run again, in every change of hands.
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    }) {
+        command.env_remove(name);
+    }
+    command.current_dir(root);
+    command
 }
 
 /// What became of a step.

@@ -1,10 +1,9 @@
 //! Where things lie: khub's binary, the peers' Python, the folder for what a bench leaves.
 
 use super::Common;
-use cargo_metadata::MetadataCommand;
-use std::fs;
+use crate::python::{environment, step, target_folder};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The places of a run.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ impl Place {
         let scripts = root.join("xtask/python");
         let python = match peer {
             None => None,
-            Some("auto") => Some(environment(&scripts, &target.join("bench-venv"))?),
+            Some("auto") => Some(environment(root, &target)?),
             Some(python) => Some(python.into()),
         };
         let khub = khub(root, common.khub.as_deref())?;
@@ -70,16 +69,6 @@ pub(crate) fn khub(root: &Path, given: Option<&Path>) -> Result<PathBuf, String>
     }
 }
 
-/// Where cargo builds.
-pub(crate) fn target_folder(root: &Path) -> Result<PathBuf, String> {
-    let metadata = MetadataCommand::new()
-        .current_dir(root)
-        .no_deps()
-        .exec()
-        .map_err(|e| format!("cargo metadata failed: {e}"))?;
-    Ok(metadata.target_directory.into())
-}
-
 fn build(root: &Path, target: &Path) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -88,35 +77,4 @@ fn build(root: &Path, target: &Path) -> Result<PathBuf, String> {
         .args(["build", "--release", "-p", "khub"]);
     step(&mut command)?;
     Ok(target.join("release/khub"))
-}
-
-/// The Python of the virtual environment `folder`, made with `requirements.txt` unless that was done before.
-fn environment(scripts: &Path, folder: &Path) -> Result<PathBuf, String> {
-    let requirements = scripts.join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).map_err(|e| format!("{}: {e}", requirements.display()))?;
-    let installed = folder.join("requirements.txt");
-    let python = folder.join("bin/python");
-    if fs::read_to_string(&installed).is_ok_and(|had| had == wanted) {
-        return Ok(python);
-    }
-    step(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-    step(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "-r"])
-            .arg(&requirements),
-    )?;
-    // Written last: a broken-off installation is taken up again.
-    fs::write(&installed, wanted).map_err(|e| format!("{}: {e}", installed.display()))?;
-    Ok(python)
-}
-
-/// Runs `command` with all it prints on stderr, where progress goes.
-pub(crate) fn step(command: &mut Command) -> Result<(), String> {
-    eprintln!("$ {command:?}");
-    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{command:?} failed ({status})")),
-        Err(e) => Err(format!("{command:?} did not start: {e}")),
-    }
 }

@@ -1,0 +1,96 @@
+"""khub's own core and PyTorch train one model together: real hub, sites and processes."""
+
+import copy
+import os
+import signal
+import threading
+from pathlib import Path
+
+import torch
+
+import khub
+from consortium import SITES, TRAIN, check, python
+
+OURS, THEIRS = SITES
+
+
+def test_a_site_of_pytorch_trains_with_one_of_khub_and_is_killed_in_the_middle(consortium):
+    job = consortium.job(rounds=8)
+    consortium.site(OURS)
+    site = consortium.site(THEIRS, "--program", f"language={python(TRAIN)}")
+    consortium.until(job, lambda view: view["committed"] >= 2)
+    [program] = children(site.pid)
+    os.kill(program, signal.SIGKILL)
+    view = consortium.until(job, is_done)
+    check(view)
+    # Nothing had to be waited for but the start: both are in every round.
+    assert all(len(one["updates"]) == 2 for one in view["job"]["rounds"])
+    assert "the program ended" in consortium.log(THEIRS)
+    # Both began with the same weights and trained at the same rates.
+    first, last = view["job"]["rounds"][0]["updates"], view["job"]["rounds"][-1]["updates"]
+    for updates in (first, last):
+        losses = [updates[site]["loss_micronats"] / 1e6 for site in SITES]
+        assert abs(losses[0] - losses[1]) < 0.35, losses
+
+
+def test_two_ranks_under_fsdp2(consortium):
+    job = consortium.job(rounds=4, fragments=2, overlap=1, codec="int4")
+    consortium.site(OURS)
+    torchrun = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, TRAIN)
+    consortium.site(THEIRS, "--program", f"language={torchrun}")
+    check(consortium.until(job, is_done))
+
+
+def test_a_loop_attaches_and_outlives_its_site(consortium):
+    """The architecture is nobody's but PyTorch's; both sites attach."""
+    job = consortium.job(
+        rounds=6, program="line", inputs=False, settings={"batch": 8, "outer": {"learning_rate": 0.7, "momentum": 0.0}}
+    )
+    sites = {name: consortium.site(name, "--attach", "line") for name in SITES}
+    first, ended = torch.nn.Linear(4, 1), []
+
+    def loop(name):
+        model = copy.deepcopy(first)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+        sync = khub.OuterSync(model, optimizer, run=job, site=consortium.home(name))
+        for x, y in sync.batches(Line()):
+            loss = (model(x) - y).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            sync.step(loss)
+        ended.append(name)
+
+    threads = [threading.Thread(target=loop, args=(name,), daemon=True) for name in SITES]
+    for thread in threads:
+        thread.start()
+    consortium.until(job, lambda view: view["committed"] >= 2)
+    sites[THEIRS].kill()
+    sites[THEIRS].wait()
+    consortium.site(THEIRS, "--attach", "line")
+    view = consortium.until(job, is_done)
+    check(view, loss_falls=False)
+    for thread in threads:
+        thread.join(30)
+    assert sorted(ended) == sorted(SITES)
+    losses = [one["updates"][OURS]["loss_micronats"] for one in view["job"]["rounds"]]
+    assert losses[-1] < 0.2 * losses[0], losses
+
+
+class Line(torch.utils.data.Dataset):
+    """Samples of a linear function."""
+
+    def __len__(self):
+        return 512
+
+    def __getitem__(self, number):
+        x = torch.randn(4, generator=torch.Generator().manual_seed(number))
+        return x, (x * torch.tensor([1.0, -2.0, 3.0, 0.5])).sum(0, keepdim=True) + 1.0
+
+
+def is_done(view):
+    return view["job"]["phase"]["phase"] == "done"
+
+
+def children(process):
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
