@@ -99,7 +99,7 @@ fn most(ways: [(i32, u8); 3]) -> (i32, u8) {
 
 /// BLOSUM62 (Henikoff and Henikoff 1992, PNAS 89, 10915), in the order of [`AminoAcid`].
 #[rustfmt::skip]
-const BLOSUM62: [[i8; AminoAcid::COUNT]; AminoAcid::COUNT] = [
+pub(crate) const BLOSUM62: [[i8; AminoAcid::COUNT]; AminoAcid::COUNT] = [
     // A  R   N   D   C   Q   E   G   H   I   L   K   M   F   P   S   T   W   Y   V   X
     [ 4, -1, -2, -2,  0, -1, -1,  0, -2, -1, -1, -1, -1, -2, -1,  1,  0, -3, -2,  0,  0],
     [-1,  5,  0, -2, -3,  1,  0, -2,  0, -3, -2,  2, -1, -3, -2, -1, -1, -3, -2, -3, -1],

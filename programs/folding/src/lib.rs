@@ -19,6 +19,7 @@ mod chain;
 mod evaluate;
 mod format;
 pub mod measure;
+pub mod net;
 mod prediction;
 mod random;
 mod report;

@@ -1,0 +1,26 @@
+//! The network that folds: trained here, from single sequences and the structures it was trained on.
+//!
+//! ```text
+//! sequence -> relatives in the library -> trunk -> distances, torsions -> backbone -> confidence
+//!             (alignments)                (nn)     (probabilities)        (fold)      (regression)
+//! ```
+//!
+//! Weights hold the library too: the training chains' sequences and backbones. So they are as restricted as the
+//! structures they were made from.
+
+mod confidence;
+mod examples;
+mod fold;
+mod geometry;
+mod metrics;
+mod relatives;
+mod session;
+#[cfg(test)]
+mod tests;
+mod trunk;
+mod weights;
+
+pub use examples::Changes;
+pub use session::{Looked, NetError, Pace, Settings, Summary, Told, train};
+pub use trunk::Shape;
+pub use weights::{LONGEST, Weights};
