@@ -1,8 +1,10 @@
 //! `khub fold`: protein structures from sequences, and how good they are.
 
 mod eval;
+mod predict;
 mod score;
 mod split;
+mod train;
 
 use crate::data::sets;
 use crate::failure::Failure;
@@ -10,20 +12,31 @@ use clap::Subcommand;
 use folding::{Chain, FormatError};
 use std::path::{Path, PathBuf};
 
-/// Judge, split and compare protein structures.
+/// Fold protein sequences, train the network that does it, and judge structures.
+///
+/// A sequence or a FASTA file becomes a structure, with the confidence of each residue as B-factors, beside it the
+/// expected errors (.pae.json) and a picture of the contacts (.contacts.png). The network is one that was trained
+/// here on the structures it was given: it knows little of proteins that resemble none of them.
 #[derive(clap::Args)]
 #[command(
     arg_required_else_help = true,
-    after_help = "Examples:\n  khub fold eval --structures data/proteins/valid\n  \
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  khub fold train -o folder\n  \
+        khub fold MKTAYIAKQRQISFVKSHFSRQ --weights folder -o mine.cif\n  \
+        khub fold eval --weights folder\n  \
         khub fold split --structures my-structures -o my-split\n  khub fold score model.cif true.pdb"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    predict: predict::Args,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    Train(train::Args),
     Eval(eval::Args),
     Split(split::Args),
     Score(score::Args),
@@ -31,9 +44,11 @@ enum Command {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Command::Eval(args) => eval::run(args),
-        Command::Split(args) => split::run(args),
-        Command::Score(args) => score::run(args),
+        None => predict::run(&args.predict),
+        Some(Command::Train(args)) => train::run(args),
+        Some(Command::Eval(args)) => eval::run(args),
+        Some(Command::Split(args)) => split::run(args),
+        Some(Command::Score(args)) => score::run(args),
     }
 }
 

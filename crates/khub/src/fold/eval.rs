@@ -3,7 +3,8 @@
 use super::{chains, known_part};
 use crate::failure::Failure;
 use crate::show;
-use folding::{Report, Summary, report};
+use folding::net::Weights;
+use folding::{Predictor, Report, Summary, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
@@ -12,9 +13,15 @@ use std::path::PathBuf;
 /// Every chain is predicted from its sequence alone. Intervals hold 95 % of bootstrap samples over chains. Contacts
 /// are judged for chains of 30 residues and more.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  khub fold eval\n  \
+#[command(after_help = "Examples:\n  khub fold eval --weights folder\n  \
         khub fold eval --structures data/proteins/valid --train data/proteins/train --json")]
 pub(crate) struct Args {
+    /// What `khub fold train` left: its folder or its model.safetensors; else the baselines alone are judged.
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+    /// Without the library: what the network tells from a sequence that has no relatives.
+    #[arg(long, requires = "weights")]
+    alone: bool,
     /// The folder of PDB and mmCIF files to judge by; else `valid` of the data set `proteins`.
     #[arg(long, value_name = "DIR")]
     structures: Option<PathBuf>,
@@ -46,7 +53,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     let style = ProgressStyle::with_template("{bar:30.cyan/blue} {pos} of {len} chains  {msg}");
     let bar = ProgressBar::new(judged.len() as u64).with_style(style.expect("the template is fixed"));
-    let found = report(None, &judged, &known, args.seed, &mut |what, done| {
+    let weights = args.weights.as_deref().map(super::predict::open).transpose()?;
+    let weights = match args.alone {
+        true => weights.map(Weights::alone),
+        false => weights,
+    };
+    let predictor = weights.as_ref().map(|own| own as &dyn Predictor);
+    let found = report(predictor, &judged, &known, args.seed, &mut |what, done| {
         bar.set_message(what.to_owned());
         bar.set_position(done as u64);
     });
@@ -77,6 +90,28 @@ fn text(found: &Report) -> String {
         std::iter::once(name.to_owned()).chain(cells).collect::<Vec<_>>()
     };
     let mut rows = Vec::new();
+    let mut notes = String::new();
+    if let Some(own) = &found.predictor {
+        rows.push(row("the network", own));
+        if let Some(pearson) = own.confidence_pearson {
+            notes.push_str(&format!(
+                "confidence and true lDDT: Pearson {pearson:.3} over residues\n"
+            ));
+        }
+    }
+    if let Some(control) = &found.control {
+        rows.push(row("the network on shuffled sequences", &control.summary));
+        let p = control.p.get("contact_precision_l2_sep12");
+        if let Some(p) = p {
+            notes.push_str(&format!(
+                "contacts above those of shuffled sequences by chance: p {p:.5}\n"
+            ));
+        }
+        notes.push_str(&format!(
+            "confidence above that of shuffled sequences by chance: p {:.5}\n",
+            control.p_confidence
+        ));
+    }
     for baseline in &found.baselines {
         rows.push(row(baseline.name, &baseline.summary));
     }
@@ -84,7 +119,7 @@ fn text(found: &Report) -> String {
         .chain(COLUMNS.iter().map(|(_, title)| *title))
         .collect();
     format!(
-        "{} chains; baselines learned from {} others\n\n{}",
+        "{} chains; baselines learned from {} others\n\n{}{notes}",
         show::grouped(found.chains as u64),
         show::grouped(found.known as u64),
         show::table(&head, &rows)
