@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// What to fold, and where to.
 #[derive(clap::Args)]
+// The command that it is a part of has a group of this struct's name already.
+#[group(skip)]
 pub(crate) struct Args {
     /// A sequence in the letters of FASTA, or a FASTA or A3M file.
     #[arg(required = true)]
