@@ -1,5 +1,5 @@
 use crate::world::{LONG, World, spec};
-use api::{Client, Orders, SiteJob};
+use api::{Bytes, Client, Orders, SiteJob};
 use consortium::{Digest, JobId, Label, Phase, Presence, Reading, SiteId, Update, Usage};
 use std::time::Duration;
 
@@ -198,4 +198,80 @@ fn orders_are_told_once() {
     assert_eq!(again, None, "nothing new");
     world.person("minji").submit(&spec(), "k").unwrap();
     assert_eq!(a.orders().jobs.len(), 1);
+}
+
+/// Every way to a byte of an update or a checkpoint, and to a word about them.
+#[test]
+fn what_a_restricted_run_learns_goes_to_its_sites_and_people_alone() {
+    let world = World::new();
+    let member = world.person("minji");
+    let mut spec = spec();
+    spec.rounds.count = 3;
+    let job = member.submit(&spec, "k").unwrap();
+    let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
+    for site in [&mut a, &mut b] {
+        site.until(|job| job.presence == Presence::Expected);
+        site.client.join(job).unwrap();
+    }
+    for site in [&mut a, &mut b] {
+        site.until(|job| !job.open.is_empty());
+        site.contribute(&world, job, 1);
+    }
+    let outer = Digest::of(b"weights");
+    let closed = a.until(|job| !job.closed.is_empty()).closed.remove(0);
+    a.client.applied(job, 0, 1, &outer).unwrap();
+    let sent = world.bring(&a.client, b"what all agree on", Label::Restricted);
+    let kept = Bytes {
+        digest: sent.id.digest,
+        bytes: sent.bytes,
+    };
+    // Whoever has not brought the bytes can't have them kept.
+    let forged = b.client.checkpoint(job, 0, 1, &kept).unwrap_err();
+    assert_eq!(forged.status(), Some(422), "{forged}");
+    a.client.checkpoint(job, 0, 1, &kept).unwrap();
+    let told = b.until(|job| job.checkpoint.is_some()).checkpoint.unwrap();
+    assert_eq!((told.digest, told.outer), (kept.digest, outer));
+
+    let digests = closed.updates.values().map(|update| update.digest);
+    let digests: Vec<Digest> = digests.chain([kept.digest]).collect();
+    let people = ["minji", "head", "jun", "ingrid"].map(|name| (name, world.person(name)));
+    let sites = ["a", "b", "f"].map(|name| (name, world.site(name)));
+    let table = people.iter().chain(&sites).map(|(name, client)| {
+        let fetched = digests.iter().filter(|digest| {
+            let id = consortium::ArtifactId {
+                project: spec.project.clone(),
+                digest: **digest,
+            };
+            client.fetch(&id).is_ok()
+        });
+        let (fetched, listed) = (fetched.count(), client.artifacts(&spec.project).unwrap());
+        let listed = listed
+            .iter()
+            .filter(|artifact| digests.contains(&artifact.id.digest))
+            .count();
+        format!(
+            "{name}: {fetched} fetched, {listed} listed, job {}",
+            client.job(job).is_ok()
+        )
+    });
+    let expected = [
+        "minji: 3 fetched, 3 listed, job true",
+        "head: 3 fetched, 3 listed, job true",
+        "jun: 0 fetched, 0 listed, job false",
+        "ingrid: 0 fetched, 0 listed, job false",
+        "a: 3 fetched, 3 listed, job true",
+        "b: 3 fetched, 3 listed, job true",
+        "f: 0 fetched, 0 listed, job false",
+    ];
+    assert_eq!(table.collect::<Vec<_>>(), expected);
+    // The foreign site has no part in it, whatever it says.
+    let foreign = world.site("f");
+    assert!(foreign.join(job).is_err());
+    assert!(foreign.applied(job, 0, 1, &outer).is_err());
+    assert!(foreign.reset(job, 1, 0).is_err());
+    let (_, orders) = foreign
+        .orders(&"f".parse().unwrap(), 0, "", Duration::ZERO)
+        .unwrap()
+        .unwrap();
+    assert!(orders.jobs.is_empty());
 }
