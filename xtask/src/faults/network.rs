@@ -43,7 +43,7 @@ impl Network {
         let mut network = Self { netem: false };
         tell("ip", &["-n", SPACES[0], "link", "set", "lo", "up"])?;
         for site in 0..2 {
-            let (space, here, there) = (SPACES[site + 1], format!("hub{site}"), "link".to_owned());
+            let (space, here, there) = (SPACES[site + 1], format!("hub{site}"), "uplink".to_owned());
             tell("ip", &["netns", "add", space])?;
             tell("ip", &["-n", space, "link", "set", "lo", "up"])?;
             let peer = ["type", "veth", "peer", "name", &there, "netns", space];
@@ -58,7 +58,7 @@ impl Network {
             }
         }
         let try_it = [
-            "-n", SPACES[1], "qdisc", "replace", "dev", "link", "root", "netem", "delay", "1ms",
+            "-n", SPACES[1], "qdisc", "replace", "dev", "uplink", "root", "netem", "delay", "1ms",
         ];
         network.netem = quiet("tc", &try_it);
         Ok(network)
@@ -82,7 +82,7 @@ impl Network {
     pub(super) fn shape(&self, link: Link) -> Result<(), String> {
         for site in 0..2 {
             let here = format!("hub{site}");
-            for (space, device) in [(SPACES[0], here.as_str()), (SPACES[site + 1], "link")] {
+            for (space, device) in [(SPACES[0], here.as_str()), (SPACES[site + 1], "uplink")] {
                 let device = ["-n", space, "qdisc", "replace", "dev", device, "root"];
                 let rate = format!("{}kbit", link.kbit);
                 let (delay, loss) = (format!("{}ms", link.delay_ms), format!("{}%", link.loss_percent));
@@ -104,7 +104,7 @@ impl Network {
     /// Cuts a site's link, or mends it.
     pub(super) fn cut(&self, site: usize, cut: bool) -> Result<(), String> {
         let how = if cut { "down" } else { "up" };
-        tell("ip", &["-n", SPACES[site + 1], "link", "set", "link", how])
+        tell("ip", &["-n", SPACES[site + 1], "link", "set", "uplink", how])
     }
 
     /// `program` in the hub's namespace.
