@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(required = true)]
     sequence: Option<String>,
     /// What `khub fold train` left: its folder or its model.safetensors.
-    #[arg(long, value_name = "PATH", required = true)]
+    #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// Where the structure goes: a file that ends in .cif or .pdb; for several sequences a folder.
     #[arg(long, short, value_name = "PATH", default_value = "folded.cif")]
@@ -39,9 +39,15 @@ struct Folded {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let (Some(sequence), Some(path)) = (&args.sequence, &args.weights) else {
+    let Some(sequence) = &args.sequence else {
         return Err(Failure::new("there is no sequence to fold").hint("khub fold --help"));
     };
+    let path = args.weights.as_ref().ok_or_else(|| {
+        Failure::new("there are no weights to fold with").hint(
+            "--weights PATH: train some with `khub fold train -o PATH`, or find a project's with \
+             `khub artifacts PROJECT` and fetch them with `khub fetch`",
+        )
+    })?;
     let sequences = sequences(sequence)?;
     if let Some(long) = sequences.iter().find(|sequence| sequence.len() > LONGEST) {
         return Err(Failure::new(format_args!(

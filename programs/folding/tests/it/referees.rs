@@ -3,7 +3,7 @@
 //!
 //! The structures are made from seeds, and what the programs said of them is kept in `fixtures`. With
 //! `KHUB_REFEREES` set the programs are run and the fixtures written anew; with `KHUB_DATA` set too, 100 pairs of
-//! real proteins are compared as well. `cargo xtask referees` does both.
+//! real proteins are compared as well.
 
 use folding::measure::{Dihedrals, dihedrals, rmsd, tm_score};
 use folding::{AminoAcid, Chain, Prediction, Random, Sequence, backbone, pdb, read_structures};
