@@ -5,6 +5,8 @@
 //! cargo xtask bench moe
 //! cargo xtask bench generate --size M --peer python3
 //! cargo xtask bench loss --peer auto --json
+//! cargo xtask bench codec
+//! cargo xtask bench sites
 //! cargo xtask bench place --jobs 1000000 --nodes 10000
 //! ```
 //!
@@ -12,12 +14,14 @@
 //! peers take turns on the same machine in the same minute ([`race`]), and whatever else the machine does
 //! meets all of them alike.
 
+mod codec;
 mod generate;
 mod loss;
 mod moe;
 mod place;
 mod placement;
 mod race;
+mod sites;
 mod table;
 mod train_step;
 mod worker;
@@ -41,6 +45,10 @@ pub(crate) enum What {
     Generate(generate::Asked),
     /// Train on real text from the same first weights: the losses on the way and at the end
     Loss(loss::Asked),
+    /// Write and read updates of cross-site training: GB/s on one core
+    Codec(codec::Asked),
+    /// Train across sites and synchronously: loss and bytes at equal tokens
+    Sites(sites::Asked),
     /// Rounds of placement over a long queue: seconds
     Place(placement::Asked),
 }
@@ -53,6 +61,8 @@ pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
         What::Moe(asked) => moe::run(root, asked),
         What::Generate(asked) => generate::run(root, asked),
         What::Loss(asked) => loss::run(root, asked),
+        What::Codec(asked) => codec::run(root, asked),
+        What::Sites(asked) => sites::run(root, asked),
         What::Place(asked) => placement::run(root, asked),
     }
 }

@@ -4,16 +4,21 @@
 //! Lines of JSON: `{"ready": true, ...}` once it is warm, `{"seconds": ...}` for every `step` or `run` it
 //! reads, `{"peak_rss_bytes": ...}` for `end`.
 
+mod codec;
 mod loss;
 mod placement;
+mod sites;
 
+use crate::data::{prepare::prepare, sets};
 use crate::failure::Failure;
 use clap::{Subcommand, ValueEnum};
-use language::{Architecture, Decoder, Experts, ExportOptions, Family, ModelConfig, Rows, export};
+use language::{
+    Architecture, Corpus, Decoder, Experts, ExportOptions, Family, Limits, ModelConfig, Rows, Tokens, export,
+};
 use nn::Model;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use train::{Precision, Samples, TrainConfig, Trainer};
 
@@ -29,6 +34,8 @@ enum What {
     TrainStep(TrainStep),
     Generate(Generate),
     Loss(loss::Args),
+    Codec(codec::Args),
+    Sites(sites::Args),
     Place(placement::Args),
 }
 
@@ -92,6 +99,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         What::TrainStep(asked) => train_step(asked),
         What::Generate(asked) => generate(asked),
         What::Loss(asked) => loss::run(asked),
+        What::Codec(asked) => codec::run(asked),
+        What::Sites(asked) => sites::run(asked),
         What::Place(asked) => placement::run(asked),
     }
 }
@@ -211,6 +220,23 @@ impl Samples<Rows> for Noise {
         };
         Rows::new(&places.map(token).collect::<Vec<_>>(), self.t)
     }
+}
+
+/// NSMC's training and validation tokens, prepared in `dir` unless they are there.
+fn reviews(dir: &Path, vocab: usize) -> Result<(Tokens, Tokens), Failure> {
+    const LIMITS: Limits = Limits {
+        train_bytes: 8_000_000,
+        valid_bytes: 400_000,
+    };
+    let data = dir.join("data");
+    let set = sets::named("nsmc")?;
+    let found = set
+        .find()
+        .ok_or_else(|| Failure::new("the data set nsmc is not here").hint("`khub data get nsmc`"))?;
+    let corpus = Corpus::read_field(&found.path, None, LIMITS).map_err(Failure::new)?;
+    prepare(&corpus, vocab, &data)?;
+    let tokens = |name: &str| Tokens::open(&data.join(name)).map_err(Failure::new);
+    Ok((tokens("train.tokens")?, tokens("valid.tokens")?))
 }
 
 fn set_threads(threads: usize) -> Result<(), Failure> {

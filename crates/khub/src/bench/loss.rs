@@ -1,9 +1,8 @@
 //! `khub bench loss`: trains on real text, and leaves everything that a peer needs to do the same.
 
-use super::{say, set_threads};
-use crate::data::{prepare::prepare, sets};
+use super::{reviews, say, set_threads};
 use crate::failure::Failure;
-use language::{Architecture, Corpus, ExportOptions, Family, Limits, ModelConfig, Tokens, Windows, export};
+use language::{Architecture, ExportOptions, Family, ModelConfig, Tokens, Windows, export};
 use nn::{Model, write_whole};
 use serde_json::json;
 use std::fs;
@@ -26,22 +25,10 @@ const BATCH: usize = 16;
 const VOCAB: usize = 4_096;
 /// Samples of the validation text.
 const JUDGED: u64 = 256;
-const LIMITS: Limits = Limits {
-    train_bytes: 8_000_000,
-    valid_bytes: 400_000,
-};
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     set_threads(args.threads)?;
-    let data = args.dir.join("data");
-    let set = sets::named("nsmc")?;
-    let found = set
-        .find()
-        .ok_or_else(|| Failure::new("the data set nsmc is not here").hint("`khub data get nsmc`"))?;
-    let corpus = Corpus::read_field(&found.path, None, LIMITS).map_err(Failure::new)?;
-    prepare(&corpus, VOCAB, &data)?;
-    let tokens = |name: &str| Tokens::open(&data.join(name)).map_err(Failure::new);
-    let (train, valid) = (tokens("train.tokens")?, tokens("valid.tokens")?);
+    let (train, valid) = reviews(&args.dir, VOCAB)?;
 
     let shape = ModelConfig {
         family: Architecture::Gpt2,
