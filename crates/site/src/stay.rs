@@ -159,6 +159,7 @@ impl Stay {
                 parameters,
             } => {
                 self.done.busy = false;
+                self.done.fresh = false; // now it has something of its own
                 // What was trained on top of a late update goes with it.
                 if self.done.missed.is_none() {
                     self.updates.push_back(AtHand {

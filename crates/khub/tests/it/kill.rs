@@ -132,6 +132,8 @@ impl Run {
         }
         let last = view.job.rounds.last().unwrap();
         assert_eq!(last.outer.len(), 2, "both sites have applied the last round");
+        let resets = view.job.members.values().filter(|member| member.reset.is_some());
+        assert_eq!(resets.count(), 0, "a killed site goes on from its own checkpoint");
         check_intervals(view);
         self.check_money(view);
     }
