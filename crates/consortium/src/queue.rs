@@ -1,7 +1,8 @@
 //! The queue: who waits, who runs, and what starts or stops next.
 //!
-//! This is the core of placement, over plain numbers: the hub fills a [`Queue`] from its state and asks it
-//! for the next moves, and `khub simulate` replays a workload through the very same code.
+//! This is the core of placement, over plain numbers: whoever has jobs and sites fills a [`Queue`] and asks it for
+//! the next moves. `khub simulate` replays a workload through it; the hub itself still places one job at a site, as
+//! `place` says.
 //!
 //! ```
 //! use consortium::queue::{Ask, Entitled, Machines, Move, Queue, Rules, Shape};

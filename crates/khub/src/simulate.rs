@@ -1,4 +1,4 @@
-//! `khub simulate`: a workload replayed through the code that places jobs.
+//! `khub simulate`: a workload replayed through the placement queue.
 
 mod plot;
 mod replay;
@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use swf::Trace;
 
-/// Replay a workload through the code that places jobs, under one policy or all of them.
+/// Replay a workload through the placement queue, under one policy or all of them.
 ///
 /// The workload is in Standard Workload Format. Sites are TOML, `[[site]]` with `name` and `gpus`, and if
 /// wanted `gpus_per_node`, `price` (won for a GPU for an hour) and `owner`. Policies know what a hub knows: the

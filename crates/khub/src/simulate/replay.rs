@@ -1,8 +1,8 @@
 //! A workload replayed: each submission and each end is an event, and after it the queue is asked what moves.
 //!
-//! The queue is `consortium::queue`, the code that places jobs in a hub. It is told what a hub would know: who
-//! asks for how much, the requested time if the workload has it, and otherwise what the same user's jobs took
-//! before. The real run time decides when a job ends, and nothing else.
+//! The queue is `consortium::queue`, the placement queue. It is told what a hub would know: who asks for how much,
+//! the requested time if the workload has it, and otherwise what the same user's jobs took before. The real run
+//! time decides when a job ends, and nothing else.
 
 use super::swf::{Trace, Traced};
 use consortium::queue::{Ask, Entitled, Handle, Machines, Move, Queue, Rules, Shape};
