@@ -17,10 +17,10 @@
 //! ```
 //! use sync::{Codec, Contribution, Fate, Local, Outer, OuterConfig, Update};
 //! let mut outer = Outer::new(vec![1.0f32; 8], OuterConfig { learning_rate: 1.0, momentum: 0.0 });
-//! let mut local = Local::new(&outer, Codec::Int8);
+//! let mut local = Local::new(&outer, Codec::Fp32);
 //!
 //! let trained = vec![0.5; 8]; // what the round's steps made of local.params()
-//! let update = Update::parse(&local.send(&outer, 0, 0..4, trained, Codec::Int8)?)?;
+//! let update = Update::parse(&local.send(&outer, 0, 0..4, trained, Codec::Fp32)?)?;
 //! let round = [Contribution { weight: 100, update: &update }];
 //! let fate = local.apply(&mut outer, 0, 0..4, &round, true)?;
 //! assert_eq!(fate, Fate::Counted(0));
