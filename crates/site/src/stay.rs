@@ -127,12 +127,21 @@ impl Stay {
     /// What the program said.
     pub(crate) fn hear(&mut self, said: Said, chores: &mut VecDeque<Do>) {
         match said {
-            Said::Ready { committed, fresh, .. } => {
+            Said::Ready {
+                committed,
+                outer,
+                fresh,
+            } => {
                 // Said again, what it was to begin with was no good.
                 self.done.restored |= self.done.committed.is_some();
                 self.done.busy = false;
                 self.done.committed = Some(committed);
                 self.done.fresh = fresh;
+                // The word of the last round may have been lost with the program before, and without it
+                // nobody may leave.
+                if let Some(last) = committed.checked_sub(1) {
+                    self.applied(last, &outer);
+                }
             }
             Said::Note { message } => self.note(&message, chores),
             Said::Progress {
@@ -189,11 +198,7 @@ impl Stay {
                 self.done.missed = self.done.missed.filter(|missed| *missed > round);
                 self.done.collected = self.done.collected.split_off(&(round + 1));
                 self.ends = 0;
-                match outer.parse() {
-                    Ok(digest) => self.untold.push((round, digest)),
-                    Err(error) => self.failure = Some(error.to_string()),
-                }
-                self.done.untold = !self.untold.is_empty();
+                self.applied(round, &outer);
             }
             Said::Done { outputs } => {
                 self.done.busy = false;
@@ -654,6 +659,15 @@ impl Stay {
         }
     }
 
+    /// The hub is to hear what was reached by a round.
+    fn applied(&mut self, round: u32, outer: &str) {
+        match outer.parse() {
+            Ok(digest) => self.untold.push((round, digest)),
+            Err(error) => self.failure = Some(format!("{outer:?} is no digest: {error}")),
+        }
+        self.done.untold = !self.untold.is_empty();
+    }
+
     fn forget_update(&mut self) {
         self.updates.pop_front();
         self.done.updates.remove(0);
@@ -687,5 +701,37 @@ fn kind(word: &str) -> ArtifactKind {
         "model" => ArtifactKind::Model,
         "metrics" => ArtifactKind::Metrics,
         _ => ArtifactKind::Report,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::tests::job;
+
+    #[test]
+    fn a_round_that_an_earlier_program_applied_is_told() {
+        let mut stay = Stay::new(job(2), "seoul".parse().unwrap(), 0, Duration::ZERO);
+        stay.done = Done {
+            fetched: true,
+            attempt: Some(1),
+            started: true,
+            ..Done::default()
+        };
+        let outer = Digest::of(b"weights");
+        let ready = Said::Ready {
+            committed: 2,
+            outer: outer.to_string(),
+            fresh: false,
+        };
+        let mut chores = VecDeque::new();
+        stay.hear(ready, &mut chores);
+        let told = Command::Applied {
+            job: JobId(1),
+            round: 1,
+            attempt: 1,
+            outer,
+        };
+        assert_eq!(stay.next(Duration::ZERO, &mut chores), Some(Do::Ask(told)));
     }
 }

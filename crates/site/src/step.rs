@@ -182,7 +182,7 @@ fn finish(job: &SiteJob, done: &Done, committed: u32) -> Step {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use api::OpenRound;
     use consortium::{Digest, JobId, JobSpec, Label, Round, RoundSpec, Time};
@@ -191,7 +191,7 @@ mod tests {
     const INTERVAL: Interval = Interval { first: 0, end: 64 };
 
     /// A job of two rounds in attempt 1, with `closed` rounds, as a site that is present sees it.
-    fn job(closed: u32) -> SiteJob {
+    pub(crate) fn job(closed: u32) -> SiteJob {
         let round = |number| Round {
             number,
             opened: Time(0),
