@@ -137,9 +137,8 @@ impl Machine {
 
     /// How long it may be left alone if nothing is heard.
     pub fn patience(&self, now: Duration) -> Duration {
-        let meter = (self.metered + METER_EVERY).saturating_sub(now);
-        let pause = self.pause.map_or(meter, |until| until.saturating_sub(now));
-        meter.min(pause).max(Duration::from_millis(10))
+        let next = self.pause.unwrap_or(self.metered + METER_EVERY);
+        next.saturating_sub(now).max(Duration::from_millis(10))
     }
 
     /// Tells it what was heard.
@@ -213,15 +212,16 @@ impl Machine {
             return None;
         }
         self.pause = None;
-        let stay = self.stay.as_mut()?;
-        if let Some(todo) = stay.next(now, &mut self.chores) {
+        if let Some(stay) = &mut self.stay
+            && let Some(todo) = stay.next(now, &mut self.chores)
+        {
             // What a step needs first comes before it.
             self.chores.push_back(todo);
             return self.chores.pop_front();
         }
         if now.saturating_sub(self.metered) >= METER_EVERY {
             self.metered = now;
-            return stay.reading(now);
+            return self.reading(now);
         }
         None
     }
@@ -247,6 +247,22 @@ impl Machine {
                 self.chores.push_back(Do::Refresh);
                 Ok(())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_without_jobs_looks_at_the_clock_as_seldom_as_it_may() {
+        let mut machine = Machine::new("seoul".parse().unwrap());
+        let mut now = Duration::ZERO;
+        for _ in 0..5 {
+            assert_eq!(machine.next(now), None);
+            assert_eq!(machine.patience(now), METER_EVERY);
+            now += METER_EVERY;
         }
     }
 }
