@@ -1,0 +1,56 @@
+use consortium::{Event, State};
+use store::Entry;
+
+/// A defect on purpose: the rules that a story is judged by must find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// The hub answers before the log has what it confirms.
+    ConfirmsBeforeCommit,
+    /// The hub gives an interval that was used to another site once more.
+    GivesAnIntervalTwice,
+    /// The hub forgets which keys were used.
+    ForgetsKeys,
+    /// The hub lets anyone have any artifact.
+    LetsAnyoneRead,
+    /// The hub never takes a silent site for lost.
+    NeverLosesASite,
+    /// The hub keeps what an ended job had set aside.
+    KeepsWhatWasSetAside,
+    /// The hub closes a round a second time.
+    ClosesARoundTwice,
+    /// A site adds up in floats, in an order of its own.
+    AddsInFloats,
+}
+
+impl Bug {
+    /// Does its harm to a turn of the hub.
+    pub(crate) fn tamper(self, state: &mut State, entries: &mut [Entry]) {
+        match self {
+            Self::GivesAnIntervalTwice => {
+                for job in state.jobs.values_mut().filter(|job| job.returned.is_empty()) {
+                    let closed = job.rounds.iter().find(|round| round.is_closed());
+                    let used = closed.and_then(|round| round.members.values().next());
+                    job.returned.extend(used);
+                }
+            }
+            Self::ForgetsKeys => state.remembered.clear(),
+            Self::KeepsWhatWasSetAside => {
+                for entry in entries {
+                    let ended = entry
+                        .events
+                        .iter()
+                        .position(|event| matches!(event, Event::Ended { .. }));
+                    entry.events.truncate(ended.map_or(usize::MAX, |at| at + 1));
+                }
+            }
+            Self::ClosesARoundTwice => {
+                for entry in entries {
+                    let is_close = |event: &&Event| matches!(event, Event::RoundClosed { .. });
+                    let closed = entry.events.iter().find(is_close).cloned();
+                    entry.events.extend(closed);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Who takes part in a story: organisations, sites, the researcher, and the jobs that she asks for.
+//!
+//! | organisation | sites | may read what is restricted |
+//! |---|---|---|
+//! | `office`, the programme office | | yes |
+//! | `gaon`, a university, where `minji` works | | yes |
+//! | `hangang`, a cloud company | `hangang`, `namsan` | yes |
+//! | `bada`, a telephone company | `bada`, `dokdo` | yes |
+//! | `rhein`, a foreign institute | `rhein`, `seine` | no |
+
+use crate::dice::Dice;
+use crate::disk::Bytes;
+use crate::stage::Peer;
+use crate::trainer::Settings;
+use consortium::{
+    Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Digest, FlopSeconds, FlopsPerSecond, Home,
+    JobSpec, Kind, Label, Organisation, Output, Person, Price, Programme, Project, Request, Role, RoundSpec,
+    Site, SiteId, Tenure, Won,
+};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
+
+const SITES: [(&str, &str, Price); 6] = [
+    ("hangang", "hangang", Price(9_000_000)),
+    ("bada", "bada", Price(8_000_000)),
+    ("namsan", "hangang", Price(6_000_000)),
+    ("dokdo", "bada", Price(10_000_000)),
+    ("rhein", "rhein", Price(7_000_000)),
+    ("seine", "rhein", Price(5_000_000)),
+];
+/// The first four are at home.
+const AT_HOME: usize = 4;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Cast {
+    /// Their places in the table of sites.
+    sites: Vec<usize>,
+    pub(crate) jobs: Vec<JobSpec>,
+}
+
+impl Cast {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let mut sites: Vec<usize> = (0..dice.between(1, AT_HOME as u64) as usize).collect();
+        sites.extend((AT_HOME..SITES.len()).take(dice.between(1, 2) as usize));
+        let at_home = sites.iter().filter(|site| **site < AT_HOME).count();
+        let jobs = if dice.one_in(4) { 2 } else { 1 };
+        let jobs = (0..jobs).map(|job| draw_job(job, at_home, sites.len(), dice));
+        Self {
+            jobs: jobs.collect(),
+            sites,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sites.len()
+    }
+
+    pub(crate) fn site(&self, index: usize) -> SiteId {
+        name(SITES[self.sites[index]].0)
+    }
+
+    /// Whether the site's owner may not read what is restricted.
+    pub(crate) fn is_foreign(&self, site: &SiteId) -> bool {
+        SITES[AT_HOME..].iter().any(|(other, ..)| *other == site.as_str())
+    }
+
+    pub(crate) fn actor(&self, peer: Peer) -> Actor {
+        match peer {
+            Peer::Site { site, .. } => Actor::Site(self.site(site)),
+            Peer::Person => Actor::Person(name("minji")),
+        }
+    }
+
+    /// The data sets' bytes.
+    pub(crate) fn data(&self) -> impl Iterator<Item = (Digest, Bytes)> {
+        [Label::Open, Label::Restricted].into_iter().map(|label| {
+            let bytes = data(label);
+            (Digest::of(&bytes), bytes)
+        })
+    }
+
+    /// What makes the consortium.
+    pub(crate) fn founding(&self) -> Vec<Request> {
+        let mut commands = vec![
+            organisation("office", Kind::Public, Home::Domestic),
+            organisation("gaon", Kind::University, Home::Domestic),
+            organisation("hangang", Kind::Company, Home::Domestic),
+            organisation("bada", Kind::Company, Home::Domestic),
+            organisation("rhein", Kind::Institute, Home::Foreign),
+            person("director", "office", Some(Role::Office)),
+            person("minji", "gaon", None),
+            Command::OpenProject(Project {
+                id: name("reviews"),
+                title: "Reviews".into(),
+                organisation: name("gaon"),
+                programme: Programme::Language,
+                members: [name("minji")].into(),
+            }),
+            Command::Appropriate {
+                year: 2021,
+                won: Won(100_000_000),
+            },
+            Command::Grant(Award {
+                id: name("first"),
+                project: name("reviews"),
+                won: Won(100_000_000),
+                compute: FlopSeconds::from_pflop_hours(10_000),
+            }),
+        ];
+        commands.extend(self.sites.iter().map(|site| {
+            let (id, owner, price) = SITES[*site];
+            Command::AddSite(Site {
+                id: name(id),
+                owner: name(owner),
+                tenure: Tenure::Member,
+                rated: FlopsPerSecond(3_000_000_000_000),
+                price,
+            })
+        }));
+        let mut requests: Vec<Request> = commands
+            .into_iter()
+            .map(|command| Request::new(Actor::Hub, command))
+            .collect();
+        for label in [Label::Open, Label::Restricted] {
+            requests.push(Request::new(Actor::Person(name("minji")), register(label)));
+        }
+        requests
+    }
+}
+
+/// Keeps the data set that has `label`.
+fn register(label: Label) -> Command {
+    let bytes = data(label);
+    Command::Register(Output {
+        id: ArtifactId {
+            project: name("reviews"),
+            digest: Digest::of(&bytes),
+        },
+        name: format!("{label}.tokens"),
+        kind: ArtifactKind::Dataset,
+        bytes: bytes.len() as u64,
+        label,
+        made_from: Vec::new(),
+    })
+}
+
+fn data(label: Label) -> Bytes {
+    format!("the {label} data set").into_bytes().into()
+}
+
+fn draw_job(job: u64, at_home: usize, all: usize, dice: &mut Dice) -> JobSpec {
+    let label = dice.pick(&[Label::Open, Label::Restricted]);
+    let input = dice.pick(&[Label::Open, Label::Open, Label::Restricted]);
+    let restricted = label == Label::Restricted || input == Label::Restricted;
+    let sites = dice.between(1, if restricted { at_home } else { all } as u64) as u32;
+    let count = dice.between(1, 7);
+    JobSpec {
+        name: format!("job {job}"),
+        project: name("reviews"),
+        program: "trainer".into(),
+        label,
+        sites,
+        wall_minutes: 60 * 24,
+        inputs: BTreeMap::from([("train.tokens".to_owned(), Digest::of(&data(input)))]),
+        rounds: RoundSpec {
+            count: count as u32,
+            samples: dice.pick(&[8, 16]),
+            quorum: dice.between(1, u64::from(sites)) as u32,
+            grace_seconds: dice.pick(&[0, 1, 5, 30]),
+            fragments: dice.between(1, count.min(3)) as u32,
+            overlap: if count > 1 { dice.pick(&[0, 1]) } else { 0 },
+            codec: dice.pick(&[Codec::Fp32, Codec::Int8, Codec::Int4, Codec::Sparse]),
+            checkpoint_every: dice.pick(&[0, 1, 2, 3]),
+        },
+        settings: serde_json::to_value(Settings {
+            seed: dice.below(1 << 40),
+        })
+        .expect("settings are plain data"),
+    }
+}
+
+fn organisation(id: &str, kind: Kind, home: Home) -> Command {
+    Command::Admit(Organisation {
+        id: name(id),
+        name: id.into(),
+        name_ko: id.into(),
+        kind,
+        home,
+    })
+}
+
+fn person(id: &str, organisation: &str, role: Option<Role>) -> Command {
+    Command::AddPerson(Person {
+        id: name(id),
+        organisation: name(organisation),
+        roles: role.into_iter().collect(),
+    })
+}
+
+fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("names of a story are well formed")
+}

@@ -1,0 +1,71 @@
+//! Stories that must go well, and defects that must be found.
+
+use sim::{Bug, run, run_with};
+use std::collections::BTreeMap;
+
+/// Stories in CI. `cargo xtask sim` tells as many as you like.
+const SEEDS: u64 = 300;
+
+#[test]
+fn three_hundred_stories_go_well() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let stories = std::thread::scope(|scope| {
+        let tell = |first: u64| {
+            move || {
+                (first..SEEDS)
+                    .step_by(threads as usize)
+                    .map(run)
+                    .collect::<Vec<_>>()
+            }
+        };
+        let handles: Vec<_> = (0..threads).map(|first| scope.spawn(tell(first))).collect();
+        handles
+            .into_iter()
+            .flat_map(|handle| handle.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let mut faults = BTreeMap::new();
+    let (mut told, mut rounds) = (0, 0);
+    for story in stories {
+        let story = story.unwrap_or_else(|failure| panic!("{failure}"));
+        told += 1;
+        rounds += story.rounds;
+        for (fault, times) in story.faults {
+            *faults.entry(fault).or_insert(0) += times;
+        }
+    }
+    assert_eq!(told, SEEDS);
+    assert!(rounds > 600, "{rounds} rounds");
+    // A story in which nothing goes wrong proves little.
+    assert!(
+        faults.len() == 12 && faults.values().all(|times| *times >= 10),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story_and_another_seed_another() {
+    let told = |seed| run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(told(3), told(3));
+    assert_ne!(told(3).schedule, told(4).schedule);
+}
+
+#[test]
+fn every_defect_is_found() {
+    let cases = [
+        (Bug::ConfirmsBeforeCommit, "was confirmed, and after the crash"),
+        (Bug::GivesAnIntervalTwice, "which is not next"),
+        (Bug::ForgetsKeys, "is submitted twice"),
+        (Bug::LetsAnyoneRead, "is restricted and was let out"),
+        (Bug::NeverLosesASite, "there are jobs that go on"),
+        (Bug::KeepsWhatWasSetAside, "has ended, and"),
+        (Bug::ClosesARoundTwice, "which is not open"),
+        (Bug::AddsInFloats, "reached"),
+    ];
+    for (bug, expected) in cases {
+        let mut failures = (0..100).filter_map(|seed| run_with(seed, Some(bug)).err());
+        let found = failures.find(|failure| failure.why.contains(expected));
+        let failure = found.unwrap_or_else(|| panic!("{bug:?} is not found"));
+        assert!(!failure.last.is_empty(), "a failure tells its story");
+    }
+}
