@@ -5,6 +5,7 @@
 //! cargo xtask test clippy      one step of it
 //! cargo xtask tidy             how far the tree keeps its own rules
 //! cargo xtask picture OUT.txt  captured terminal output as an SVG
+//! cargo xtask sim --seeds 10000  simulated stories of cross-site training, with faults
 //! cargo xtask mpi              ranks of MPI against workers of one machine, to the bit
 //! cargo xtask bench train-step khub's speed, memory and learning, alone or beside PyTorch's
 //! cargo xtask faults sites     a run whose processes are killed and whose links are cut
@@ -21,6 +22,7 @@ mod faults;
 mod mpi;
 mod picture;
 mod python;
+mod sim;
 mod test;
 mod tidy;
 
@@ -55,6 +57,12 @@ enum Which {
     },
     /// Train with ranks of MPI and with workers of one machine, and compare; installs Open MPI if it is missing
     Mpi,
+    /// Tell simulated stories of cross-site training in which things go wrong; `-- --help` has the options
+    Sim {
+        /// `--seeds N`, `--from N`, `--json`, `--threads N`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure khub's speed, memory and learning, alone or beside PyTorch's
     Bench {
         #[command(subcommand)]
@@ -78,6 +86,7 @@ fn main() -> ExitCode {
         Which::Tidy => tidy::run(root),
         Which::Picture { file, title } => picture::run(&file, &title),
         Which::Mpi => mpi::run(root),
+        Which::Sim { arguments } => sim::run(root, &arguments),
         Which::Bench { what } => bench::run(root, &what),
         Which::Faults { what } => faults::run(root, &what),
         Which::Python(args) => python::run(root, &args),
