@@ -65,6 +65,15 @@ fn failed(error: FormatError) -> Failure {
     }
 }
 
+/// The folder that was asked for, or else that part of the data set `proteins`, to do something with.
+fn structures(asked: Option<&Path>, part: &str, purpose: &str) -> Result<PathBuf, Failure> {
+    let folder = asked.map(Path::to_owned).or_else(|| known_part(part));
+    folder.ok_or_else(|| {
+        Failure::new(format_args!("there are no structures to {purpose}"))
+            .hint("--structures DIR, or KHUB_DATA with the data set `proteins` (`khub data list`)")
+    })
+}
+
 /// The part of the known set of proteins that is called `part`, if it is here.
 fn known_part(part: &str) -> Option<PathBuf> {
     let set = sets::named("proteins").ok()?.find()?;

@@ -1,6 +1,6 @@
 //! `khub fold eval`: a predictor on chains of known structure, beside baselines and a control.
 
-use super::{chains, known_part};
+use super::{chains, structures};
 use crate::failure::Failure;
 use crate::show;
 use folding::net::Weights;
@@ -37,14 +37,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let folder = args
-        .structures
-        .clone()
-        .or_else(|| known_part("valid"))
-        .ok_or_else(|| {
-            Failure::new("there are no structures to judge by")
-                .hint("--structures DIR, or KHUB_DATA with the data set `proteins` (`khub data list`)")
-        })?;
+    let folder = structures(args.structures.as_deref(), "valid", "judge by")?;
     let judged = chains(&folder)?;
     let beside = || Some(folder.parent()?.join("train")).filter(|folder| folder.is_dir());
     let known = match args.train.clone().or_else(beside) {

@@ -1,6 +1,6 @@
 //! `khub fold train`: the network that folds, from a folder of structures to a folder of results.
 
-use super::{chains, known_part};
+use super::{chains, structures};
 use crate::failure::Failure;
 use crate::show;
 use folding::net::{NetError, Settings, Summary, Told, train};
@@ -43,14 +43,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let folder = args
-        .structures
-        .clone()
-        .or_else(|| known_part("train"))
-        .ok_or_else(|| {
-            Failure::new("there are no structures to learn from")
-                .hint("--structures DIR, or KHUB_DATA with the data set `proteins` (`khub data list`)")
-        })?;
+    let folder = structures(args.structures.as_deref(), "train", "learn from")?;
     let mut settings = match &args.settings {
         Some(file) => {
             let text = fs::read_to_string(file).map_err(|error| Failure::unread(file, &error))?;
