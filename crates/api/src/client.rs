@@ -2,7 +2,7 @@ use crate::wire::{
     Bytes, Credential, Done, Health, Issued, JobView, LedgerView, Me, Orders, PostingView, Progress, SiteView,
 };
 use crate::{AwardView, Problem};
-use consortium::explain::Explanation;
+use consortium::explain::{Explanation, Waiting};
 use consortium::{
     Artifact, ArtifactId, Award, Digest, Holder, JobId, JobSpec, Organisation, Output, Person, Project,
     ProjectId, Reading, Site, SiteId, Update, Won,
@@ -196,7 +196,12 @@ impl Client {
         self.get(&format!("/jobs/{job}?after={after}&wait={}", wait.as_secs()))
     }
 
-    /// Why the job is where it is.
+    /// Who waits, as far as you may know, first in the queue first.
+    pub fn queue(&self) -> Answer<Vec<Waiting>> {
+        self.get("/queue")
+    }
+
+    /// Why a job is where it is.
     pub fn explain(&self, job: JobId) -> Answer<Explanation> {
         self.get(&format!("/jobs/{job}/explanation"))
     }

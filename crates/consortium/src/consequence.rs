@@ -2,7 +2,7 @@
 //! and close, jobs that end. [`Command::Tick`](crate::Command::Tick) asks for it, one step a job at a time,
 //! until nothing follows.
 
-use crate::place::place;
+use crate::place::{Placing, place};
 use crate::{
     Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
 };
@@ -11,30 +11,20 @@ use std::collections::BTreeMap;
 /// A site that is placed and doesn't come is not waited for any longer than this.
 const START_GRACE_MS: u64 = 30_000;
 
-/// One step for each job that has one to take, oldest first. Placements are made one a tick, because each
-/// changes what is left for the next.
+/// One step for each job that has one to take, oldest first, and then everything that can be placed.
 pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
     let jobs: Vec<&Job> = state.active.iter().filter_map(|id| state.jobs.get(id)).collect();
     let running = jobs.iter().filter(|job| job.phase != Phase::Queued);
     let mut events: Vec<Event> = running.flat_map(|job| next_step(state, job, now)).collect();
-    let queued = jobs.iter().filter(|job| job.phase == Phase::Queued);
-    events.extend(
-        queued
-            .map(|job| placement(state, job))
-            .find(|e| !e.is_empty())
-            .unwrap_or_default(),
-    );
+    events.extend(place(state, now).into_iter().flat_map(placement));
     events
 }
 
-fn placement(state: &State, job: &Job) -> Vec<Event> {
-    let placing = place(state, job);
-    let Some((award, sites)) = placing.placed else {
-        return Vec::new();
-    };
-    let from = Account::Award(award.clone());
+fn placement(placing: Placing) -> Vec<Event> {
+    let (job, sites) = (placing.job, placing.sites);
+    let from = Account::Award(placing.award.clone());
     let reserve = sites.iter().map(|placed| {
-        let to = Account::Reserved(job.id, placed.site.clone());
+        let to = Account::Reserved(job, placed.site.clone());
         Event::Posted(Transfer::both(
             from.clone(),
             to,
@@ -44,8 +34,8 @@ fn placement(state: &State, job: &Job) -> Vec<Event> {
     });
     let reserve: Vec<Event> = reserve.collect();
     let mut events = vec![Event::Placed {
-        job: job.id,
-        award,
+        job,
+        award: placing.award,
         sites,
         candidates: placing.candidates,
     }];

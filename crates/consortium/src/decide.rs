@@ -24,6 +24,8 @@ use std::fmt;
 pub(crate) const MOST_SAMPLES: u64 = 1 << 40;
 /// In a whole job, so that positions in its data order fit everywhere.
 const MOST_SAMPLES_IN_ALL: u64 = i64::MAX as u64;
+/// Of one site.
+const MOST_GPUS: u32 = 1_000_000;
 /// The log is JSON, and readers of JSON give up at some depth: what is written must be read again.
 const MOST_LEVELS: usize = 32;
 
@@ -136,6 +138,22 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
             }
             if site.rated.0 == 0 {
                 return Err(Refusal::invalid(format!("site {} is rated at 0 FLOP/s", site.id)));
+            }
+            if site.gpus == 0 || site.gpus > MOST_GPUS {
+                return Err(
+                    Refusal::invalid(format!("site {} has {} GPUs", site.id, site.gpus))
+                        .hint(format!("gpus takes 1 to {MOST_GPUS}")),
+                );
+            }
+            if site
+                .marginal
+                .is_some_and(|marginal| marginal.0 < 0 || marginal > site.price)
+            {
+                return Err(Refusal::invalid(format!(
+                    "the marginal price of site {} is out of range",
+                    site.id
+                ))
+                .hint("0 to the site's price"));
             }
             vec![Event::SiteAdded(site.clone())]
         }
@@ -296,6 +314,13 @@ fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
     }
     range("sites", spec.sites.into(), 1, 1_000)?;
     range("wall_minutes", spec.wall_minutes.into(), 1, 60 * 24 * 90)?;
+    range("gpus", spec.gpus.unwrap_or(1).into(), 1, MOST_GPUS.into())?;
+    range(
+        "due_minutes",
+        spec.due_minutes.unwrap_or(1).into(),
+        1,
+        60 * 24 * 365,
+    )?;
     check_rounds(&spec.rounds, spec.sites)?;
     if is_deeper(&spec.settings, MOST_LEVELS) {
         return Err(Refusal::invalid(format!(

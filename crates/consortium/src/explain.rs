@@ -1,8 +1,10 @@
 //! Why a job is where it is: every site with the reason for or against it, in words.
 
-use crate::place::{Candidate, Verdict, place};
-use crate::{Job, Phase, State};
+use crate::place::{Candidate, Scene, Verdict};
+use crate::queue::{Foreseen, Handle, Queue};
+use crate::{Job, JobId, OrganisationId, Phase, ProjectId, State, Time};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The answer to "why?".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +13,49 @@ pub struct Explanation {
     pub summary: String,
     /// Every site, in words.
     pub sites: Vec<Reason>,
+    /// Of a job that waits: its place in the queue, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u64>,
+    /// Of a job that waits: when it is to be expected to start, if every job takes all of its wall time and no
+    /// other comes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// What would let a waiting job start, each by itself or with others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+}
+
+/// When a waiting job is to be expected to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// By this time.
+    By(Time),
+    /// After this time; further than that nothing is reckoned.
+    After(Time),
+    /// Not as things are: something has to change.
+    Never,
+}
+
+/// A job that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Its place in the queue, counted from 1.
+    pub place: u64,
+    /// Which.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Its project.
+    pub project: ProjectId,
+    /// The project's organisation.
+    pub organisation: Option<OrganisationId>,
+    /// What the organisation holds, in millionths of all GPUs: who holds less goes first.
+    pub share_millionths: u64,
+    /// Since when it waits.
+    pub since: Time,
+    /// For what, in a few words.
+    pub why: String,
 }
 
 /// One site's reason.
@@ -25,25 +70,125 @@ pub struct Reason {
     pub because: String,
 }
 
-/// Explains `job`: as judged at its placement, or as it stands now if it still waits.
-pub fn explain(state: &State, job: &Job) -> Explanation {
-    let waiting = job.phase == Phase::Queued;
-    let candidates = if waiting {
-        place(state, job).candidates
-    } else {
-        job.candidates.clone()
+/// Explains `job`: as judged at its placement, or as it stands at `now` if it still waits.
+pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
+    let reasons = |candidates: Vec<Candidate>| {
+        let reasons = candidates
+            .into_iter()
+            .map(|candidate| reason(state, job, candidate));
+        reasons.collect()
     };
-    let sites = candidates
-        .into_iter()
-        .map(|candidate| reason(state, job, candidate))
-        .collect();
+    if job.phase != Phase::Queued {
+        return Explanation {
+            summary: summary(job, None),
+            sites: reasons(job.candidates.clone()),
+            place: None,
+            start: None,
+            changes: Vec::new(),
+        };
+    }
+    let look = Look::new(state, now);
+    let place = look.place(job);
+    let candidates = look.candidates(job);
     Explanation {
-        summary: summary(state, job),
-        sites,
+        summary: summary(job, place),
+        changes: changes(job, &candidates),
+        sites: reasons(candidates),
+        place,
+        start: look.start(job),
     }
 }
 
-fn summary(state: &State, job: &Job) -> String {
+/// Who waits, first in the queue first, and for what.
+pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
+    let look = Look::new(state, now);
+    // Jobs that ask for the same wait for the same.
+    let mut known: BTreeMap<_, String> = BTreeMap::new();
+    let waits = (1..).zip(&look.line).map(|(place, handle)| {
+        let job = look.scene.jobs[*handle as usize];
+        let spec = &job.spec;
+        let asks = (
+            &spec.project,
+            job.label,
+            spec.sites,
+            spec.gpus,
+            &spec.gpu,
+            spec.wall_minutes,
+        );
+        let why = known
+            .entry(asks)
+            .or_insert_with(|| in_short(&look.candidates(job)));
+        let project = state.projects.get(&spec.project);
+        Waiting {
+            place,
+            job: job.id,
+            name: spec.name.clone(),
+            project: spec.project.clone(),
+            organisation: project.map(|project| project.organisation.clone()),
+            share_millionths: look.queue.shares(look.queue.project(*handle)).0,
+            since: job.submitted,
+            why: why.clone(),
+        }
+    });
+    waits.collect()
+}
+
+/// The queue as it is now.
+struct Look<'a> {
+    scene: Scene<'a>,
+    queue: Queue,
+    line: Vec<Handle>,
+    /// What starts at this very moment.
+    placed: Vec<crate::place::Placing>,
+    now: Time,
+}
+
+impl<'a> Look<'a> {
+    fn new(state: &'a State, now: Time) -> Self {
+        let (mut scene, mut queue) = Scene::new(state, now);
+        let line = queue.line(now.0);
+        let placed = scene.round(&mut queue, now);
+        Self {
+            scene,
+            queue,
+            line,
+            placed,
+            now,
+        }
+    }
+
+    fn place(&self, job: &Job) -> Option<u64> {
+        let at = self
+            .line
+            .iter()
+            .position(|handle| self.queue.id(*handle) == job.id.0);
+        at.map(|at| at as u64 + 1)
+    }
+
+    fn candidates(&self, job: &Job) -> Vec<Candidate> {
+        if let Some(placing) = self.placed.iter().find(|placing| placing.job == job.id) {
+            return placing.candidates.clone();
+        }
+        let kept = self
+            .queue
+            .reserved()
+            .map(|handle| self.scene.jobs[handle as usize].id);
+        self.scene
+            .verdicts(job, None, kept.filter(|other| *other != job.id))
+    }
+
+    fn start(self, job: &Job) -> Option<Start> {
+        let mut line = self.line.iter().copied();
+        let handle = line.find(|handle| self.queue.id(*handle) == job.id.0)?;
+        Some(match self.scene.foresee(self.queue, handle, self.now) {
+            Foreseen::At(at) => Start::By(Time(at)),
+            Foreseen::After(after) => Start::After(Time(after)),
+            Foreseen::Never => Start::Never,
+        })
+    }
+}
+
+fn summary(job: &Job, place: Option<u64>) -> String {
     let on = || {
         job.members
             .keys()
@@ -53,9 +198,8 @@ fn summary(state: &State, job: &Job) -> String {
     };
     match &job.phase {
         Phase::Queued => {
-            let ahead = |id: &&crate::JobId| **id < job.id && state.jobs[*id].phase == Phase::Queued;
-            let place = state.active.iter().filter(ahead).count() + 1;
-            format!("{} waits for sites, number {place} in the queue", job.id)
+            let place = place.map_or_else(String::new, |place| format!(", number {place} in the queue"));
+            format!("{} waits for sites{place}", job.id)
         }
         Phase::Running => format!(
             "{} runs on {}, {} of {} rounds closed, {}",
@@ -98,6 +242,22 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
             )
         }
         Verdict::Busy { job } => format!("its machines are held by {job}; wait until that ends"),
+        Verdict::Full { free, wanted } => {
+            format!("{free} of its GPUs are free, and the job wants {wanted}; wait until others end")
+        }
+        Verdict::Small { gpus, wanted } => {
+            format!("too small: it has {gpus} GPUs, and the job wants {wanted} at a site")
+        }
+        Verdict::Other {
+            gpu: Some(gpu),
+            wanted,
+        } => format!("it has {gpu}, and the job wants {wanted}"),
+        Verdict::Other { gpu: None, wanted } => {
+            format!("nobody has said which GPUs it has, and the job wants {wanted}")
+        }
+        Verdict::Kept { job } => {
+            format!("kept free for {job}, which is ahead and would start later otherwise")
+        }
         Verdict::Closed { policies } if policies.is_empty() => {
             "no policy lets it receive the weights".to_owned()
         }
@@ -124,5 +284,60 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
         candidate,
         owner,
         because,
+    }
+}
+
+/// What would let the job start, in the order of its sites.
+fn changes(job: &Job, candidates: &[Candidate]) -> Vec<String> {
+    let mut told = BTreeSet::new();
+    let changes = candidates.iter().filter_map(|candidate| {
+        let site = &candidate.site;
+        Some(match &candidate.verdict {
+            Verdict::Busy { job } => format!("{job} ends at {site}"),
+            Verdict::Full { free, wanted } => format!("{} more GPUs become free at {site}", wanted - free),
+            Verdict::Kept { job } => format!("{job} starts"),
+            Verdict::Small { gpus, .. } => format!("it asks for at most {gpus} GPUs, as {site} has"),
+            Verdict::TooFew { eligible, wanted } => {
+                format!("it asks for {eligible} sites instead of {wanted}")
+            }
+            Verdict::Unaffordable { needed } => {
+                format!(
+                    "project {} has an award with {needed} left, or it asks for less wall time",
+                    job.spec.project
+                )
+            }
+            Verdict::Closed { .. } => format!("the programme office opens what is {} to {site}", job.label),
+            Verdict::Other { .. } | Verdict::Taken { .. } | Verdict::Dearer { .. } => return None,
+        })
+    });
+    changes.filter(|change| told.insert(change.clone())).collect()
+}
+
+/// The reason that is nearest to a start: what is missing at the sites that are closest to taking it.
+fn in_short(candidates: &[Candidate]) -> String {
+    let nearest = candidates.iter().min_by_key(|candidate| match candidate.verdict {
+        Verdict::Taken { .. } | Verdict::Dearer { .. } => 0,
+        Verdict::Kept { .. } => 1,
+        Verdict::Unaffordable { .. } => 2,
+        Verdict::TooFew { .. } => 3,
+        Verdict::Full { .. } => 4,
+        Verdict::Busy { .. } => 5,
+        Verdict::Small { .. } => 6,
+        Verdict::Other { .. } => 7,
+        Verdict::Closed { .. } => 8,
+    });
+    match nearest.map(|candidate| (&candidate.site, &candidate.verdict)) {
+        None => "there is no site".to_owned(),
+        Some((site, verdict)) => match verdict {
+            Verdict::Taken { .. } | Verdict::Dearer { .. } => "starts at this moment".to_owned(),
+            Verdict::Kept { job } => format!("{site} is kept free for {job}"),
+            Verdict::Unaffordable { needed } => format!("no award has {needed} left"),
+            Verdict::TooFew { eligible, wanted } => format!("{eligible} of {wanted} sites can be had"),
+            Verdict::Full { free, wanted } => format!("{free} of {wanted} GPUs are free at {site}"),
+            Verdict::Busy { job } => format!("{job} holds {site}"),
+            Verdict::Small { wanted, .. } => format!("no site has {wanted} GPUs"),
+            Verdict::Other { wanted, .. } => format!("no site has {wanted}"),
+            Verdict::Closed { .. } => "no site is entitled to it".to_owned(),
+        },
     }
 }

@@ -50,6 +50,16 @@ pub struct JobSpec {
     pub sites: u32,
     /// How long each site is held at most; this much is reserved.
     pub wall_minutes: u32,
+    /// GPUs at each site; all of the site's if not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
+    /// What sort of GPU; any if not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// So many minutes after its submission it should be done: towards the end it goes before others of its
+    /// project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_minutes: Option<u32>,
     /// Files of the project that the program reads, by the name it knows them under.
     pub inputs: BTreeMap<String, Digest>,
     /// How the sites train together.

@@ -49,7 +49,7 @@ pub use apply::apply;
 pub use command::{Actor, Command, Output, Reading, Request};
 pub use decide::decide;
 pub use event::{Event, Outcome};
-pub use explain::explain;
+pub use explain::{explain, waiting};
 pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId, ProjectId, SiteId};
 pub use job::{Job, JobSpec, Member, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};

@@ -1,9 +1,19 @@
-//! Placement: which sites a job runs on. Entitlement first, then whether the machines are free, then the
-//! price; and a reason for every site, taken or not.
+//! Placement: which sites a job runs on, with a reason for every site, taken or not.
+//!
+//! The order is the [`queue`](crate::queue)'s. What is told to it comes from here: which sites a job is entitled
+//! to, what they ask, what is free, whether an award pays. Before a job starts, the policy is asked once more
+//! about exactly this job at exactly these sites.
 
 use crate::policy::Resource;
-use crate::{Action, Actor, AwardId, Job, JobId, Placed, Price, Site, SiteId, State, Won};
+use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Queue, Rules, Shape};
+use crate::{
+    Account, Action, Actor, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label,
+};
+use crate::{
+    OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Site, SiteId, State, Time, Won,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found about one site for one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,10 +43,31 @@ pub enum Verdict {
         /// Which.
         job: JobId,
     },
+    /// Other jobs hold too many of the GPUs.
+    Full {
+        /// How many are free.
+        free: u32,
+        /// How many it wants.
+        wanted: u32,
+    },
     /// The policy doesn't let the site's owner receive the job's weights.
     Closed {
         /// The policies that decided.
         policies: Vec<String>,
+    },
+    /// It has fewer GPUs than the job wants.
+    Small {
+        /// How many it has.
+        gpus: u32,
+        /// How many the job wants.
+        wanted: u32,
+    },
+    /// It has another sort of GPU.
+    Other {
+        /// Which it has, if that is known.
+        gpu: Option<String>,
+        /// Which the job wants.
+        wanted: String,
     },
     /// It could run there, if there were as many such sites as the job wants.
     TooFew {
@@ -50,98 +81,369 @@ pub enum Verdict {
         /// What all sites together would have set aside.
         needed: Won,
     },
+    /// Free, and kept free for a job that is ahead and that this one would delay.
+    Kept {
+        /// For which.
+        job: JobId,
+    },
 }
 
-/// What placement found: the sites it runs on and the award that pays, or neither; and why.
+/// How many of the latest jobs are looked at for who has used how much and which sites have which inputs.
+const REMEMBERED: usize = 256;
+
+/// A job that has found its sites, the award that pays, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placing {
-    pub(crate) placed: Option<(AwardId, Vec<Placed>)>,
+    pub(crate) job: JobId,
+    pub(crate) award: AwardId,
+    pub(crate) sites: Vec<Placed>,
     pub(crate) candidates: Vec<Candidate>,
 }
 
-/// Judges every site for `job`, which is not placed yet. Ties in price go by site name: the same state
-/// always gives the same answer.
-pub(crate) fn place(state: &State, job: &Job) -> Placing {
-    let mut verdicts: Vec<(&Site, Verdict)> = state
-        .sites
-        .values()
-        .map(|site| (site, eligible(state, job, site)))
-        .collect();
-    verdicts.sort_by_key(|(site, _)| (site.price, site.id.clone()));
+/// The state as the queue sees it.
+pub(crate) struct Scene<'a> {
+    state: &'a State,
+    sites: Vec<&'a Site>,
+    /// Who holds GPUs of each site, and how many.
+    holders: Vec<Vec<(JobId, u32)>>,
+    /// The active jobs, by their handle in the queue.
+    pub(crate) jobs: Vec<&'a Job>,
+}
 
-    let wanted = job.spec.sites as usize;
-    let open = |verdict: &Verdict| matches!(verdict, Verdict::Taken { .. });
-    let found = verdicts.iter().filter(|(_, v)| open(v)).count();
-    let mut placed = None;
-    if found < wanted {
-        let verdict = Verdict::TooFew {
-            eligible: count(found),
-            wanted: job.spec.sites,
-        };
-        replace(&mut verdicts, open, &verdict);
-    } else {
-        let mut left = wanted;
-        for (site, verdict) in verdicts.iter_mut().filter(|(_, v)| open(v)) {
-            if left == 0 {
-                *verdict = Verdict::Dearer { price: site.price };
-            }
-            left = left.saturating_sub(1);
-        }
-        let sites: Vec<Placed> = verdicts
-            .iter()
-            .filter(|(_, v)| open(v))
-            .map(|(site, _)| reserve(job, site))
-            .collect();
-        let needed = sites.iter().fold(Won(0), |sum, s| sum.saturating_add(s.reserved));
-        let compute = sites.iter().map(|s| s.reserved_compute).sum();
-        let award = || state.award_for(&job.spec.project, needed, compute);
-        match (needed < Won::MAX).then(award).flatten() {
-            Some(award) => placed = Some((award.id.clone(), sites)),
-            None => replace(&mut verdicts, open, &Verdict::Unaffordable { needed }),
-        }
+/// What awards have left while a round places one job after the other.
+#[derive(Debug, Default)]
+struct Purse(BTreeMap<AwardId, (Won, FlopSeconds)>);
+
+/// What a project has asked for before: the job's inputs by their names.
+type Inputs<'a> = (&'a ProjectId, &'a BTreeMap<String, Digest>);
+
+/// All that can be placed now.
+pub(crate) fn place(state: &State, now: Time) -> Vec<Placing> {
+    let jobs = state.active.iter().filter_map(|id| state.jobs.get(id));
+    if jobs.filter(|job| job.phase == Phase::Queued).count() == 0 {
+        return Vec::new();
     }
-    let mut candidates: Vec<Candidate> = verdicts
-        .into_iter()
-        .map(|(site, verdict)| Candidate {
+    let (mut scene, mut queue) = Scene::new(state, now);
+    scene.round(&mut queue, now)
+}
+
+impl<'a> Scene<'a> {
+    /// Everyone who waits and everyone who runs.
+    pub(crate) fn new(state: &'a State, now: Time) -> (Self, Queue) {
+        let sites: Vec<&Site> = state.sites.values().collect();
+        let site_of: BTreeMap<&SiteId, u32> = state.sites.keys().zip(0..).collect();
+        let project_of: BTreeMap<&ProjectId, u32> = state.projects.keys().zip(0..).collect();
+        let mut queue = empty(state, &sites).from(now.0);
+        let near = remember(state, now, &mut queue, &site_of, &project_of);
+        let mut scene = Self {
+            holders: vec![Vec::new(); sites.len()],
+            jobs: Vec::new(),
+            sites,
+            state,
+        };
+        let nowhere = queue.allow(&[]);
+        let mut classes: BTreeMap<(u32, Label, Option<&str>), u32> = BTreeMap::new();
+        for job in state.active.iter().filter_map(|id| state.jobs.get(id)) {
+            let Some(project) = project_of.get(&job.spec.project) else {
+                continue;
+            };
+            let waits = job.phase == Phase::Queued;
+            let class = (*project, job.label, job.spec.gpu.as_deref());
+            let allowed = if waits {
+                *classes
+                    .entry(class)
+                    .or_insert_with(|| queue.allow(&scene.open(job)))
+            } else {
+                nowhere
+            };
+            let near = near.get(&(&job.spec.project, &job.spec.inputs));
+            let near = near.map_or(nowhere, |sites| queue.allow(sites));
+            let handle = queue.submit(ask(job, *project, allowed, near));
+            scene.jobs.push(job);
+            if !waits {
+                let held = job
+                    .members
+                    .iter()
+                    .filter(|(_, member)| member.presence != Presence::Left);
+                let held: Vec<u32> = held.filter_map(|(site, _)| site_of.get(site).copied()).collect();
+                queue.runs(handle, &held, job.placed.unwrap_or(job.submitted).0);
+                scene.hold(job, &held);
+            }
+        }
+        (scene, queue)
+    }
+
+    /// Everything that can start now, with the sites, the money and the reasons.
+    pub(crate) fn round(&mut self, queue: &mut Queue, now: Time) -> Vec<Placing> {
+        let mut purse = Purse::default();
+        let mut placings = Vec::new();
+        queue.round(now.0, &mut |handle, sites| {
+            let job = self.jobs[handle as usize];
+            let entitled = |site: &u32| self.decide(job, self.sites[*site as usize]).allowed;
+            if !sites.iter().all(entitled) {
+                return false;
+            }
+            let placed = self.reserve(job, sites);
+            let Some(award) = purse.pay(self.state, &job.spec.project, &placed) else {
+                return false;
+            };
+            placings.push(Placing {
+                job: job.id,
+                award,
+                sites: placed,
+                candidates: self.verdicts(job, Some(sites), None),
+            });
+            self.hold(job, sites);
+            true
+        });
+        placings
+    }
+
+    /// When `job` is to be expected to start.
+    pub(crate) fn foresee(&self, queue: Queue, job: Handle, now: Time) -> Foreseen {
+        let mut purse = Purse::default();
+        queue.foresee(job, now.0, &mut |handle, sites| {
+            let job = self.jobs[handle as usize];
+            purse
+                .pay(self.state, &job.spec.project, &self.reserve(job, sites))
+                .is_some()
+        })
+    }
+
+    /// Every site, in the order of their names: for a job that was just given `taken`, or that waits, maybe
+    /// because what is free is kept for another.
+    pub(crate) fn verdicts(&self, job: &Job, taken: Option<&[u32]>, kept: Option<JobId>) -> Vec<Candidate> {
+        let sites = (0_u32..).zip(&self.sites);
+        let mut verdicts: Vec<Verdict> = sites.map(|(i, site)| self.verdict(job, i, site)).collect();
+        let is_open = |i: &u32| matches!(verdicts[*i as usize], Verdict::Taken { .. });
+        let mut open: Vec<u32> = (0..count(verdicts.len())).filter(is_open).collect();
+        open.sort_by_key(|i| (marginal(self.sites[*i as usize]), *i));
+        let eligible = count(open.len());
+        let cheapest = &open[..open.len().min(job.spec.sites as usize)];
+        let placed = self.reserve(job, cheapest);
+        let pays = Purse::default()
+            .pay(self.state, &job.spec.project, &placed)
+            .is_some();
+        for i in &open {
+            let price = self.sites[*i as usize].price;
+            verdicts[*i as usize] = match (taken, kept.filter(|_| pays)) {
+                (Some(taken), _) if taken.contains(i) => Verdict::Taken { price },
+                (Some(_), _) => Verdict::Dearer { price },
+                _ if eligible < job.spec.sites => Verdict::TooFew {
+                    eligible,
+                    wanted: job.spec.sites,
+                },
+                (None, Some(other)) => Verdict::Kept { job: other },
+                (None, None) => Verdict::Unaffordable {
+                    needed: total(&placed).0,
+                },
+            };
+        }
+        let candidate = |(site, verdict): (&&Site, Verdict)| Candidate {
             site: site.id.clone(),
             verdict,
-        })
-        .collect();
-    candidates.sort_by(|a, b| a.site.cmp(&b.site));
-    Placing { placed, candidates }
-}
-
-/// Entitlement, then whether the machines are free; what passes is taken until the price decides.
-fn eligible(state: &State, job: &Job, site: &Site) -> Verdict {
-    let actor = Actor::Site(site.id.clone());
-    let decision = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
-    if !decision.allowed {
-        return Verdict::Closed {
-            policies: decision.policies,
         };
+        self.sites.iter().zip(verdicts).map(candidate).collect()
     }
-    match state.job_at(&site.id).filter(|other| *other != job.id) {
-        Some(job) => Verdict::Busy { job },
-        None => Verdict::Taken { price: site.price },
+
+    /// What is to be said of one site by itself; one that could be taken is.
+    fn verdict(&self, job: &Job, i: u32, site: &Site) -> Verdict {
+        let decision = self.decide(job, site);
+        if !decision.allowed {
+            return Verdict::Closed {
+                policies: decision.policies,
+            };
+        }
+        if let Some(wanted) = job.spec.gpu.as_ref().filter(|gpu| site.gpu.as_ref() != Some(gpu)) {
+            return Verdict::Other {
+                gpu: site.gpu.clone(),
+                wanted: wanted.clone(),
+            };
+        }
+        let wanted = job.spec.gpus.unwrap_or(site.gpus);
+        if wanted > site.gpus {
+            return Verdict::Small {
+                gpus: site.gpus,
+                wanted,
+            };
+        }
+        let others = self.holders[i as usize]
+            .iter()
+            .filter(|(other, _)| *other != job.id);
+        let others: Vec<(JobId, u32)> = others.copied().collect();
+        let held = others
+            .iter()
+            .fold(0_u32, |sum, (_, gpus)| sum.saturating_add(*gpus));
+        let free = site.gpus.saturating_sub(held);
+        match others.as_slice() {
+            [(job, _)] if free < wanted => Verdict::Busy { job: *job },
+            _ if free < wanted => Verdict::Full { free, wanted },
+            _ => Verdict::Taken { price: site.price },
+        }
+    }
+
+    fn decide(&self, job: &Job, site: &Site) -> Decision {
+        let actor = Actor::Site(site.id.clone());
+        self.state
+            .policy
+            .ask(self.state, &actor, Action::Hold, &Resource::Job(job))
+    }
+
+    /// The sites that may hold jobs like this one and have the right sort of GPU.
+    fn open(&self, job: &Job) -> Vec<u32> {
+        let sort = |site: &Site| job.spec.gpu.is_none() || site.gpu == job.spec.gpu;
+        let open = |site: &Site| sort(site) && self.decide(job, site).allowed;
+        (0..)
+            .zip(&self.sites)
+            .filter(|(_, site)| open(site))
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    fn hold(&mut self, job: &Job, sites: &[u32]) {
+        for site in sites {
+            let gpus = job.spec.gpus.unwrap_or(self.sites[*site as usize].gpus);
+            self.holders[*site as usize].push((job.id, gpus));
+        }
+    }
+
+    /// What the whole wall time costs at each of `sites`.
+    fn reserve(&self, job: &Job, sites: &[u32]) -> Vec<Placed> {
+        let placed = |site: &u32| {
+            let site = self.sites[*site as usize];
+            let rated = part_of(site, job.spec.gpus);
+            let compute = rated.during(u64::from(job.spec.wall_minutes) * 60_000);
+            Placed {
+                site: site.id.clone(),
+                price: site.price,
+                rated,
+                reserved: site.price.reserve(compute),
+                reserved_compute: compute,
+            }
+        };
+        sites.iter().map(placed).collect()
     }
 }
 
-/// What the whole wall time at `site` costs.
-fn reserve(job: &Job, site: &Site) -> Placed {
-    let compute = site.rated.during(u64::from(job.spec.wall_minutes) * 60_000);
-    Placed {
-        site: site.id.clone(),
-        price: site.price,
-        rated: site.rated,
-        reserved: site.price.reserve(compute),
-        reserved_compute: compute,
+impl Purse {
+    /// The first of the project's awards, by name, that covers all of it.
+    fn pay(&mut self, state: &State, project: &ProjectId, placed: &[Placed]) -> Option<AwardId> {
+        let (won, compute) = total(placed);
+        if won == Won::MAX {
+            return None; // more than can be counted
+        }
+        let award = state
+            .awards
+            .values()
+            .filter(|award| award.project == *project)
+            .find(|award| {
+                let held = state.ledger.balance(&Account::Award(award.id.clone()));
+                let (gone, used) = self.0.get(&award.id).copied().unwrap_or_default();
+                held.won - gone >= won && held.compute - used >= compute
+            })?;
+        let (gone, used) = self.0.entry(award.id.clone()).or_default();
+        *gone += won;
+        *used += compute;
+        Some(award.id.clone())
     }
 }
 
-fn replace(verdicts: &mut [(&Site, Verdict)], which: impl Fn(&Verdict) -> bool, with: &Verdict) {
-    for (_, verdict) in verdicts.iter_mut().filter(|(_, v)| which(v)) {
-        *verdict = with.clone();
+/// A queue for the state's sites and projects.
+fn empty(state: &State, sites: &[&Site]) -> Queue {
+    let kinds: BTreeSet<Option<&str>> = sites.iter().map(|site| site.gpu.as_deref()).collect();
+    let kind = |site: &Site| kinds.iter().position(|kind| *kind == site.gpu.as_deref());
+    let machines = |site: &&Site| Machines {
+        nodes: 1,
+        gpus: site.gpus,
+        kind: kind(site)
+            .and_then(|kind| u16::try_from(kind).ok())
+            .unwrap_or(u16::MAX),
+        price: marginal(site).0.unsigned_abs(),
+    };
+    let organisations: BTreeMap<&OrganisationId, u32> = state.organisations.keys().zip(0..).collect();
+    let entitled = |project: &Project| Entitled {
+        organisation: organisations.get(&project.organisation).copied().unwrap_or(0),
+        organisation_weight: 1,
+        weight: 1,
+    };
+    let rules = Rules {
+        preemption: None, // a site's process can't be told yet to stop a job and go on with it later
+        ..Rules::fair()
+    };
+    Queue::new(
+        sites.iter().map(machines).collect(),
+        state.projects.values().map(entitled).collect(),
+        rules,
+    )
+}
+
+/// What the latest jobs tell: who has used how much, and which sites have which inputs already.
+fn remember<'a>(
+    state: &'a State,
+    now: Time,
+    queue: &mut Queue,
+    site_of: &BTreeMap<&SiteId, u32>,
+    project_of: &BTreeMap<&ProjectId, u32>,
+) -> BTreeMap<Inputs<'a>, Vec<u32>> {
+    let mut near: BTreeMap<Inputs<'a>, Vec<u32>> = BTreeMap::new();
+    let placed = state.jobs.values().rev().filter(|job| !job.members.is_empty());
+    for job in placed.take(REMEMBERED) {
+        let (project, inputs) = (&job.spec.project, &job.spec.inputs);
+        if !inputs.is_empty() {
+            let sites = job.members.keys().filter_map(|site| site_of.get(site).copied());
+            near.entry((project, inputs)).or_default().extend(sites);
+        }
+        let used = job.members.iter().map(|(site, member)| {
+            let all = state.sites.get(site).map_or(1, |site| site.gpus);
+            u128::from(member.total().millis) * u128::from(job.spec.gpus.unwrap_or(all))
+        });
+        if let Some(project) = project_of.get(project) {
+            let ago = job.ended.map_or(0, |ended| now.since(ended));
+            queue.remember(*project, used.sum(), ago);
+        }
     }
+    near
+}
+
+fn ask(job: &Job, project: u32, allowed: u32, near: u32) -> Ask {
+    let length_ms = u64::from(job.spec.wall_minutes) * 60_000;
+    let due = job
+        .spec
+        .due_minutes
+        .map(|minutes| job.submitted.plus(u64::from(minutes) * 60_000));
+    Ask {
+        id: job.id.0,
+        project,
+        shape: Shape {
+            gpus: job.spec.gpus.unwrap_or(0),
+            sites: job.spec.sites,
+            allowed,
+            near,
+        },
+        submitted: job.submitted.0,
+        length_ms,
+        latest: due.map(|due| due.0.saturating_sub(length_ms)),
+    }
+}
+
+/// What an hour of use costs more than an hour of idleness: all of a rented site's price, and of a site of our
+/// own what its owner says.
+fn marginal(site: &Site) -> Price {
+    site.marginal.unwrap_or(site.price)
+}
+
+/// The part of a site's rated speed that goes with so many of its GPUs.
+fn part_of(site: &Site, gpus: Option<u32>) -> FlopsPerSecond {
+    let all = u128::from(site.gpus.max(1));
+    let part = u128::from(site.rated.0) * u128::from(gpus.unwrap_or(site.gpus)) / all;
+    FlopsPerSecond(u64::try_from(part).unwrap_or(u64::MAX).max(1))
+}
+
+fn total(placed: &[Placed]) -> (Won, FlopSeconds) {
+    let won = placed
+        .iter()
+        .fold(Won(0), |sum, site| sum.saturating_add(site.reserved));
+    (won, placed.iter().map(|site| site.reserved_compute).sum())
 }
 
 fn count(n: usize) -> u32 {

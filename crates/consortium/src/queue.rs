@@ -1,8 +1,7 @@
 //! The queue: who waits, who runs, and what starts or stops next.
 //!
 //! This is the core of placement, over plain numbers: whoever has jobs and sites fills a [`Queue`] and asks it for
-//! the next moves. `khub simulate` replays a workload through it; the hub itself still places one job at a site, as
-//! `place` says.
+//! the next moves. The hub does, from its state, and `khub simulate` replays a workload through it.
 //!
 //! ```
 //! use consortium::queue::{Ask, Entitled, Machines, Move, Queue, Rules, Shape};
@@ -26,11 +25,13 @@
 //! again, so its cost goes with what starts and with the number of lanes, not with the length of the queue.
 
 mod backfill;
+mod foresee;
 mod pool;
 mod preempt;
 mod rules;
 mod share;
 
+pub use foresee::Foreseen;
 pub use pool::Machines;
 pub use rules::{Levels, Order, Preemption, Rules, Weights};
 pub use share::Entitled;
@@ -39,7 +40,7 @@ use backfill::Reservation;
 use pool::{Held, Pool};
 use share::Shares;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 /// A job's number in a queue; [`Queue::submit`] gives it.
 pub type Handle = u32;
@@ -127,6 +128,8 @@ pub struct Queue {
     at: Vec<Vec<u32>>,
     waiting: usize,
     all_gpus: u64,
+    /// Whose start the last round has reserved.
+    reserved: Option<Handle>,
 }
 
 /// Where something is that was seen before. Only ever asked for one key, so its order doesn't matter.
@@ -223,7 +226,15 @@ impl Queue {
             runs: Vec::new(),
             unused: Vec::new(),
             waiting: 0,
+            reserved: None,
         }
+    }
+
+    /// Lets the queue's time begin at `now`; whatever is told of earlier times doesn't fade until then.
+    #[must_use]
+    pub fn from(mut self, now: u64) -> Self {
+        self.shares.begin(now);
+        self
     }
 
     /// Names a set of sites for use in shapes.
@@ -243,9 +254,29 @@ impl Queue {
         self.jobs[job as usize].ask.id
     }
 
+    /// Whose project's job it is.
+    pub fn project(&self, job: Handle) -> u32 {
+        self.jobs[job as usize].ask.project
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Whose start the last round has reserved: nothing goes before it that would delay it.
+    pub fn reserved(&self) -> Option<Handle> {
+        self.reserved
+    }
+
+    /// What a project's organisation and itself hold, in millionths of all: of the kind of GPU of which they hold
+    /// the largest part, by weight.
+    pub fn shares(&self, project: u32) -> (u64, u64) {
+        let millionths = |share: u64| ((u128::from(share) * 1_000_000) >> 32) as u64;
+        (
+            millionths(self.shares.of_organisation(project)),
+            millionths(self.shares.of_project(project)),
+        )
     }
 
     /// How many GPUs are held.
@@ -253,9 +284,9 @@ impl Queue {
         self.all_gpus - self.pools.iter().map(|pool| pool.free_gpus).sum::<u64>()
     }
 
-    /// Use from before the queue was there, in GPU-milliseconds that have not faded.
-    pub fn remember(&mut self, project: u32, gpu_millis: u128) {
-        self.shares.remember(project, gpu_millis);
+    /// Use from before the queue was there, in GPU-milliseconds, that ended so long ago.
+    pub fn remember(&mut self, project: u32, gpu_millis: u128, ago_ms: u64) {
+        self.shares.remember(project, gpu_millis, ago_ms);
     }
 
     /// Puts a job in the queue.
@@ -323,8 +354,12 @@ impl Queue {
         let mut stops = preempt::Stops::default();
         let mut reservation: Option<Reservation> = None;
         let mut line = self.line_up(now);
+        let mut open = self.wanted_rooms();
         while let Some((lane, job)) = line.next(self) {
             let room = self.shapes[self.jobs[job as usize].shape as usize].room as usize;
+            if open == 0 && self.rules.preemption.is_none() {
+                break; // nobody finds any
+            }
             let mut place = if hopeless[room] {
                 None
             } else {
@@ -332,7 +367,10 @@ impl Queue {
             };
             let mut victims = Vec::new();
             if place.is_none() {
-                hopeless[room] = hopeless[room] || reservation.is_none() || !self.has_room(job);
+                if !hopeless[room] && (reservation.is_none() || !self.has_room(job)) {
+                    hopeless[room] = true;
+                    open = open.saturating_sub(1);
+                }
                 let found = self.victims(job, now, reservation.as_ref(), &mut stops);
                 (victims, place) =
                     found.map_or((Vec::new(), None), |(victims, place)| (victims, Some(place)));
@@ -367,7 +405,17 @@ impl Queue {
         for job in stopped {
             self.enter(job);
         }
+        self.reserved = reservation.map(|reservation| reservation.job);
         moves
+    }
+
+    /// How many different questions of room those who wait have.
+    fn wanted_rooms(&self) -> usize {
+        let lanes = self.lanes_at.iter().flatten();
+        let rooms: BTreeSet<u32> = lanes
+            .map(|lane| self.shapes[self.lanes[*lane as usize].key.shape as usize].room)
+            .collect();
+        rooms.len()
     }
 
     // ---- lanes -----------------------------------------------------------------------------------------

@@ -52,34 +52,4 @@ impl State {
     pub fn remembered_job(&self, request: &crate::Request) -> Option<JobId> {
         self.remembered.get(&request.scoped_key()?)?.job
     }
-
-    /// The award of `project` that covers `won` and `compute`; the first by name.
-    pub(crate) fn award_for(
-        &self,
-        project: &ProjectId,
-        won: Won,
-        compute: crate::FlopSeconds,
-    ) -> Option<&Award> {
-        self.awards
-            .values()
-            .filter(|award| award.project == *project)
-            .find(|award| {
-                let held = self.ledger.balance(&crate::Account::Award(award.id.clone()));
-                held.won >= won && held.compute >= compute
-            })
-    }
-
-    /// The job that holds `site`'s machines; a site runs one at a time.
-    pub(crate) fn job_at(&self, site: &SiteId) -> Option<JobId> {
-        let holds = |job: &&Job| {
-            job.members
-                .get(site)
-                .is_some_and(|m| m.presence != crate::Presence::Left)
-        };
-        self.active
-            .iter()
-            .filter_map(|id| self.jobs.get(id))
-            .find(holds)
-            .map(|job| job.id)
-    }
 }

@@ -1,10 +1,11 @@
-//! `khub submit`, `jobs`, `explain`, `cancel`, `sites`.
+//! `khub submit`, `jobs`, `queue`, `explain`, `cancel`, `sites`.
 
 use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
 use api::JobView;
-use consortium::{JobId, JobSpec, Phase, RoundSpec};
+use consortium::explain::{Explanation, Start, Waiting};
+use consortium::{JobId, JobSpec, Phase, RoundSpec, Time};
 use std::path::PathBuf;
 
 /// Ask for a job.
@@ -39,6 +40,17 @@ pub(crate) struct List {
 pub(crate) struct Explain {
     /// Which job.
     job: JobId,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Show the queue in its order: who waits, what their organisation holds, and for what they wait.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  khub queue\n  khub queue --json | jq '.[0].why'")]
+pub(crate) struct Queue {
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -147,8 +159,71 @@ pub(crate) fn explain(args: &Explain) -> Result<(), Failure> {
     Ok(())
 }
 
+pub(crate) fn queue(args: &Queue) -> Result<(), Failure> {
+    let waiting = args.connect.client()?.queue()?;
+    if args.json {
+        return show::json(&waiting);
+    }
+    let now = now();
+    let row = |waits: &Waiting| {
+        vec![
+            waits.place.to_string(),
+            waits.job.to_string(),
+            waits.name.clone(),
+            waits.project.to_string(),
+            waits
+                .organisation
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+            format!("{:.1} %", waits.share_millionths as f64 / 1e4),
+            show::span(now.since(waits.since) as f64 / 1e3),
+            waits.why.clone(),
+        ]
+    };
+    let head = [
+        "place",
+        "job",
+        "name",
+        "project",
+        "organisation",
+        "holds",
+        "waits",
+        "for what",
+    ];
+    let rows: Vec<Vec<String>> = waiting.iter().map(row).collect();
+    show::print(&show::table(&head, &rows));
+    Ok(())
+}
+
+fn now() -> Time {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// When it is to be expected to start, and what would have to change for that; nothing of a job that has.
+fn outlook(explanation: &Explanation) -> String {
+    let from_now = |at: Time| show::span(at.since(now()) as f64 / 1e3);
+    let start = match explanation.start {
+        None => return String::new(),
+        Some(Start::By(at)) => format!(
+            "expected to start in {} at the latest, if nobody comes who goes before it",
+            from_now(at)
+        ),
+        Some(Start::After(at)) => format!("not expected to start in the next {}", from_now(at)),
+        Some(Start::Never) => "not expected to start as things are".to_owned(),
+    };
+    let changes = explanation.changes.iter().map(|change| format!("  {change}\n"));
+    let changes: String = changes.collect();
+    if changes.is_empty() {
+        return format!("{start}\n");
+    }
+    format!("{start}\nwhat would bring it nearer:\n{changes}")
+}
+
 /// An explanation as a sentence and a table.
-pub(crate) fn in_words(explanation: &consortium::explain::Explanation) -> String {
+pub(crate) fn in_words(explanation: &Explanation) -> String {
     let row = |reason: &consortium::explain::Reason| {
         vec![
             reason.candidate.site.to_string(),
@@ -158,9 +233,10 @@ pub(crate) fn in_words(explanation: &consortium::explain::Explanation) -> String
     };
     let rows: Vec<Vec<String>> = explanation.sites.iter().map(row).collect();
     format!(
-        "{}\n{}",
+        "{}\n{}{}",
         explanation.summary,
-        show::table(&["site", "owner", "reason"], &rows)
+        show::table(&["site", "owner", "reason"], &rows),
+        outlook(explanation)
     )
 }
 

@@ -138,6 +138,9 @@ fn submit(
         label: Label::Restricted,
         sites: 2,
         wall_minutes: 20,
+        gpus: None,
+        gpu: None,
+        due_minutes: None,
         inputs,
         rounds: RoundSpec {
             count: args.rounds,

@@ -81,6 +81,15 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
+/// Seconds as people say them.
+pub(crate) fn span(seconds: f64) -> String {
+    let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
+    match units.iter().find(|(unit, _)| seconds >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", seconds / unit),
+        None => format!("{seconds:.0} s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +110,18 @@ mod tests {
         }
         for (n, expected) in [(12, "12 bytes"), (3_400, "3.4 kB"), (12_345_678, "12.3 MB")] {
             assert_eq!(bytes(n), expected);
+        }
+    }
+
+    #[test]
+    fn spans_read_well() {
+        for (seconds, expected) in [
+            (0.0, "0 s"),
+            (90.0, "1.5 min"),
+            (5_400.0, "1.5 h"),
+            (129_600.0, "1.5 d"),
+        ] {
+            assert_eq!(span(seconds), expected);
         }
     }
 }

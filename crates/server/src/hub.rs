@@ -351,7 +351,7 @@ impl Drop for Hearing {
 }
 
 /// Milliseconds since 1970: the one place where the hub looks at a clock for the rules.
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

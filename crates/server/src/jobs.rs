@@ -1,16 +1,17 @@
 //! Jobs, for the people who ask for them.
 
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
-use crate::hub::{LONGEST_WAIT, Shared};
+use crate::hub::{LONGEST_WAIT, Shared, now};
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
-use consortium::explain::Explanation;
+use consortium::explain::{Explanation, Waiting};
 use consortium::policy::Resource;
-use consortium::{Action, Actor, Command, Job, JobId, JobSpec, explain};
+use consortium::{Action, Actor, Command, Job, JobId, JobSpec, explain, waiting};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Reader;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/jobs", get(list).post(submit))
+        .route("/queue", get(queue))
         .route("/jobs/{job}", get(show))
         .route("/jobs/{job}/explanation", get(explanation))
         .route("/jobs/{job}/postings", get(postings))
@@ -74,7 +76,25 @@ async fn explanation(
     At(job): At<JobId>,
 ) -> Answer<Explanation> {
     let state = shared.read()?;
-    Ok(Json(explain(&state, readable(&state, &bearer.actor, job)?)))
+    Ok(Json(explain(
+        &state,
+        readable(&state, &bearer.actor, job)?,
+        now(),
+    )))
+}
+
+async fn queue(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<Waiting>> {
+    let state = shared.read()?;
+    // Who may read one job of a project may read all that have the same label.
+    let mut known = BTreeMap::new();
+    let mut seen = |waits: &Waiting| {
+        let job = state.jobs.get(&waits.job)?;
+        let read = || views::may_read(&state, &bearer.actor, job);
+        Some(*known.entry((&job.spec.project, job.label)).or_insert_with(read))
+    };
+    let mut waiting = waiting(&state, now());
+    waiting.retain(|waits| seen(waits) == Some(true));
+    Ok(Json(waiting))
 }
 
 async fn postings(

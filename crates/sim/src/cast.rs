@@ -116,6 +116,9 @@ impl Cast {
                 tenure: Tenure::Member,
                 rated: FlopsPerSecond(3_000_000_000_000),
                 price,
+                gpus: 1,
+                gpu: None,
+                marginal: None,
             })
         }));
         let mut requests: Vec<Request> = commands
@@ -162,6 +165,9 @@ fn draw_job(job: u64, at_home: usize, all: usize, dice: &mut Dice) -> JobSpec {
         label,
         sites,
         wall_minutes: 60 * 24,
+        gpus: None,
+        gpu: None,
+        due_minutes: None,
         inputs: BTreeMap::from([("train.tokens".to_owned(), Digest::of(&data(input)))]),
         rounds: RoundSpec {
             count: count as u32,

@@ -216,6 +216,9 @@ pub(crate) mod tests {
                 label: Label::Open,
                 sites: 1,
                 wall_minutes: 1,
+                gpus: None,
+                gpu: None,
+                due_minutes: None,
                 inputs: BTreeMap::new(),
                 rounds: RoundSpec {
                     count: 2,

@@ -73,6 +73,10 @@ impl Shares {
         }
     }
 
+    pub(super) fn begin(&mut self, now: u64) {
+        self.now = now;
+    }
+
     fn organisation(&self, project: u32) -> usize {
         self.projects[project as usize].organisation as usize
     }
@@ -116,8 +120,10 @@ impl Shares {
         self.used_all = self.used.iter().sum();
     }
 
-    /// Use from before the queue was there.
-    pub(super) fn remember(&mut self, project: u32, gpu_millis: u128) {
+    /// Use from before the queue was there, that ended so long ago.
+    pub(super) fn remember(&mut self, project: u32, gpu_millis: u128, ago_ms: u64) {
+        let half_lives = (u128::from(ago_ms) << 32) / u128::from(self.half_life_ms);
+        let gpu_millis = (gpu_millis.min(u128::MAX >> 33) * u128::from(half_to_the(half_lives))) >> 32;
         let organisation = self.organisation(project);
         self.used[project as usize] += gpu_millis;
         self.used_by[organisation] += gpu_millis;
@@ -267,7 +273,7 @@ mod tests {
             weight: 1,
         };
         let mut shares = Shares::new(vec![entitled], vec![8], 64_000);
-        shares.remember(0, 1_000_000_000);
+        shares.remember(0, 1_000_000_000, 0);
         shares.advance(64_000);
         assert!(
             shares.used_all.abs_diff(500_000_000) < 1_000,

@@ -235,7 +235,7 @@ fn what_nobody_can_pay_waits() {
             ..spec()
         });
         assert_eq!(world.job(job).phase, Phase::Queued, "{sites} sites");
-        let because = consortium::explain(&world.state, world.job(job)).sites[0]
+        let because = consortium::explain(&world.state, world.job(job), world.now).sites[0]
             .because
             .clone();
         assert!(

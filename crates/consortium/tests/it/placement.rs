@@ -1,11 +1,12 @@
 //! Where a job runs, what that costs, and the reasons in words.
 
 use crate::world::{RATED, World, award, id, output, person, site, spec};
-use consortium::{Account, Command, JobId, JobSpec, Label, Phase, Price, SiteId, Verdict, explain};
+use consortium::explain::Start;
+use consortium::{Account, Command, JobId, JobSpec, Label, Phase, Price, SiteId, Verdict, explain, waiting};
 
 /// What people read who ask why: the summary, then a line a site.
 fn explained(world: &World, job: JobId) -> String {
-    let explanation = explain(&world.state, world.job(job));
+    let explanation = explain(&world.state, world.job(job), world.now);
     let lines = explanation.sites.iter().map(|reason| {
         let candidate = &reason.candidate;
         format!("\n{} ({}): {}", candidate.site, reason.owner, reason.because)
@@ -212,4 +213,102 @@ fn a_label_that_becomes_stricter_reaches_all_that_was_made_from_it() {
     );
     let loosened = world.register("raw", Label::Open, &[]);
     assert_eq!(world.artifact(loosened).label, Label::Restricted, "and stays so");
+}
+
+#[test]
+fn jobs_share_the_gpus_of_a_site_and_pay_for_their_part() {
+    let mut world = World::without_sites();
+    world.must(
+        person("director"),
+        Command::AddSite(consortium::Site {
+            id: id("hangang"),
+            owner: id("hangang"),
+            tenure: consortium::Tenure::Rented,
+            rated: RATED,
+            price: Price(8_000_000),
+            gpus: 8,
+            gpu: Some("a100".into()),
+            marginal: None,
+        }),
+    );
+    let asked = |gpus: u32, gpu: Option<&str>| JobSpec {
+        sites: 1,
+        gpus: Some(gpus),
+        gpu: gpu.map(str::to_owned),
+        ..spec()
+    };
+    let first = world.submit(asked(2, None));
+    // A quarter of the site for twenty minutes; the whole would be 8,000 won.
+    assert_eq!(world.won(&crate::world::reserved(first, "hangang")), 2_000);
+    let second = world.submit(asked(6, Some("a100")));
+    assert_eq!(world.job(second).phase, Phase::Running);
+    let waits = world.submit(asked(1, None));
+    let (wide, other) = (world.submit(asked(9, None)), world.submit(asked(1, Some("h100"))));
+    check_explained(
+        &world,
+        waits,
+        "
+        job-3 waits for sites, number 1 in the queue
+        hangang (Hangang Cloud): 0 of its GPUs are free, and the job wants 1; wait until others end
+    ",
+    );
+    check_explained(
+        &world,
+        wide,
+        "
+        job-4 waits for sites, number 2 in the queue
+        hangang (Hangang Cloud): too small: it has 8 GPUs, and the job wants 9 at a site
+    ",
+    );
+    check_explained(
+        &world,
+        other,
+        "
+        job-5 waits for sites, number 3 in the queue
+        hangang (Hangang Cloud): it has a100, and the job wants h100
+    ",
+    );
+    // Both hold their wall time of twenty minutes at most, and then there is room.
+    let explanation = explain(&world.state, world.job(waits), world.now);
+    assert_eq!(explanation.start, Some(Start::By(world.now.plus(20 * 60_000))));
+    assert_eq!(explanation.changes, ["1 more GPUs become free at hangang"]);
+    let never = explain(&world.state, world.job(wide), world.now);
+    assert_eq!(never.start, Some(Start::Never));
+    let why: Vec<String> = waiting(&world.state, world.now)
+        .into_iter()
+        .map(|w| w.why)
+        .collect();
+    assert_eq!(
+        why,
+        [
+            "0 of 1 GPUs are free at hangang",
+            "no site has 9 GPUs",
+            "no site has h100"
+        ]
+    );
+}
+
+#[test]
+fn what_is_free_is_kept_for_who_is_ahead() {
+    let mut world = World::founded();
+    let open = |sites: u32, wall_minutes: u32| JobSpec {
+        label: Label::Open,
+        sites,
+        wall_minutes,
+        ..spec()
+    };
+    let first = world.submit(open(1, 20));
+    let gang = world.submit(open(3, 20));
+    // One that would still run when the three sites are free waits; a short one goes before them.
+    let long = world.submit(open(1, 30));
+    let short = world.submit(open(1, 10));
+    let phase = |job: JobId| world.job(job).phase.clone();
+    assert_eq!((phase(first), phase(gang)), (Phase::Running, Phase::Queued));
+    assert_eq!((phase(long), phase(short)), (Phase::Queued, Phase::Running));
+    let explanation = explain(&world.state, world.job(long), world.now);
+    let kept = explanation
+        .sites
+        .iter()
+        .filter(|site| site.candidate.verdict == Verdict::Kept { job: gang });
+    assert_eq!((kept.count(), explanation.place), (1, Some(2)));
 }

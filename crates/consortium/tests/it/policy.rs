@@ -270,7 +270,7 @@ fn adopting_a_policy_changes_decisions() {
     );
     assert_eq!(world.state.policy.text(), stricter);
     let job = world.submit(spec());
-    let because = consortium::explain(&world.state, world.job(job)).sites[0]
+    let because = consortium::explain(&world.state, world.job(job), world.now).sites[0]
         .because
         .clone();
     assert_eq!(

@@ -509,8 +509,8 @@ fn who_is_due_goes_first_within_its_project() {
 #[test]
 fn who_has_used_less_lately_goes_first() {
     let mut queue = one_site(1, 2, Rules::multifactor());
-    queue.remember(0, 1_000 * u128::from(HOUR));
-    queue.remember(1, 900 * u128::from(HOUR));
+    queue.remember(0, 1_000 * u128::from(HOUR), 0);
+    queue.remember(1, 900 * u128::from(HOUR), 0);
     ask(&mut queue, 1, 0, 1, 0, 1);
     ask(&mut queue, 2, 1, 1, 0, 1);
     let moves = queue.round(1, &mut |_, _| true);

@@ -178,7 +178,7 @@ impl Story {
         assert!(serde_json::from_str::<State>(&json).expect("it was just written") == self.world.state);
         let mut count = |what: &str| *seen.entry(what.to_owned()).or_insert(0) += 1;
         for job in self.world.state.jobs.values() {
-            assert!(!explain(&self.world.state, job).summary.is_empty());
+            assert!(!explain(&self.world.state, job, self.world.now).summary.is_empty());
             count(match job.phase {
                 Phase::Queued => "queued",
                 Phase::Running => "running",

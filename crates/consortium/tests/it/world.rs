@@ -150,6 +150,9 @@ impl World {
                 tenure,
                 rated,
                 price,
+                gpus: 1,
+                gpu: None,
+                marginal: None,
             }),
         );
     }
@@ -459,6 +462,9 @@ pub(crate) fn spec() -> JobSpec {
         label: Label::Restricted,
         sites: 2,
         wall_minutes: 20,
+        gpus: None,
+        gpu: None,
+        due_minutes: None,
         inputs: BTreeMap::new(),
         rounds: RoundSpec {
             count: 2,

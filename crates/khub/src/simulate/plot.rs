@@ -1,6 +1,7 @@
 //! How long jobs waited under each policy, as a picture.
 
-use super::report::{Report, span};
+use super::report::Report;
+use crate::show::span;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (800, 440);

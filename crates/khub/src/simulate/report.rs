@@ -196,27 +196,18 @@ pub(crate) fn table(reports: &[Report]) -> String {
     let row = |report: &Report| {
         vec![
             report.policy.to_owned(),
-            span(report.mean_wait_s),
-            span(report.median_wait_s),
-            span(report.p95_wait_s),
+            show::span(report.mean_wait_s),
+            show::span(report.median_wait_s),
+            show::span(report.p95_wait_s),
             format!("{:.1}", report.mean_slowdown),
             format!("{:.3}", report.utilisation),
             format!("{:.3}", report.jain_by_group),
-            span(report.makespan_s),
+            show::span(report.makespan_s),
             format!("{} won", show::grouped(report.cost_krw)),
             show::grouped(report.preemptions),
         ]
     };
     show::table(&head, &reports.iter().map(row).collect::<Vec<_>>())
-}
-
-/// Seconds as people say them.
-pub(crate) fn span(seconds: f64) -> String {
-    let units = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
-    match units.iter().find(|(unit, _)| seconds >= *unit) {
-        Some((unit, name)) => format!("{:.1} {name}", seconds / unit),
-        None => format!("{seconds:.0} s"),
-    }
 }
 
 #[cfg(test)]
@@ -231,18 +222,6 @@ mod tests {
             (&[], 1.0),
         ] {
             assert_eq!(jain(values), expected);
-        }
-    }
-
-    #[test]
-    fn spans_read_well() {
-        for (seconds, expected) in [
-            (0.0, "0 s"),
-            (90.0, "1.5 min"),
-            (5_400.0, "1.5 h"),
-            (129_600.0, "1.5 d"),
-        ] {
-            assert_eq!(span(seconds), expected);
         }
     }
 }

@@ -194,6 +194,9 @@ fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
         label: Label::Restricted,
         sites: 2,
         wall_minutes: 10,
+        gpus: None,
+        gpu: None,
+        due_minutes: None,
         inputs: inputs.into(),
         rounds: RoundSpec {
             count: rounds,

@@ -81,6 +81,9 @@ pub(crate) fn spec() -> JobSpec {
         label: Label::Restricted,
         sites: 2,
         wall_minutes: 10,
+        gpus: None,
+        gpu: None,
+        due_minutes: None,
         inputs: std::collections::BTreeMap::new(),
         rounds: RoundSpec {
             count: 1,
@@ -121,6 +124,9 @@ fn commands() -> Vec<Command> {
             tenure: Tenure::Rented,
             rated: FlopsPerSecond(1_000_000_000_000),
             price: Price(price),
+            gpus: 1,
+            gpu: None,
+            marginal: None,
         })
     };
     let members: [PersonId; 2] = ["minji".parse().unwrap(), "ingrid".parse().unwrap()];

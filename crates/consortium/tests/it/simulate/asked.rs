@@ -154,6 +154,9 @@ impl Story {
                 tenure: Tenure::Member,
                 rated: FlopsPerSecond(1_000_000_000_000),
                 price: Price(8_500_000),
+                gpus: 1,
+                gpu: None,
+                marginal: None,
             }),
         };
         (person("director"), command)
@@ -393,6 +396,9 @@ impl Story {
                 tenure: Tenure::Rented,
                 rated: FlopsPerSecond(self.dice.pick(&[0, 0, 0, u64::MAX])),
                 price: Price(self.dice.pick(&[-1, 1_000_000_000_000, i64::MAX])),
+                gpus: self.dice.small(4),
+                gpu: None,
+                marginal: None,
             }),
             3 => Command::OpenProject(Project {
                 id: id(&self.name("project")),
