@@ -14,6 +14,11 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::PolicyAdopted { text } => {
             if let Ok(policy) = crate::Policy::parse(text) {
                 state.policy = policy;
+                for id in &state.active {
+                    if let Some(job) = state.jobs.get_mut(id) {
+                        job.reconsider = true;
+                    }
+                }
             }
         }
         Event::Admitted(organisation) => {
@@ -65,6 +70,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 checkpoint: None,
                 returned: Vec::new(),
                 next_sample: 0,
+                reconsider: false,
                 outputs: Vec::new(),
                 ended: None,
             };
@@ -211,6 +217,7 @@ fn restrict_what_was_made_from(state: &mut State, id: &ArtifactId, label: Label)
         for job in state.jobs.values_mut() {
             let mut inputs = job.spec.inputs.values();
             if job.spec.project == id.project && inputs.any(|digest| stricter.contains(digest)) {
+                job.reconsider |= job.label < label;
                 job.label = job.label.max(label);
             }
         }

@@ -3,8 +3,10 @@
 //! until nothing follows.
 
 use crate::place::{Placing, place};
+use crate::policy::Resource;
 use crate::{
-    Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
+    Account, Action, Actor, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State,
+    Time, Transfer,
 };
 use std::collections::BTreeMap;
 
@@ -51,6 +53,10 @@ fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
     if !diverged.is_empty() {
         return diverged;
     }
+    let shut_out = shut_out(state, job);
+    if !shut_out.is_empty() {
+        return shut_out;
+    }
     let first = job.open_round();
     match first {
         Some(round) if !has_to_wait(job, round, now) => return close(job, round),
@@ -61,6 +67,37 @@ fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
         Some(round) if opened.is_empty() => let_in(job, round),
         _ => opened,
     }
+}
+
+/// Sites that may not hold the job any more have no part in it from here on: they could not apply a single
+/// round, and everyone would wait for them. Where too few are left for a quorum, that ends the job.
+fn shut_out(state: &State, job: &Job) -> Vec<Event> {
+    if !job.reconsider {
+        return Vec::new();
+    }
+    let may_hold = |site: &SiteId| {
+        let actor = Actor::Site(site.clone());
+        let decision = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
+        decision.allowed
+    };
+    let members = job.members.iter().filter(|(_, m)| m.presence != Presence::Left);
+    let (stay, out): (Vec<&SiteId>, Vec<&SiteId>) =
+        members.map(|(site, _)| site).partition(|site| may_hold(site));
+    if !out.is_empty() && job.outputs.is_empty() && stay.len() < job.spec.rounds.quorum as usize {
+        let names: Vec<&str> = out.iter().map(|site| site.as_str()).collect();
+        let reason = format!(
+            "since its label or the policy changed, {} may not hold the job, and the sites that are left are no \
+             quorum",
+            names.join(", ")
+        );
+        return ended(state, job, Outcome::Failed { reason });
+    }
+    let left = |site: &SiteId| Event::Left {
+        job: job.id,
+        site: site.clone(),
+        outputs: Vec::new(),
+    };
+    out.into_iter().map(left).collect()
 }
 
 /// Training is deterministic, so two digests of one round mean that a site went wrong. The majority's stands;

@@ -608,3 +608,37 @@ fn a_clock_that_goes_back_does_no_harm() {
     world.train(job);
     assert_eq!(world.job(job).phase, Phase::Finishing);
 }
+
+/// A data set turns out to be restricted while a partner's site trains on it.
+#[test]
+fn a_site_that_may_not_hold_the_job_any_more_is_shut_out() {
+    for (quorum, goes_on) in [(1, true), (2, false)] {
+        let mut world = World::founded();
+        let data = world.register("data", Label::Open, &[]);
+        let rounds = RoundSpec {
+            quorum,
+            ..spec().rounds
+        };
+        let job = world.submit(JobSpec {
+            label: Label::Open,
+            inputs: [("train.tokens".to_owned(), data)].into(),
+            rounds,
+            ..spec()
+        });
+        world.join(job, &["rhein", "bada"]);
+        world.register("data", Label::Restricted, &[]);
+        let ended = world.job(job).phase.clone();
+        if goes_on {
+            let rhein = &world.job(job).members[&id::<SiteId>("rhein")];
+            assert_eq!(rhein.presence, Presence::Left);
+            world.contribute(job, 0, "bada").unwrap();
+            assert!(world.job(job).rounds[0].is_closed(), "nobody waits for it");
+        } else {
+            let Phase::Failed { reason } = ended else {
+                panic!("{ended:?}");
+            };
+            assert!(reason.contains("rhein may not hold the job"), "{reason}");
+            world.assert_settled(job);
+        }
+    }
+}
