@@ -126,21 +126,21 @@ impl Cast {
             .map(|command| Request::new(Actor::Hub, command))
             .collect();
         for label in [Label::Open, Label::Restricted] {
-            requests.push(Request::new(Actor::Person(name("minji")), register(label)));
+            requests.push(Request::new(Actor::Person(name("minji")), register(label, label)));
         }
         requests
     }
 }
 
-/// Keeps the data set that has `label`.
-fn register(label: Label) -> Command {
-    let bytes = data(label);
+/// Keeps the data set that was made with `made`, under `label`.
+pub(crate) fn register(made: Label, label: Label) -> Command {
+    let bytes = data(made);
     Command::Register(Output {
         id: ArtifactId {
             project: name("reviews"),
             digest: Digest::of(&bytes),
         },
-        name: format!("{label}.tokens"),
+        name: format!("{made}.tokens"),
         kind: ArtifactKind::Dataset,
         bytes: bytes.len() as u64,
         label,

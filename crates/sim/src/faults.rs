@@ -31,9 +31,11 @@ pub(crate) enum Fault {
     Pry,
     /// The researcher cancels a job.
     Cancel,
+    /// The open data set turns out to be restricted.
+    Restrict,
 }
 
-pub(crate) const ALL: [Fault; 12] = [
+pub(crate) const ALL: [Fault; 13] = [
     Fault::KillSite,
     Fault::CutSitePower,
     Fault::KillProgram,
@@ -46,6 +48,7 @@ pub(crate) const ALL: [Fault; 12] = [
     Fault::Jump,
     Fault::Pry,
     Fault::Cancel,
+    Fault::Restrict,
 ];
 
 impl Fault {
@@ -63,6 +66,7 @@ impl Fault {
             Self::Jump => "clock jumps",
             Self::Pry => "prying",
             Self::Cancel => "cancelled",
+            Self::Restrict => "restricted late",
         }
     }
 }
@@ -84,7 +88,7 @@ impl Plan {
         if !dice.one_in(20) {
             for fault in ALL {
                 // What changes the story's end is rare.
-                let times = if fault == Fault::Cancel {
+                let times = if matches!(fault, Fault::Cancel | Fault::Restrict) {
                     u64::from(dice.one_in(8))
                 } else {
                     dice.below(7).saturating_sub(2)

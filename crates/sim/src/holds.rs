@@ -43,6 +43,7 @@ pub(crate) struct Watch {
 pub(crate) struct Book {
     pub(crate) spec: JobSpec,
     pub(crate) ended: Option<Outcome>,
+    placed: bool,
 }
 
 impl Watch {
@@ -74,6 +75,20 @@ impl Watch {
         self.rounds.0.values().map(|rounds| rounds.closed as usize).sum()
     }
 
+    /// Whether every job has ended, but for those that wait for more sites than may ever hold them.
+    pub(crate) fn all_ended(&self) -> bool {
+        let mut jobs = self.jobs.iter();
+        jobs.all(|(job, book)| book.ended.is_some() || self.waits_for_good(*job, book))
+    }
+
+    /// A job that was not placed before it turned out to be restricted.
+    fn waits_for_good(&self, job: JobId, book: &Book) -> bool {
+        let sites = (0..self.cast.len()).map(|index| self.cast.site(index));
+        let at_home = sites.filter(|site| !self.cast.is_foreign(site)).count();
+        let restricted = self.entitled.is_restricted(job, &self.jobs);
+        restricted && !book.placed && book.spec.sites as usize > at_home
+    }
+
     /// The log has these entries, safely.
     pub(crate) fn committed(&mut self, entries: &[Entry], blobs: &BTreeMap<Digest, Bytes>) {
         for entry in entries {
@@ -101,7 +116,7 @@ impl Watch {
     /// An artifact's bytes are on their way to `actor`.
     pub(crate) fn let_out(&mut self, actor: &Actor, id: &ArtifactId) {
         if let Actor::Site(site) = actor
-            && let Err(why) = self.entitled.let_out(&self.cast, site, id)
+            && let Err(why) = self.entitled.let_out(&self.cast, &self.jobs, site, id)
         {
             self.break_off(why);
         }
@@ -112,8 +127,17 @@ impl Watch {
         for event in &entry.events {
             match event {
                 Event::Submitted { job, spec, .. } => {
-                    let (spec, ended) = ((**spec).clone(), None);
-                    self.jobs.insert(*job, Book { spec, ended });
+                    let book = Book {
+                        spec: (**spec).clone(),
+                        ended: None,
+                        placed: false,
+                    };
+                    self.jobs.insert(*job, book);
+                }
+                Event::Placed { job, .. } => {
+                    if let Some(book) = self.jobs.get_mut(job) {
+                        book.placed = true;
+                    }
                 }
                 Event::Ended { job, outcome } => {
                     if let Some(book) = self.jobs.get_mut(job) {
@@ -123,7 +147,7 @@ impl Watch {
                 _ => {}
             }
             self.confirmed.see(event)?;
-            self.entitled.see(event, &self.jobs);
+            self.entitled.see(event);
             self.rounds.see(event)?;
             self.samples.see(event)?;
             self.weights.see(event, blobs)?;
@@ -149,7 +173,11 @@ impl Watch {
                     }
                 }
                 Some(Outcome::Cancelled) if cancelled => {}
+                // What was open when the job began may turn out to be restricted.
+                Some(Outcome::Failed { reason })
+                    if self.entitled.is_restricted(*job, &self.jobs) && reason.contains("may not hold") => {}
                 Some(other) => return Err(format!("{job} ended without results: {other:?}")),
+                None if self.waits_for_good(*job, book) => {}
                 None => return Err(format!("{job} has not ended")),
             }
         }
@@ -583,15 +611,17 @@ impl Confirmed {
 // ---- entitlement -----------------------------------------------------------------------------------------
 
 /// What is restricted, by what is known of it: its own label, or that of the job it comes from, or of
-/// anything that went into that job.
+/// anything that went into that job, even if that is found out later.
 #[derive(Default)]
 struct Entitled {
     restricted: BTreeSet<Digest>,
     jobs: BTreeSet<JobId>,
+    /// What came from a job.
+    made: BTreeMap<Digest, JobId>,
 }
 
 impl Entitled {
-    fn see(&mut self, event: &Event, jobs: &BTreeMap<JobId, Book>) {
+    fn see(&mut self, event: &Event) {
         match event {
             Event::Kept(artifact) if artifact.label == Label::Restricted => {
                 self.restricted.insert(artifact.id.digest);
@@ -599,15 +629,15 @@ impl Entitled {
             Event::Submitted { job, spec, .. } if spec.label == Label::Restricted => {
                 self.jobs.insert(*job);
             }
-            Event::Contributed { job, update, .. } if self.is_restricted(*job, jobs) => {
-                self.restricted.insert(update.digest);
+            Event::Contributed { job, update, .. } => {
+                self.made.insert(update.digest, *job);
             }
-            Event::Checkpointed { job, checkpoint } if self.is_restricted(*job, jobs) => {
-                self.restricted.insert(checkpoint.digest);
+            Event::Checkpointed { job, checkpoint } => {
+                self.made.insert(checkpoint.digest, *job);
             }
-            Event::Left { job, outputs, .. } if self.is_restricted(*job, jobs) => {
-                self.restricted
-                    .extend(outputs.iter().map(|output| output.id.digest));
+            Event::Left { job, outputs, .. } => {
+                let made = outputs.iter().map(|output| (output.id.digest, *job));
+                self.made.extend(made);
             }
             _ => {}
         }
@@ -621,8 +651,11 @@ impl Entitled {
         self.jobs.contains(&job) || inputs.any(|input| self.restricted.contains(input))
     }
 
-    fn let_out(&self, cast: &Cast, site: &SiteId, id: &ArtifactId) -> Holds {
-        if cast.is_foreign(site) && self.restricted.contains(&id.digest) {
+    fn let_out(&self, cast: &Cast, jobs: &BTreeMap<JobId, Book>, site: &SiteId, id: &ArtifactId) -> Holds {
+        let job = self.made.get(&id.digest);
+        let restricted =
+            self.restricted.contains(&id.digest) || job.is_some_and(|job| self.is_restricted(*job, jobs));
+        if cast.is_foreign(site) && restricted {
             return Err(format!("{id} is restricted and was let out to {site}"));
         }
         Ok(())
