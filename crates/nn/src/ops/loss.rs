@@ -10,8 +10,11 @@ use rayon::prelude::*;
 /// A target that is not counted.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Rows whose logits exist at one time.
-const CHUNK: usize = 256;
+/// Rows whose logits exist at one time, at most: each such part packs the head's weights, and reads and writes
+/// their gradient, once more.
+const CHUNK: usize = 512;
+/// How many logits exist at one time: 16 MB in f32.
+const LOGITS: usize = 4 << 20;
 
 /// What the rows of a value are to be told as.
 #[derive(Debug, Clone, Copy)]
@@ -59,18 +62,19 @@ impl<'a, E: Element> Tape<'a, E> {
         let (saved, values, params) = (h.saved(), h.buffer(), &self.params[w.range()]);
         let mut dh = trains.then(|| self.pool.take(values.len()));
         let mut gradient = self.gradient.as_mut().filter(|_| trains);
-        let mut logits = self.pool.take(CHUNK.min(h.rows) * v);
+        let chunk = (LOGITS / v).clamp(CHUNK / 8, CHUNK);
+        let mut logits = self.pool.take(chunk.min(h.rows) * v);
         let mut nats = 0.0;
-        for (i, (h, targets)) in values.chunks(CHUNK * c).zip(targets.chunks(CHUNK)).enumerate() {
+        for (i, (h, targets)) in values.chunks(chunk * c).zip(targets.chunks(chunk)).enumerate() {
             let (n, sizes) = (targets.len(), (targets.len(), v, c));
             let logits = &mut logits[..n * v];
             linear::forward_rows(h, params, logits, sizes, false);
-            let weights = weights.map(|weights| &weights[i * CHUNK..][..n]);
+            let weights = weights.map(|weights| &weights[i * chunk..][..n]);
             let weight = if trains { weight } else { 0.0 };
             nats += rows(logits, (targets, weights), v, (weight, smoothing));
             if let (Some(dh), Some(gradient)) = (&mut dh, &mut gradient) {
                 let math = Math::of::<E>();
-                let dh = &mut dh[i * CHUNK * c..][..n * c];
+                let dh = &mut dh[i * chunk * c..][..n * c];
                 linear::backward_input(logits, params, dh, sizes, false, math);
                 let (dw, add) = gradient.open(w);
                 linear::backward_weight(logits, h, dw, sizes, add, math);
