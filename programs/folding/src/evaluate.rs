@@ -271,15 +271,27 @@ fn values(scores: &[Scores], name: &str) -> Vec<f64> {
         .collect()
 }
 
-/// How probable it is that `better` leads `worse` by so much in a measure by chance; over the chains that have it in
-/// both.
+/// How far one predictor is ahead of another.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Lead {
+    /// The mean difference over chains.
+    pub by: Interval,
+    /// How probable it is that it leads by so much by chance (paired, one-sided).
+    pub p: f64,
+}
+
+/// How far `own` leads `others` in a measure, over the chains that have it in both.
 ///
 /// # Panics
 /// If they are not of the same chains.
-pub fn by_chance(better: &[Scores], worse: &[Scores], name: &str, seed: u64) -> f64 {
-    assert_eq!(better.len(), worse.len(), "scores of the same chains");
-    let pairs = better.iter().zip(worse);
+pub fn lead(own: &[Scores], others: &[Scores], name: &str, seed: u64) -> Lead {
+    assert_eq!(own.len(), others.len(), "scores of the same chains");
+    let pairs = own.iter().zip(others);
     let both = pairs.filter_map(|(a, b)| Some((*a.measures.get(name)?, *b.measures.get(name)?)));
     let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
-    paired_p(&a, &b, seed)
+    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+    Lead {
+        by: interval(&differences, seed),
+        p: paired_p(&a, &b, seed),
+    }
 }

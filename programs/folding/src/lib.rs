@@ -30,8 +30,8 @@ pub use amino::AminoAcid;
 pub use baseline::{Helix, Logistic, Nearest, Secondary, Separation};
 pub use build::backbone;
 pub use chain::{Atom, Chain, Point, Residue, Sequence, distance};
-pub use evaluate::{CONTACT_MEASURES, CONTACTS_FROM, MEMORY, Scores, Summary, by_chance, evaluate};
-pub use evaluate::{compare, evaluate_contacts, predict_all, score, shuffled, summarise};
+pub use evaluate::{CONTACT_MEASURES, CONTACTS_FROM, Lead, MEMORY, Scores, Summary, evaluate};
+pub use evaluate::{compare, evaluate_contacts, lead, predict_all, score, shuffled, summarise};
 pub use format::{
     Alignment, FormatError, Row, Structure, Wrong, parse_a3m, parse_fasta, parse_mmcif, parse_pdb,
 };

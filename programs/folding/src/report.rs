@@ -1,8 +1,8 @@
 //! The whole judgement of a predictor: what it gets right, beside baselines and a control that can only guess.
 
 use crate::{
-    Chain, Helix, Logistic, Nearest, Predictor, Random, Scores, Secondary, Separation, Sequence, Square,
-    Summary, by_chance, evaluate, evaluate_contacts, score, shuffled, summarise,
+    Chain, Helix, Lead, Logistic, Nearest, Predictor, Random, Scores, Secondary, Separation, Sequence,
+    Square, Summary, evaluate, evaluate_contacts, lead, score, shuffled, summarise,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -40,8 +40,8 @@ pub struct Report {
 pub struct Control {
     /// Its measures.
     pub summary: Summary,
-    /// How probable the predictor's lead in each measure is by chance (paired, one-sided).
-    pub p: BTreeMap<&'static str, f64>,
+    /// How far the predictor leads its control in each measure.
+    pub lead: BTreeMap<&'static str, Lead>,
     /// How probable it is that confidence falls so much on shuffled sequences by chance.
     pub p_confidence: f64,
 }
@@ -53,8 +53,8 @@ pub struct Baseline {
     pub name: &'static str,
     /// Its measures.
     pub summary: Summary,
-    /// How probable the predictor's lead in each measure is by chance (paired, one-sided); none without predictor.
-    pub p: BTreeMap<&'static str, f64>,
+    /// How far the predictor leads it in each measure; none without predictor.
+    pub lead: BTreeMap<&'static str, Lead>,
 }
 
 /// What is compared; of the rest only the means are told.
@@ -77,7 +77,7 @@ pub fn report(
         .into_iter()
         .map(|(name, scores)| Baseline {
             name,
-            p: lead(&each, &scores, seed),
+            lead: leads(&each, &scores, seed),
             summary: summarise(&scores, seed),
         });
     let mean = |name: &str| Some(summary.as_ref()?.measures.get(name)?.mean);
@@ -113,7 +113,7 @@ fn control(
         .collect();
     let confidence = |scores: &[Scores]| scores.iter().map(|one| one.confidence).collect::<Vec<_>>();
     Control {
-        p: lead(each, &scores, seed),
+        lead: leads(each, &scores, seed),
         p_confidence: crate::measure::paired_p(&confidence(each), &confidence(&scores), seed),
         summary: summarise(&scores, seed),
     }
@@ -159,14 +159,14 @@ fn baselines(
     found
 }
 
-/// How probable the lead over `others` is by chance, in each measure that both have.
-fn lead(each: &[Scores], others: &[Scores], seed: u64) -> BTreeMap<&'static str, f64> {
+/// The lead over `others` in each measure that both have.
+fn leads(each: &[Scores], others: &[Scores], seed: u64) -> BTreeMap<&'static str, Lead> {
     if each.is_empty() {
         return BTreeMap::new();
     }
     let both = |name: &&str| others.iter().any(|one| one.measures.contains_key(*name));
     let compared = COMPARED.into_iter().filter(both);
     compared
-        .map(|name| (name, by_chance(each, others, name, seed)))
+        .map(|name| (name, lead(each, others, name, seed)))
         .collect()
 }

@@ -4,8 +4,9 @@ use super::{chains, structures};
 use crate::failure::Failure;
 use crate::show;
 use folding::net::Weights;
-use folding::{Predictor, Report, Summary, report};
+use folding::{Lead, Predictor, Report, Summary, report};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Judge predictions by known structures, beside baselines that need no network.
@@ -94,12 +95,7 @@ fn text(found: &Report) -> String {
     }
     if let Some(control) = &found.control {
         rows.push(row("the network on shuffled sequences", &control.summary));
-        let p = control.p.get("contact_precision_l2_sep12");
-        if let Some(p) = p {
-            notes.push_str(&format!(
-                "contacts above those of shuffled sequences by chance: p {p:.5}\n"
-            ));
-        }
+        notes.push_str(&leads("its own on shuffled sequences", &control.lead));
         notes.push_str(&format!(
             "confidence above that of shuffled sequences by chance: p {:.5}\n",
             control.p_confidence
@@ -107,6 +103,7 @@ fn text(found: &Report) -> String {
     }
     for baseline in &found.baselines {
         rows.push(row(baseline.name, &baseline.summary));
+        notes.push_str(&leads(baseline.name, &baseline.lead));
     }
     let head: Vec<&str> = std::iter::once("")
         .chain(COLUMNS.iter().map(|(_, title)| *title))
@@ -117,4 +114,20 @@ fn text(found: &Report) -> String {
         show::grouped(found.known as u64),
         show::table(&head, &rows)
     )
+}
+
+/// How far the network leads somebody else in each measure.
+fn leads(name: &str, leads: &BTreeMap<&str, Lead>) -> String {
+    let told = leads.iter().filter_map(|(measure, Lead { by, p })| {
+        let (_, title) = COLUMNS.iter().find(|(column, _)| column == measure)?;
+        Some(format!(
+            "{title} {:+.3} ({:+.3} to {:+.3}) p {p:.5}",
+            by.mean, by.low, by.high
+        ))
+    });
+    let told: Vec<String> = told.collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => format!("above {name}: {}\n", told.join(", ")),
+    }
 }

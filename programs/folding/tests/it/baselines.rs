@@ -106,7 +106,8 @@ fn the_report_compares_and_controls() {
     assert_eq!(found.confidence_pearson, None, "it is as sure of all");
     let control = found.control.unwrap();
     assert!(control.summary.measures["lddt_ca"].mean < 0.6);
-    assert!(control.p["lddt_ca"] < 0.001 && control.p_confidence < 0.001);
+    assert!(control.lead["lddt_ca"].by.low > 0.0);
+    assert!(control.lead["lddt_ca"].p < 0.001 && control.p_confidence < 0.001);
     let names: Vec<_> = found.baselines.iter().map(|one| one.name).collect();
     assert_eq!(
         names,
@@ -121,7 +122,7 @@ fn the_report_compares_and_controls() {
     );
     for baseline in &found.baselines {
         assert!(
-            baseline.p["contact_precision_l2_sep12"] < 0.01,
+            baseline.lead["contact_precision_l2_sep12"].p < 0.01,
             "{}",
             baseline.name
         );
