@@ -1,8 +1,8 @@
 //! The network that folds: trained here, from single sequences and the structures it was trained on.
 //!
 //! ```text
-//! sequence -> relatives in the library -> trunk -> distances, torsions -> backbone -> confidence
-//!             (alignments)                (nn)     (probabilities)        (fold)      (regression)
+//! sequence -> relatives    -> trunk -> distances, torsions -> templates   -> backbone -> confidence
+//!             (alignments)    (nn)     (probabilities)        (threading)    (fold)      (regression)
 //! ```
 //!
 //! Weights hold the library too: the training chains' sequences and backbones. So they are as restricted as the
@@ -15,6 +15,7 @@ mod geometry;
 mod metrics;
 mod relatives;
 mod session;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod trunk;

@@ -6,36 +6,35 @@
 //! one distance. That sum is what is made large, so the result is not one that agrees with the likeliest
 //! distances at any price, and its value tells how good the network believes the backbone to be.
 //!
+//! Going downhill from anywhere finds what is near by and not the fold. So it begins with templates, which have
+//! folds: a backbone is laid over each, and refined in its vicinity.
+//!
 //! Only phi and psi move: bonds, angles, flat trans peptides and the hand of every residue are right by
 //! construction ([`backbone`]). Turning an angle moves all atoms behind it as one body, so the gradient is a
 //! sum of torques (Abe et al. 1984, Comput. Chem. 8, 239).
 
-use super::geometry::{CLASSES, TURNS, bounds, cross, dot, middle, minus};
+mod fit;
+mod goal;
+
+use super::geometry::{CLASSES, TURNS, bounds, middle};
+use super::templates::Template;
 use super::trunk::Likely;
 use crate::measure::Dihedrals;
 use crate::{Point, Random, backbone};
+use fit::{fit, pull};
+use goal::{CA, Goal, Kernel};
 use rayon::prelude::*;
 
-/// Backbones that are begun with, and those that are finished.
+/// Templates that are begun with, and what it weighs that the network agrees with one.
+const TAKEN: usize = 8;
+const AGREED: f32 = 1.0;
+/// Steps from a template, and how far they go at first, in radians.
+const REFINE: (usize, f32) = (100, 0.02);
+/// Without any, backbones that are begun with, and those that are finished.
 const STARTS: u64 = 6;
 const FINISHED: usize = 2;
 /// Steps towards a rough fit, and of the last ones.
-const STEPS: [usize; 2] = [150, 200];
-/// Distances of a table: every half angstrom.
-const GRID: usize = 64;
-const STEP: f32 = 0.5;
-/// Likeliest classes of a residue's torsions that draw it.
-const DRAWS: usize = 8;
-/// How sharply: the square of one over the spread, in radians.
-const SHARP: f32 = 8.0;
-/// What the likelihood of torsions weighs against kept distances.
-const TURNS_WEIGHT: f32 = 1.0;
-/// The distances of CB against those of CA.
-const BETA_WEIGHT: f32 = 0.5;
-/// Atoms of residues that aren't neighbours are pushed apart below this, in angstrom, CA below [`NEAR_ALPHA`].
-const NEAR: f32 = 3.1;
-const NEAR_ALPHA: f32 = 4.2;
-const PUSH: f32 = 3.0;
+const STEPS: [(usize, f32); 2] = [(150, 0.12), (200, 0.05)];
 
 /// A folded chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,26 +48,14 @@ pub(super) struct Folded {
 }
 
 /// Folds a chain of `l` residues.
-pub(super) fn fold(told: &Likely, l: usize) -> Folded {
-    let draws: Vec<Vec<Draw>> = told.turns.chunks_exact(TURNS * TURNS).map(likeliest).collect();
-    let [rough, exact] = [Kernel::rough(), Kernel::exact()].map(|kernel| Goal {
-        l,
-        alpha: tables(&told.alpha, &kernel),
-        beta: tables(&told.beta, &kernel),
-        draws: &draws,
-    });
-    let mut runs: Vec<Run> = (0..STARTS)
-        .into_par_iter()
-        .map(|start| descend(&rough, begin(&told.turns, start), STEPS[0], 0.12))
-        .collect();
-    // Stable: of equal ones the first start.
-    runs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    runs.truncate(FINISHED);
-    let finished: Vec<Run> = runs
-        .into_par_iter()
-        .map(|(_, angles)| descend(&exact, angles, STEPS[1], 0.05))
-        .collect();
-    let best = finished.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+pub(super) fn fold(told: &Likely, l: usize, templates: &[Template]) -> Folded {
+    let mut exact = Goal::new(told, l, &Kernel::exact());
+    let runs = match templates {
+        [] => from_nothing(told, l, &exact),
+        templates => from_templates(told, &mut exact, templates),
+    };
+    // Of equal ones the first.
+    let best = runs.iter().min_by(|a, b| a.0.total_cmp(&b.0));
     let (_, angles) = best.expect("there is a start");
     let atoms = backbone(&dihedrals(angles));
     let (expected, partners) = expected(told, &atoms);
@@ -82,92 +69,41 @@ pub(super) fn fold(told: &Likely, l: usize) -> Folded {
 /// A cost and the angles that have it.
 type Run = (f32, Vec<f32>);
 
-/// A class of torsions that draws: its probability, and cosine and sine of its phi and psi.
-type Draw = (f32, [(f32, f32); 2]);
-
-/// How well a distance keeps another one, by how far it is off.
-struct Kernel {
-    /// Tolerances, how soft each is, and what it weighs.
-    tolerances: Vec<(f32, f32, f32)>,
-    /// Tolerances for pairs that may also be further than lDDT looks.
-    far: Vec<(f32, f32, f32)>,
+/// From angles that are drawn.
+fn from_nothing(told: &Likely, l: usize, exact: &Goal) -> Vec<Run> {
+    let rough = Goal::new(told, l, &Kernel::rough());
+    let begun = (0..STARTS).into_par_iter().map(|start| begin(&told.turns, start));
+    let mut runs: Vec<Run> = begun
+        .map(|angles| descend(&rough, angles, STEPS[0], None))
+        .collect();
+    // Stable: of equal ones the first start.
+    runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    runs.truncate(FINISHED);
+    let finished = runs
+        .into_par_iter()
+        .map(|(_, angles)| descend(exact, angles, STEPS[1], None));
+    finished.collect()
 }
 
-impl Kernel {
-    /// Soft and wide, to be drawn from afar.
-    fn rough() -> Self {
-        Self {
-            tolerances: vec![(2.0, 0.6, 0.3), (4.0, 1.2, 0.4)],
-            far: vec![(8.0, 2.0, 0.4)],
-        }
-    }
-
-    /// lDDT's, hardly softened, and a little of what draws from afar.
-    fn exact() -> Self {
-        Self {
-            tolerances: [0.5, 1.0, 2.0, 4.0].map(|t| (t, 0.2 + 0.05 * t, 0.25)).to_vec(),
-            far: vec![(8.0, 2.0, 0.15)],
-        }
-    }
-
-    /// What a pair at `distance` is worth if its true distance is in `class`.
-    fn worth(&self, class: usize, distance: f32) -> f32 {
-        let (low, high) = bounds(class);
-        // The mean over the class, at a few places.
-        const PLACES: usize = 4;
-        let mut worth = 0.0;
-        for k in 0..PLACES {
-            let truth = low + (high - low) * (k as f32 + 0.5) / PLACES as f32;
-            let off = (distance - truth).abs();
-            let soft = |(tolerance, soft, weight): &(f32, f32, f32)| {
-                weight / (1.0 + ((off - tolerance) / soft).exp())
-            };
-            if high <= 15.0 {
-                worth += self.tolerances.iter().map(soft).sum::<f32>();
+/// From the templates that score well and that the network agrees with: laid over each, then refined, but not far
+/// from it, by what the network and all of them say.
+fn from_templates(told: &Likely, exact: &mut Goal, templates: &[Template]) -> Vec<Run> {
+    let worth = |template: &Template| template.score + AGREED * exact.worth(template);
+    let mut ranked: Vec<(f32, &Template)> = templates.iter().map(|one| (worth(one), one)).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+    ranked.truncate(TAKEN);
+    ranked.iter().for_each(|(_, template)| exact.believe(template));
+    let exact = &*exact;
+    let run = |(_, template): &(f32, &Template)| {
+        let mut angles = begin(&told.turns, 0);
+        for (own, turns) in angles.chunks_exact_mut(2).zip(&template.turns) {
+            if let Some(turns) = turns {
+                own.copy_from_slice(turns);
             }
-            // Whatever is beyond the last edge is far enough there.
-            let beyond = class == CLASSES - 1 && distance > low;
-            worth += match beyond {
-                true => self.far.iter().map(|(_, _, weight)| weight).sum::<f32>(),
-                false => self.far.iter().map(soft).sum::<f32>(),
-            };
         }
-        worth / PLACES as f32
-    }
-}
-
-/// For each pair what it is worth at each distance.
-fn tables(probabilities: &[f32], kernel: &Kernel) -> Vec<f32> {
-    let mut worth = [[0f32; GRID]; CLASSES];
-    for (class, row) in worth.iter_mut().enumerate() {
-        for (k, worth) in row.iter_mut().enumerate() {
-            *worth = kernel.worth(class, k as f32 * STEP);
-        }
-    }
-    let mut tables = vec![0f32; probabilities.len() / CLASSES * GRID];
-    tables
-        .par_chunks_mut(GRID)
-        .zip(probabilities.par_chunks(CLASSES))
-        .for_each(|(table, probabilities)| {
-            for (worth, p) in worth.iter().zip(probabilities) {
-                for (to, worth) in table.iter_mut().zip(worth) {
-                    *to += p * worth;
-                }
-            }
-        });
-    tables
-}
-
-/// The likeliest classes of torsions.
-fn likeliest(probabilities: &[f32]) -> Vec<Draw> {
-    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
-    classes.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
-    let draw = |class: &usize| {
-        let (phi, psi) = middle(*class);
-        let turn = |angle: f32| (angle.cos(), angle.sin());
-        (probabilities[*class], [turn(phi), turn(psi)])
+        descend(exact, fit(template, angles), REFINE, Some(template))
     };
-    classes.iter().take(DRAWS).map(draw).collect()
+    ranked.par_iter().map(run).collect()
 }
 
 /// Angles to begin with: the likeliest ones, then such as are drawn by chance among the likely ones.
@@ -201,167 +137,16 @@ fn dihedrals(angles: &[f32]) -> Vec<Dihedrals> {
     angles.chunks_exact(2).map(of).collect()
 }
 
-/// What is made small, of phi and psi.
-struct Goal<'a> {
-    l: usize,
-    alpha: Vec<f32>,
-    beta: Vec<f32>,
-    draws: &'a [Vec<Draw>],
-}
-
-impl Goal<'_> {
-    /// The cost of angles; sets their gradient.
-    fn cost(&self, angles: &[f32], gradient: Option<&mut [f32]>) -> f32 {
-        let atoms = backbone(&dihedrals(angles));
-        let mut forces = vec![[[0f32; 3]; 5]; self.l];
-        let mut cost = self.pairs(&atoms, &mut forces) + push_apart(&atoms, &mut forces);
-        let mut own = vec![0f32; angles.len()];
-        for (i, draws) in self.draws.iter().enumerate() {
-            cost += draw(draws, &angles[2 * i..2 * i + 2], &mut own[2 * i..2 * i + 2]);
-        }
-        if let Some(gradient) = gradient {
-            gradient.copy_from_slice(&own);
-            add_torques(&atoms, &forces, gradient);
-        }
-        cost
-    }
-
-    /// What pairs are worth less than nothing, and how each pulls.
-    fn pairs(&self, atoms: &[[Point; 5]], forces: &mut [[Point; 5]]) -> f32 {
-        let mut cost = 0.0;
-        let mut pair = 0;
-        for i in 0..self.l {
-            for j in i + 1..self.l {
-                for (atom, tables, weight) in [(CA, &self.alpha, 1.0), (CB, &self.beta, BETA_WEIGHT)] {
-                    let apart = minus(atoms[i][atom], atoms[j][atom]);
-                    let d = dot(apart, apart).sqrt().max(0.1);
-                    let table = &tables[pair * GRID..(pair + 1) * GRID];
-                    let (worth, slope) = look_up(table, d);
-                    cost -= weight * worth;
-                    let pull = -weight * slope / d;
-                    for k in 0..3 {
-                        forces[i][atom][k] += pull * apart[k];
-                        forces[j][atom][k] -= pull * apart[k];
-                    }
-                }
-                pair += 1;
-            }
-        }
-        cost
-    }
-}
-
-const CA: usize = 1;
-const CB: usize = 4;
-
-/// A table's value and slope at a distance: a parabola through three points, so that the slope has no steps.
-fn look_up(table: &[f32], d: f32) -> (f32, f32) {
-    let at = d / STEP;
-    let k = (at.round() as usize).clamp(1, GRID - 2);
-    let t = at - k as f32;
-    if t > 1.0 {
-        return (table[GRID - 1], 0.0);
-    }
-    let (a, b, c) = (table[k - 1], table[k], table[k + 1]);
-    let (slope, bend) = (0.5 * (c - a), c - 2.0 * b + a);
-    (b + t * (slope + 0.5 * t * bend), (slope + t * bend) / STEP)
-}
-
-/// The cost of torsions that are unlikely, and its gradient.
-fn draw(draws: &[Draw], angles: &[f32], gradient: &mut [f32]) -> f32 {
-    let own = [angles[0], angles[1]].map(|angle| (angle.cos(), angle.sin()));
-    let (mut sum, mut slopes) = (1e-4f32, [0f32; 2]);
-    for (p, middles) in draws {
-        // Cosine and sine of how far each angle is from the middle.
-        let off: [(f32, f32); 2] = std::array::from_fn(|k| {
-            let ((c, s), (mc, ms)) = (own[k], middles[k]);
-            (c * mc + s * ms, s * mc - c * ms)
-        });
-        let near = p * (SHARP * (off[0].0 + off[1].0 - 2.0)).exp();
-        sum += near;
-        for (slope, (_, sine)) in slopes.iter_mut().zip(off) {
-            *slope += near * SHARP * sine;
-        }
-    }
-    for (gradient, slope) in gradient.iter_mut().zip(slopes) {
-        *gradient += TURNS_WEIGHT * slope / sum;
-    }
-    -TURNS_WEIGHT * sum.ln()
-}
-
-/// The cost of atoms that are too near to each other.
-fn push_apart(atoms: &[[Point; 5]], forces: &mut [[Point; 5]]) -> f32 {
-    let mut cost = 0.0;
-    for i in 0..atoms.len() {
-        for j in i + 2..atoms.len() {
-            let between = minus(atoms[i][CA], atoms[j][CA]);
-            if dot(between, between) > 7.5 * 7.5 {
-                continue;
-            }
-            for a in 0..5 {
-                for b in 0..5 {
-                    let least = if a == CA && b == CA { NEAR_ALPHA } else { NEAR };
-                    let apart = minus(atoms[i][a], atoms[j][b]);
-                    let square = dot(apart, apart);
-                    // N and O of a hydrogen bond come nearer.
-                    let least = if a + b == 3 && a != CA && b != CA {
-                        2.7
-                    } else {
-                        least
-                    };
-                    if square >= least * least {
-                        continue;
-                    }
-                    let d = square.sqrt().max(0.1);
-                    let off = least - d;
-                    cost += PUSH * off * off;
-                    let pull = -2.0 * PUSH * off / d;
-                    for k in 0..3 {
-                        forces[i][a][k] += pull * apart[k];
-                        forces[j][b][k] -= pull * apart[k];
-                    }
-                }
-            }
-        }
-    }
-    cost
-}
-
-/// Turns the gradient with respect to atoms into that with respect to phi and psi.
-fn add_torques(atoms: &[[Point; 5]], forces: &[[Point; 5]], gradient: &mut [f32]) {
-    // Of all atoms behind the axis: the sum of forces, and of torques about the origin.
-    let (mut force, mut torque) = ([0f32; 3], [0f32; 3]);
-    let add = |atom: Point, pull: Point, (force, torque): (&mut Point, &mut Point)| {
-        let turn = cross(atom, pull);
-        for k in 0..3 {
-            force[k] += pull[k];
-            torque[k] += turn[k];
-        }
-    };
-    let about = |from: Point, to: Point, force: Point, torque: Point| {
-        let axis = minus(to, from);
-        let length = dot(axis, axis).sqrt();
-        dot(axis, minus(torque, cross(from, force))) / length
-    };
-    for i in (0..atoms.len()).rev() {
-        let [n, ca, c, o, cb] = atoms[i];
-        add(o, forces[i][3], (&mut force, &mut torque));
-        gradient[2 * i + 1] += about(ca, c, force, torque);
-        add(c, forces[i][2], (&mut force, &mut torque));
-        add(cb, forces[i][4], (&mut force, &mut torque));
-        gradient[2 * i] += about(n, ca, force, torque);
-        add(n, forces[i][0], (&mut force, &mut torque));
-        add(ca, forces[i][1], (&mut force, &mut torque));
-    }
-}
-
 /// Adam (Kingma and Ba, arXiv 1412.6980) with a rate that falls to nothing.
-fn descend(goal: &Goal, mut angles: Vec<f32>, steps: usize, rate: f32) -> Run {
+fn descend(goal: &Goal, mut angles: Vec<f32>, (steps, first): (usize, f32), near: Option<&Template>) -> Run {
     let n = angles.len();
     let (mut gradient, mut m, mut v) = (vec![0f32; n], vec![0f32; n], vec![0f32; n]);
     for step in 0..steps {
         goal.cost(&angles, Some(&mut gradient));
-        let rate = rate * (1.0 - step as f32 / steps as f32);
+        if let Some(template) = near {
+            pull(template, &angles, &mut gradient);
+        }
+        let rate = first * (1.0 - step as f32 / steps as f32);
         let (unbias_m, unbias_v) = (
             1.0 - 0.9f32.powi(step as i32 + 1),
             1.0 - 0.98f32.powi(step as i32 + 1),
@@ -407,6 +192,7 @@ fn expected(told: &Likely, atoms: &[[Point; 5]]) -> (Vec<f32>, Vec<f32>) {
 
 #[cfg(test)]
 mod tests {
+    use super::goal::CB;
     use super::*;
     use crate::measure::{Dihedrals, clashes, dihedrals as measured};
     use crate::{AminoAcid, Prediction, Sequence};
@@ -461,14 +247,7 @@ mod tests {
     fn the_gradient_is_the_derivative() {
         let angles = hairpin();
         let told = sure(&backbone(&angles), &angles);
-        let draws: Vec<Vec<Draw>> = told.turns.chunks_exact(TURNS * TURNS).map(likeliest).collect();
-        let kernel = Kernel::rough();
-        let goal = Goal {
-            l: 36,
-            alpha: tables(&told.alpha, &kernel),
-            beta: tables(&told.beta, &kernel),
-            draws: &draws,
-        };
+        let goal = Goal::new(&told, 36, &Kernel::rough());
         let angles = begin(&told.turns, 5);
         let mut gradient = vec![0.0; angles.len()];
         goal.cost(&angles, Some(&mut gradient));
@@ -492,7 +271,7 @@ mod tests {
     fn a_sure_network_s_backbone_is_found() {
         let angles = hairpin();
         let truth = backbone(&angles);
-        let folded = fold(&sure(&truth, &angles), truth.len());
+        let folded = fold(&sure(&truth, &angles), truth.len(), &[]);
         let chain = |atoms: Vec<[Point; 5]>| {
             let prediction = Prediction {
                 sequence: Sequence {

@@ -12,6 +12,7 @@ use super::examples::example;
 use super::fold::{Folded, fold};
 use super::geometry::{CLASSES, CONTACTS, Known};
 use super::relatives::{Hints, hints, none};
+use super::templates::templates;
 use super::trunk;
 use super::trunk::{Likely, Shape, Trunk};
 use crate::{AminoAcid, Prediction, Predictor, Sequence, Square};
@@ -133,7 +134,8 @@ impl Weights {
         };
         let example = example(kinds, hints);
         let told = self.trunk.tell(&self.params, &Pool::default(), &example);
-        let folded = fold(&told, kinds.len());
+        let templates = templates(kinds, &told, &self.library, strict);
+        let folded = fold(&told, kinds.len(), &templates);
         Opinion {
             hints: example.hints,
             told,
