@@ -1,10 +1,11 @@
 use crate::wire::{
-    Bytes, Credential, Done, Health, Issued, JobView, LedgerView, Me, Orders, PostingView, Progress, SiteView,
+    Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders, PostingView, Progress,
+    SiteView,
 };
 use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
 use consortium::{
-    Artifact, ArtifactId, Award, Digest, Holder, JobId, JobSpec, Organisation, Output, Person, Project,
+    Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Organisation, Output, Person, Project,
     ProjectId, Reading, Site, SiteId, Update, Won,
 };
 use serde::Serialize;
@@ -358,6 +359,23 @@ impl Client {
             outputs,
             Some(&key),
         )
+    }
+
+    /// Tells how a batch job's stay ended; what it used is metered before.
+    pub fn end(&self, job: JobId, attempt: u32, exit: &Exit, outputs: &[Output]) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/end?attempt={attempt}"), &(exit, outputs))
+    }
+
+    /// Sends what a batch job wrote from byte `from` on; returns how much of it the hub has then.
+    pub fn send_log(&self, job: JobId, attempt: u32, from: u64, bytes: &[u8]) -> Answer<u64> {
+        let path = format!("/jobs/{job}/log?attempt={attempt}&from={from}");
+        let response = self.run("POST", &path, bytes, |request| request)?;
+        self.json(&path, response)
+    }
+
+    /// What a batch job wrote in `attempt` from byte `from` on; from the beginning if it is in another attempt.
+    pub fn log(&self, job: JobId, attempt: u32, from: u64) -> Answer<LogPart> {
+        self.get(&format!("/jobs/{job}/log?attempt={attempt}&from={from}"))
     }
 
     /// Tells that the program stopped with an error.

@@ -18,6 +18,6 @@ mod wire;
 pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
-    AwardView, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, Me, OpenRound,
-    Orders, PostingView, Progress, SiteJob, SiteView,
+    AwardView, Behalf, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
+    OpenRound, Orders, PostingView, Progress, SiteJob, SiteView,
 };

@@ -2,8 +2,8 @@
 
 use consortium::ledger::Balance;
 use consortium::{
-    Account, Actor, Award, Digest, FlopSeconds, Holder, Home, Interval, Job, JobId, JobSpec, Label,
-    OrganisationId, Phase, Presence, Round, Site, SiteId, Time, Won,
+    Account, Actor, Award, AwardId, Digest, FlopSeconds, Holder, Home, Interval, Job, JobId, JobSpec, Label,
+    OrganisationId, PersonId, Phase, Presence, Round, Site, SiteId, Time, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -170,6 +170,33 @@ pub struct SiteJob {
     pub counted: Vec<u32>,
     /// The open rounds that the site takes part in.
     pub open: Vec<OpenRound>,
+    /// Of a batch job: for whom it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behalf: Option<Behalf>,
+}
+
+/// For whom a site runs a batch job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behalf {
+    /// Who asked for it.
+    pub person: PersonId,
+    /// The award that pays.
+    pub award: AwardId,
+    /// The organisation that has it.
+    pub organisation: OrganisationId,
+}
+
+/// Some of what a batch job wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPart {
+    /// The attempt that wrote it, and where it runs; none has begun if it's 0.
+    pub attempt: u32,
+    /// The text.
+    pub text: String,
+    /// Where the next part begins, in bytes.
+    pub next: u64,
+    /// Whether the job has ended.
+    pub ended: bool,
 }
 
 /// What all sites agreed on after a round, as the hub keeps it.

@@ -1,6 +1,8 @@
 //! What an event changes. Total: an event from the log is never refused, and applying the same events in
 //! the same order gives the same state.
 
+use crate::batch::Again;
+use crate::job::Past;
 use crate::{
     Artifact, ArtifactId, ArtifactKind, Digest, Event, Interval, Job, JobId, Label, Member, Outcome, Phase,
     Placed, Presence,
@@ -73,6 +75,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 reconsider: false,
                 outputs: Vec::new(),
                 ended: None,
+                past: Vec::new(),
             };
             state.jobs.insert(*job, new);
             state.active.insert(*job);
@@ -81,6 +84,8 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             state.active.remove(job);
             with(state, *job, |job| end(job, outcome, at));
         }
+        Event::Stopping { job, why } => with(state, *job, |job| job.phase = Phase::Stopping { why: *why }),
+        Event::Requeued { job, why } => with(state, *job, |job| wait_again(job, why, at)),
         Event::Left { job, site, outputs } => {
             for artifact in outputs {
                 keep(state, artifact);
@@ -112,7 +117,12 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             job.candidates.clone_from(candidates);
             job.members = sites
                 .iter()
-                .map(|placed| (placed.site.clone(), member(placed)))
+                .map(|placed| {
+                    (
+                        placed.site.clone(),
+                        member(placed, job.attempts_before(&placed.site)),
+                    )
+                })
                 .collect();
         }),
         Event::Joined { job, site, attempt } => with(state, *job, |job| {
@@ -302,16 +312,29 @@ fn end(job: &mut Job, outcome: &Outcome, at: Time) {
     };
 }
 
+fn wait_again(job: &mut Job, why: &Again, at: Time) {
+    let members = std::mem::take(&mut job.members);
+    job.past.extend(members.into_iter().map(|(site, member)| Past {
+        site,
+        member,
+        ended: at,
+        why: why.clone(),
+    }));
+    (job.phase, job.award, job.placed) = (Phase::Queued, None, None);
+    job.candidates.clear();
+}
+
 fn set_presence(job: &mut Job, site: &SiteId, presence: Presence) {
     if let Some(member) = job.members.get_mut(site) {
         member.presence = presence;
     }
 }
 
-fn member(placed: &Placed) -> Member {
+/// Its attempts go on counting from those of an earlier stay, so that a late word of that is told apart.
+fn member(placed: &Placed, before: u32) -> Member {
     Member {
         placed: placed.clone(),
-        attempt: 0,
+        attempt: before,
         presence: Presence::Expected,
         usage: BTreeMap::new(),
         charged: crate::Won(0),

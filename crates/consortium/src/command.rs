@@ -3,7 +3,7 @@
 use crate::{
     ArtifactId, ArtifactKind, Award, Digest, Holder, JobId, JobSpec, Label, Organisation, Person, PersonId,
 };
-use crate::{Project, Site, SiteId, Update, Usage, Won};
+use crate::{Exit, Project, Site, SiteId, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -128,6 +128,17 @@ pub enum Command {
         attempt: u32,
         /// What it said.
         message: String,
+    },
+    /// A batch job's stay is over.
+    End {
+        /// Which job.
+        job: JobId,
+        /// The site's attempt.
+        attempt: u32,
+        /// How it ended.
+        exit: Exit,
+        /// What came out.
+        outputs: Vec<Output>,
     },
     /// The hub has not heard from a site for too long.
     Lose {

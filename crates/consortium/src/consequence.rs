@@ -2,6 +2,7 @@
 //! and close, jobs that end. [`Command::Tick`](crate::Command::Tick) asks for it, one step a job at a time,
 //! until nothing follows.
 
+use crate::batch::{self, Stop};
 use crate::place::{Placing, place};
 use crate::policy::Resource;
 use crate::{
@@ -15,10 +16,23 @@ const START_GRACE_MS: u64 = 30_000;
 
 /// One step for each job that has one to take, oldest first, and then everything that can be placed.
 pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
-    let jobs: Vec<&Job> = state.active.iter().filter_map(|id| state.jobs.get(id)).collect();
-    let running = jobs.iter().filter(|job| job.phase != Phase::Queued);
-    let mut events: Vec<Event> = running.flat_map(|job| next_step(state, job, now)).collect();
-    events.extend(place(state, now).into_iter().flat_map(placement));
+    let jobs: Vec<&Job> = state.active_jobs().collect();
+    let step = |job: &&Job| match (&job.spec.batch, &job.phase) {
+        (Some(_), _) => batch::next_step(state, job),
+        (None, Phase::Queued) => Vec::new(),
+        (None, _) => next_step(state, job, now),
+    };
+    let mut events: Vec<Event> = jobs.iter().flat_map(step).collect();
+    if !events.is_empty() {
+        return events; // what ends may be what a placement would stop
+    }
+    let turn = place(state, now);
+    let stops = turn.stops.into_iter().map(|job| Event::Stopping {
+        job,
+        why: Stop::Preempted,
+    });
+    events.extend(stops);
+    events.extend(turn.placings.into_iter().flat_map(placement));
     events
 }
 
@@ -236,7 +250,7 @@ fn share(job: &Job, sites: &[&SiteId]) -> Vec<(SiteId, Interval)> {
 }
 
 /// What a job has set aside and not used: the transfers that give it back.
-fn releases(state: &State, job: &Job) -> Vec<Transfer> {
+pub(crate) fn releases(state: &State, job: &Job) -> Vec<Transfer> {
     let Some(award) = &job.award else {
         return Vec::new();
     };

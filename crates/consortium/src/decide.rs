@@ -6,12 +6,13 @@
 //! which takes one step a job and is asked again until nothing follows. So there is one place for each
 //! consequence, whichever request or passage of time brought it about.
 
+use crate::batch;
 use crate::consequence::{consequences, ended};
 use crate::ledger::LedgerError;
 use crate::policy::Resource;
 use crate::seat::{join, report};
 use crate::{
-    Account, Action, Actor, Artifact, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
+    Account, Action, Actor, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
 };
 use crate::{
     Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State, Time,
@@ -81,6 +82,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         | Command::Reset { .. }
         | Command::Meter { .. }
         | Command::Leave { .. }
+        | Command::End { .. }
         | Command::Fail { .. } => report(state, actor, &request.command, now),
         Command::Lose { job, site, attempt } => {
             state.permit(actor, Action::Administer, &Resource::Consortium)?;
@@ -277,20 +279,28 @@ fn submit(state: &State, actor: &Actor, spec: &JobSpec) -> Result<Vec<Event>, Re
     let Actor::Person(submitter) = actor else {
         return Err(Refusal::invalid(format!("{actor} can't submit jobs; people do")));
     };
-    check_spec(spec, project)?;
+    check_spec(state, spec, project)?;
     let label = strictest(state, &spec.project, spec.inputs.values(), spec.label)?;
     // Whoever may not read the result may not make it either: it would come from their hands.
     state.permit(actor, Action::Read, &Resource::Planned(spec, label))?;
-    let job = JobId(state.jobs.keys().next_back().map_or(1, |last| last.0 + 1));
-    Ok(vec![Event::Submitted {
-        job,
-        spec: Box::new(spec.clone()),
+    let first = state.jobs.keys().next_back().map_or(1, |last| last.0 + 1);
+    let submitted = |(id, batch): (u64, Option<Batch>)| Event::Submitted {
+        job: JobId(id),
+        spec: Box::new(JobSpec {
+            batch: batch.map(Box::new),
+            ..spec.clone()
+        }),
         submitter: submitter.clone(),
         label,
-    }])
+    };
+    let batches = match &spec.batch {
+        Some(batch) => batch.elements().into_iter().map(Some).collect(),
+        None => vec![None],
+    };
+    Ok((first..).zip(batches).map(submitted).collect())
 }
 
-fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
+fn check_spec(state: &State, spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
     if spec.name.is_empty() || spec.name.chars().count() > 100 {
         return Err(Refusal::invalid(format!(
             "a job of project {} has no name of 1 to 100 characters",
@@ -304,7 +314,7 @@ fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
     if let Some(bad) = spec
         .inputs
         .keys()
-        .chain([&spec.program])
+        .chain(spec.batch.is_none().then_some(&spec.program))
         .find(|name| !name_ok(name))
     {
         return Err(
@@ -321,7 +331,17 @@ fn check_spec(spec: &JobSpec, project: &Project) -> Result<(), Refusal> {
         1,
         60 * 24 * 365,
     )?;
-    check_rounds(&spec.rounds, spec.sites)?;
+    match &spec.batch {
+        Some(batch) => {
+            range("sites of a batch job", spec.sites.into(), 1, 1)?;
+            batch.check(state)?;
+        }
+        None if spec.gpus.is_some() => {
+            return Err(Refusal::invalid("a training takes all of its sites".to_owned())
+                .hint("leave gpus out, or ask for a batch job"));
+        }
+        None => check_rounds(&spec.rounds, spec.sites)?,
+    }
     if is_deeper(&spec.settings, MOST_LEVELS) {
         return Err(Refusal::invalid(format!(
             "the settings are nested more than {MOST_LEVELS} levels deep"
@@ -388,6 +408,9 @@ fn cancel(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event>, Refusa
     state.permit(actor, Action::Contribute, &Resource::Project(project))?;
     if !job.is_active() {
         return Err(Refusal::conflict(format!("{} has ended", job.id)));
+    }
+    if job.spec.batch.is_some() {
+        return Ok(batch::cancel(state, job));
     }
     Ok(ended(state, job, Outcome::Cancelled))
 }

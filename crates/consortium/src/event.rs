@@ -1,6 +1,7 @@
 //! What can have happened. The log of these is the truth; an event that is in it is never changed, so new
 //! kinds may be added here and old ones only read.
 
+use crate::batch::{Again, Stop};
 use crate::place::Candidate;
 use crate::{
     Artifact, Award, AwardId, Digest, Holder, Interval, JobId, JobSpec, Label, Organisation, Person, PersonId,
@@ -108,6 +109,10 @@ pub enum Event {
         site: SiteId,
         outputs: Vec<Artifact>,
     },
+    /// A batch job's site is to stop it.
+    Stopping { job: JobId, why: Stop },
+    /// A batch job waits again; transfers that release what was set aside follow.
+    Requeued { job: JobId, why: Again },
     /// A job ended; transfers that release what was set aside follow.
     Ended { job: JobId, outcome: Outcome },
     /// Money or compute moved.

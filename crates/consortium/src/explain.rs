@@ -1,5 +1,6 @@
 //! Why a job is where it is: every site with the reason for or against it, in words.
 
+use crate::batch::waits_for;
 use crate::place::{Candidate, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
 use crate::{Job, JobId, OrganisationId, Phase, ProjectId, State, Time};
@@ -90,6 +91,15 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
     let look = Look::new(state, now);
     let place = look.place(job);
     let candidates = look.candidates(job);
+    if let Some(before) = waits_for(state, job) {
+        return Explanation {
+            summary: format!("{} waits for {} to be done", job.id, before.id),
+            sites: reasons(candidates),
+            place: None,
+            start: None,
+            changes: vec![format!("{} is done", before.id)],
+        };
+    }
     Explanation {
         summary: summary(job, place),
         changes: changes(job, &candidates),
@@ -102,10 +112,18 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
 /// Who waits, first in the queue first, and for what.
 pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
     let look = Look::new(state, now);
+    let projects = state.projects.keys().zip(0..);
+    let shares: BTreeMap<&ProjectId, u64> = projects
+        .map(|(id, project)| (id, look.queue.shares(project).0))
+        .collect();
     // Jobs that ask for the same wait for the same.
     let mut known: BTreeMap<_, String> = BTreeMap::new();
-    let waits = (1..).zip(&look.line).map(|(place, handle)| {
-        let job = look.scene.jobs[*handle as usize];
+    let in_line = look.line.iter().map(|handle| look.scene.jobs[*handle as usize]);
+    let active = state.active.iter().filter_map(|id| state.jobs.get(id));
+    let queued = active.filter(|job| job.phase == Phase::Queued);
+    let later = queued.filter_map(|job| Some((job, Some(waits_for(state, job)?))));
+    let all = in_line.map(|job| (job, None)).chain(later);
+    let waits = (1..).zip(all).map(|(place, (job, before))| {
         let spec = &job.spec;
         let asks = (
             &spec.project,
@@ -115,9 +133,13 @@ pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
             &spec.gpu,
             spec.wall_minutes,
         );
-        let why = known
-            .entry(asks)
-            .or_insert_with(|| in_short(&look.candidates(job)));
+        let why = match before {
+            Some(before) => format!("{} has to be done before", before.id),
+            None => known
+                .entry(asks)
+                .or_insert_with(|| in_short(&look.candidates(job)))
+                .clone(),
+        };
         let project = state.projects.get(&spec.project);
         Waiting {
             place,
@@ -125,9 +147,9 @@ pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
             name: spec.name.clone(),
             project: spec.project.clone(),
             organisation: project.map(|project| project.organisation.clone()),
-            share_millionths: look.queue.shares(look.queue.project(*handle)).0,
+            share_millionths: shares.get(&spec.project).copied().unwrap_or(0),
             since: job.submitted,
-            why: why.clone(),
+            why,
         }
     });
     waits.collect()
@@ -147,7 +169,7 @@ impl<'a> Look<'a> {
     fn new(state: &'a State, now: Time) -> Self {
         let (mut scene, mut queue) = Scene::new(state, now);
         let line = queue.line(now.0);
-        let placed = scene.round(&mut queue, now);
+        let placed = scene.round(&mut queue, now).placings;
         Self {
             scene,
             queue,
@@ -197,6 +219,8 @@ fn summary(job: &Job, place: Option<u64>) -> String {
             .join(" and ")
     };
     match &job.phase {
+        Phase::Stopping { .. } => format!("{} is being stopped on {}", job.id, on()),
+        Phase::Running if job.spec.batch.is_some() => format!("{} runs on {}", job.id, on()),
         Phase::Queued => {
             let place = place.map_or_else(String::new, |place| format!(", number {place} in the queue"));
             format!("{} waits for sites{place}", job.id)

@@ -1,5 +1,6 @@
 //! Jobs: what was asked for, where it runs, how far it is.
 
+use crate::batch::{Again, Batch, Stop};
 use crate::place::Candidate;
 use crate::round::{Interval, OuterCheckpoint, Round, RoundSpec};
 use crate::{
@@ -42,15 +43,17 @@ pub struct JobSpec {
     pub name: String,
     /// Who pays, and who may read what comes out.
     pub project: ProjectId,
-    /// Which program runs.
+    /// Which program runs; none in a batch job.
+    #[serde(default)]
     pub program: String,
     /// How far the results may go, at the least strict; inputs may make it stricter.
     pub label: Label,
     /// How many sites train together.
+    #[serde(default = "one")]
     pub sites: u32,
     /// How long each site is held at most; this much is reserved.
     pub wall_minutes: u32,
-    /// GPUs at each site; all of the site's if not told.
+    /// GPUs of a batch job; all of the site's if not told. A training takes all of its sites.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<u32>,
     /// What sort of GPU; any if not told.
@@ -61,11 +64,21 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_minutes: Option<u32>,
     /// Files of the project that the program reads, by the name it knows them under.
+    #[serde(default)]
     pub inputs: BTreeMap<String, Digest>,
     /// How the sites train together.
+    #[serde(default)]
     pub rounds: RoundSpec,
     /// The program's own settings.
+    #[serde(default)]
     pub settings: serde_json::Value,
+    /// A command that runs at one site, instead of a training in rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Box<Batch>>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How far a job is.
@@ -78,6 +91,11 @@ pub enum Phase {
     Running,
     /// All rounds are closed; the lead site writes the results.
     Finishing,
+    /// A batch job whose site has been told to stop it.
+    Stopping {
+        /// Why.
+        why: Stop,
+    },
     /// Finished, settled.
     Done,
     /// Ended without results.
@@ -189,12 +207,31 @@ pub struct Job {
     pub outputs: Vec<ArtifactId>,
     /// When it ended.
     pub ended: Option<Time>,
+    /// Earlier stays of a batch job: it ran once more after each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Past>,
+}
+
+/// A stay at a site after which the job waited again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Where.
+    pub site: SiteId,
+    /// What it was to the job.
+    pub member: Member,
+    /// When it was over.
+    pub ended: Time,
+    /// Why the job ran once more.
+    pub why: Again,
 }
 
 impl Job {
     /// Whether it holds or waits for machines.
     pub fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Queued | Phase::Running | Phase::Finishing)
+        matches!(
+            self.phase,
+            Phase::Queued | Phase::Running | Phase::Finishing | Phase::Stopping { .. }
+        )
     }
 
     /// How many rounds are closed.
@@ -248,12 +285,24 @@ impl Job {
 
     /// Money spent so far.
     pub fn spent(&self) -> Won {
-        self.members.values().map(|member| member.charged).sum()
+        self.stays().map(|member| member.charged).sum()
     }
 
     /// Compute used so far, as far as it was reserved.
     pub fn used(&self) -> FlopSeconds {
-        self.members.values().map(Member::used).sum()
+        self.stays().map(Member::used).sum()
+    }
+
+    /// What its sites are to it, and what they were in earlier stays.
+    pub fn stays(&self) -> impl Iterator<Item = &Member> {
+        let past = self.past.iter().map(|past| &past.member);
+        past.chain(self.members.values())
+    }
+
+    /// The last attempt of `site` in an earlier stay.
+    pub(crate) fn attempts_before(&self, site: &SiteId) -> u32 {
+        let here = self.past.iter().filter(|past| past.site == *site);
+        here.map(|past| past.member.attempt).max().unwrap_or(0)
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod amount;
 mod apply;
+mod batch;
 pub mod command;
 mod consequence;
 mod decide;
@@ -46,12 +47,13 @@ mod state;
 
 pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
 pub use apply::apply;
+pub use batch::{Again, Batch, Exit, Stop};
 pub use command::{Actor, Command, Output, Reading, Request};
 pub use decide::decide;
 pub use event::{Event, Outcome};
 pub use explain::{explain, waiting};
 pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId, ProjectId, SiteId};
-pub use job::{Job, JobSpec, Member, Phase, Placed, Presence, Usage};
+pub use job::{Job, JobSpec, Member, Past, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};
 pub use member::{
     Artifact, ArtifactKind, Award, Holder, Home, Kind, Label, Organisation, Person, Programme, Project, Role,

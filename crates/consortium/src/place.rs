@@ -4,8 +4,9 @@
 //! to, what they ask, what is free, whether an award pays. Before a job starts, the policy is asked once more
 //! about exactly this job at exactly these sites.
 
+use crate::batch::{Again, waits_for};
 use crate::policy::Resource;
-use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Queue, Rules, Shape};
+use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Move, Queue, Rules, Shape};
 use crate::{
     Account, Action, Actor, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label,
 };
@@ -91,6 +92,14 @@ pub enum Verdict {
 /// How many of the latest jobs are looked at for who has used how much and which sites have which inputs.
 const REMEMBERED: usize = 256;
 
+/// What a round of the queue comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Who stops so that others can start.
+    pub(crate) stops: Vec<JobId>,
+    pub(crate) placings: Vec<Placing>,
+}
+
 /// A job that has found its sites, the award that pays, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placing {
@@ -118,10 +127,9 @@ struct Purse(BTreeMap<AwardId, (Won, FlopSeconds)>);
 type Inputs<'a> = (&'a ProjectId, &'a BTreeMap<String, Digest>);
 
 /// All that can be placed now.
-pub(crate) fn place(state: &State, now: Time) -> Vec<Placing> {
-    let jobs = state.active.iter().filter_map(|id| state.jobs.get(id));
-    if jobs.filter(|job| job.phase == Phase::Queued).count() == 0 {
-        return Vec::new();
+pub(crate) fn place(state: &State, now: Time) -> Turn {
+    if state.active_jobs().all(|job| job.phase != Phase::Queued) {
+        return Turn::default();
     }
     let (mut scene, mut queue) = Scene::new(state, now);
     scene.round(&mut queue, now)
@@ -143,11 +151,16 @@ impl<'a> Scene<'a> {
         };
         let nowhere = queue.allow(&[]);
         let mut classes: BTreeMap<(u32, Label, Option<&str>), u32> = BTreeMap::new();
-        for job in state.active.iter().filter_map(|id| state.jobs.get(id)) {
+        for job in state.active_jobs() {
             let Some(project) = project_of.get(&job.spec.project) else {
                 continue;
             };
             let waits = job.phase == Phase::Queued;
+            // One that is to stop makes room at once: the site starts nothing on machines that are not free.
+            let gone = matches!(job.phase, Phase::Stopping { .. });
+            if gone || (waits && waits_for(state, job).is_some()) {
+                continue;
+            }
             let class = (*project, job.label, job.spec.gpu.as_deref());
             let allowed = if waits {
                 *classes
@@ -156,9 +169,12 @@ impl<'a> Scene<'a> {
             } else {
                 nowhere
             };
-            let near = near.get(&(&job.spec.project, &job.spec.inputs));
+            // Mostly nothing is known of inputs, and comparing them is dear where many wait.
+            let near = (!job.spec.inputs.is_empty())
+                .then(|| near.get(&(&job.spec.project, &job.spec.inputs)))
+                .flatten();
             let near = near.map_or(nowhere, |sites| queue.allow(sites));
-            let handle = queue.submit(ask(job, *project, allowed, near));
+            let handle = submit(&mut queue, job, ask(job, *project, allowed, near));
             scene.jobs.push(job);
             if !waits {
                 let held = job
@@ -174,10 +190,10 @@ impl<'a> Scene<'a> {
     }
 
     /// Everything that can start now, with the sites, the money and the reasons.
-    pub(crate) fn round(&mut self, queue: &mut Queue, now: Time) -> Vec<Placing> {
+    pub(crate) fn round(&mut self, queue: &mut Queue, now: Time) -> Turn {
         let mut purse = Purse::default();
         let mut placings = Vec::new();
-        queue.round(now.0, &mut |handle, sites| {
+        let moves = queue.round(now.0, &mut |handle, sites| {
             let job = self.jobs[handle as usize];
             let entitled = |site: &u32| self.decide(job, self.sites[*site as usize]).allowed;
             if !sites.iter().all(entitled) {
@@ -196,7 +212,14 @@ impl<'a> Scene<'a> {
             self.hold(job, sites);
             true
         });
-        placings
+        let stops = moves.into_iter().filter_map(|m| match m {
+            Move::Preempt { job } => Some(self.jobs[job as usize].id),
+            Move::Start { .. } => None,
+        });
+        Turn {
+            stops: stops.collect(),
+            placings,
+        }
     }
 
     /// When `job` is to be expected to start.
@@ -366,14 +389,10 @@ fn empty(state: &State, sites: &[&Site]) -> Queue {
         organisation_weight: 1,
         weight: 1,
     };
-    let rules = Rules {
-        preemption: None, // a site's process can't be told yet to stop a job and go on with it later
-        ..Rules::fair()
-    };
     Queue::new(
         sites.iter().map(machines).collect(),
         state.projects.values().map(entitled).collect(),
-        rules,
+        Rules::fair(),
     )
 }
 
@@ -405,6 +424,17 @@ fn remember<'a>(
     near
 }
 
+/// Puts a job in the queue, with what it has had in earlier stays.
+fn submit(queue: &mut Queue, job: &Job, ask: Ask) -> Handle {
+    let Some(last) = job.past.last() else {
+        return queue.submit(ask);
+    };
+    let stopped = job.past.iter().filter(|past| past.why == Again::Preempted);
+    let stopped = u16::try_from(stopped.count()).unwrap_or(u16::MAX);
+    let had = job.past.iter().map(|past| past.member.total().millis).sum();
+    queue.resume(ask, had, stopped, last.ended.0)
+}
+
 fn ask(job: &Job, project: u32, allowed: u32, near: u32) -> Ask {
     let length_ms = u64::from(job.spec.wall_minutes) * 60_000;
     let due = job
@@ -422,6 +452,8 @@ fn ask(job: &Job, project: u32, allowed: u32, near: u32) -> Ask {
         },
         submitted: job.submitted.0,
         length_ms,
+        // A training's sites keep their weights together: none of them can be stopped and go on later.
+        fixed: job.spec.batch.is_none(),
         latest: due.map(|due| due.0.saturating_sub(length_ms)),
     }
 }

@@ -11,7 +11,7 @@
 //! let mut queue = Queue::new(vec![site], vec![project(0), project(1)], Rules::fair());
 //! let anywhere = queue.allow(&[0]);
 //! let shape = Shape { gpus: 64, sites: 1, allowed: anywhere, near: anywhere };
-//! let ask = |id, project| Ask { id, project, shape, submitted: 0, length_ms: 3_600_000, latest: None };
+//! let ask = |id, project| Ask { id, project, shape, submitted: 0, length_ms: 3_600_000, latest: None, fixed: false };
 //! for (id, project) in [(1, 0), (2, 0), (3, 1)] {
 //!     queue.submit(ask(id, project));
 //! }
@@ -60,6 +60,8 @@ pub struct Ask {
     pub length_ms: u64,
     /// It must have started by then.
     pub latest: Option<u64>,
+    /// Once it runs it is never stopped for another.
+    pub fixed: bool,
 }
 
 /// What a job asks of sites.
@@ -252,11 +254,6 @@ impl Queue {
     /// The number that tells `job` from all others outside of this queue.
     pub fn id(&self, job: Handle) -> u64 {
         self.jobs[job as usize].ask.id
-    }
-
-    /// Whose project's job it is.
-    pub fn project(&self, job: Handle) -> u32 {
-        self.jobs[job as usize].ask.project
     }
 
     /// How many wait.

@@ -1,9 +1,11 @@
 //! What a site may say of a job that it is placed on: its updates, what it reached, what it used, its end.
 
+use crate::batch;
 use crate::consequence::ended;
 use crate::decide::{MOST_SAMPLES, check_name, find};
 use crate::{
-    Account, Action, Actor, Artifact, Command, Digest, Event, Job, JobId, Outcome, OuterCheckpoint, Output,
+    Account, Action, Actor, Artifact, Command, Digest, Event, Exit, Job, JobId, Outcome, OuterCheckpoint,
+    Output,
 };
 use crate::{
     Phase, Presence, Reading, Refusal, Round, SiteId, State, Time, Transfer, Update, Won, policy::Resource,
@@ -58,6 +60,12 @@ pub(crate) fn report(
             attempt,
             outputs,
         } => leave(&seat(job, attempt)?, outputs),
+        Command::End {
+            job,
+            attempt,
+            exit,
+            outputs,
+        } => end(state, &seat(job, attempt)?, exit, outputs),
         Command::Fail {
             job,
             attempt,
@@ -108,6 +116,9 @@ pub(crate) fn join(state: &State, actor: &Actor, job: JobId) -> Result<Vec<Event
             "{} has nothing left to do for site {site}",
             job.id
         )));
+    }
+    if let Phase::Stopping { .. } = job.phase {
+        return Err(Refusal::conflict(format!("{} is to stop", job.id)));
     }
     // Since the placement the policy may have changed, and the job's label.
     state.permit(actor, Action::Hold, &Resource::Job(job))?;
@@ -328,11 +339,31 @@ fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
         }
         (false, _, false) => return Err(Refusal::conflict(format!("{} has its results", job.id))),
     }
-    let inputs: Vec<Digest> = job.spec.inputs.values().copied().collect();
     for output in outputs {
         check_name(&output.name)?;
     }
-    let outputs = outputs.iter().map(|output| Artifact {
+    Ok(vec![Event::Left {
+        job: job.id,
+        site: site.clone(),
+        outputs: artifacts(job, outputs),
+    }])
+}
+
+/// A batch job's stay is over.
+fn end(state: &State, seat: &Seat<'_>, exit: &Exit, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
+    if seat.job.spec.batch.is_none() {
+        return Err(Refusal::invalid(format!("{} is no batch job", seat.job.id)));
+    }
+    for output in outputs {
+        check_name(&output.name)?;
+    }
+    Ok(batch::end(state, seat.job, &seat.site, exit, outputs))
+}
+
+/// What came out of a job: as strict as the job, and made from its inputs.
+pub(crate) fn artifacts(job: &Job, outputs: &[Output]) -> Vec<Artifact> {
+    let inputs: Vec<Digest> = job.spec.inputs.values().copied().collect();
+    let artifacts = outputs.iter().map(|output| Artifact {
         id: crate::ArtifactId {
             project: job.spec.project.clone(),
             digest: output.id.digest,
@@ -344,9 +375,5 @@ fn leave(seat: &Seat<'_>, outputs: &[Output]) -> Result<Vec<Event>, Refusal> {
         job: Some(job.id),
         made_from: inputs.clone(),
     });
-    Ok(vec![Event::Left {
-        job: job.id,
-        site: site.clone(),
-        outputs: outputs.collect(),
-    }])
+    artifacts.collect()
 }

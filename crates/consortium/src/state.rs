@@ -52,4 +52,17 @@ impl State {
     pub fn remembered_job(&self, request: &crate::Request) -> Option<JobId> {
         self.remembered.get(&request.scoped_key()?)?.job
     }
+
+    /// The active jobs, oldest first. Neighbours in `active` are mostly neighbours in `jobs`, too, and to step from
+    /// one to the next is much cheaper than to look each up.
+    pub(crate) fn active_jobs(&self) -> impl Iterator<Item = &Job> {
+        let mut jobs = self.jobs.range(..);
+        self.active.iter().filter_map(move |id| match jobs.next() {
+            Some((next, job)) if next == id => Some(job),
+            _ => {
+                jobs = self.jobs.range(id..);
+                jobs.next().filter(|(found, _)| *found == id).map(|(_, job)| job)
+            }
+        })
+    }
 }

@@ -118,6 +118,6 @@ pub(crate) fn bring(
 }
 
 /// A word of the rules, as they write it in JSON.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|e| e.to_string())
 }

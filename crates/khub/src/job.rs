@@ -1,24 +1,37 @@
 //! `khub submit`, `jobs`, `queue`, `explain`, `cancel`, `sites`.
 
+use crate::artifact::word;
 use crate::connect::Connect;
 use crate::failure::Failure;
+use crate::script;
 use crate::show;
 use api::JobView;
 use consortium::explain::{Explanation, Start, Waiting};
-use consortium::{JobId, JobSpec, Phase, RoundSpec, Time};
+use consortium::{JobId, JobSpec, Label, Phase, ProjectId, RoundSpec, Time};
 use std::path::PathBuf;
 
 /// Ask for a job.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  khub submit job.toml\n  khub submit khub-data/quickstart/job.toml --key again-1"
+    after_help = "Examples:\n  khub submit job.toml\n  khub submit khub-data/quickstart/job.toml --key again-1\n  \
+    khub submit train.sh --project korean-reviews --label open"
 )]
 pub(crate) struct Submit {
-    /// The job, as TOML.
+    /// The job, as TOML; or a script, which begins with `#!` and says in `#SBATCH` lines what it needs.
     file: PathBuf,
-    /// Under the same key a job is made at most once; without one, by the file's content.
+    /// Under the same key a job is made at most once; without one, by the file's content. A script without one
+    /// makes a job each time.
     #[arg(long)]
     key: Option<String>,
+    /// Of a script: the project that pays; instead of its --account.
+    #[arg(long)]
+    project: Option<ProjectId>,
+    /// Of a script: how far its results may go, open or restricted.
+    #[arg(long, value_parser = word::<Label>)]
+    label: Option<Label>,
+    /// Of a script: its wall time; instead of its --time.
+    #[arg(long)]
+    minutes: Option<u32>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -81,6 +94,9 @@ pub(crate) struct Sites {
 
 pub(crate) fn submit(args: &Submit) -> Result<(), Failure> {
     let text = std::fs::read_to_string(&args.file).map_err(|e| Failure::unread(&args.file, &e))?;
+    if text.starts_with("#!") {
+        return submit_script(args, text);
+    }
     let spec: JobSpec = toml::from_str(&text).map_err(|e| {
         Failure::file(&args.file, e.to_string().trim_end())
             .hint("compare it with a job that works: `khub quickstart` leaves khub-data/quickstart/job.toml")
@@ -91,6 +107,31 @@ pub(crate) fn submit(args: &Submit) -> Result<(), Failure> {
         .unwrap_or_else(|| blake3::hash(text.as_bytes()).to_hex().to_string());
     let job = args.connect.client()?.submit(&spec, &key)?;
     show::print(&format!("{job}\n"));
+    Ok(())
+}
+
+/// Like sbatch, it makes a job each time it is called.
+fn submit_script(args: &Submit, text: String) -> Result<(), Failure> {
+    let mut asked = script::read(&text).map_err(|why| Failure::file(&args.file, why))?;
+    for name in &asked.ignored {
+        eprintln!("{name} means nothing here and is left out");
+    }
+    asked.project = args.project.clone().or(asked.project);
+    asked.label = args.label.or(asked.label);
+    asked.minutes = args.minutes.or(asked.minutes);
+    let spec = asked
+        .spec(&args.file, text)
+        .map_err(|why| Failure::file(&args.file, why))?;
+    let key = args
+        .key
+        .clone()
+        .unwrap_or_else(|| format!("{}-{}", now().0, std::process::id()));
+    let elements = spec.batch.as_ref().map_or(0, |batch| batch.array.len()) as u64;
+    let job = args.connect.client()?.submit(&spec, &key)?;
+    match elements {
+        0 | 1 => show::print(&format!("{job}\n")),
+        _ => show::print(&format!("{job} to {}\n", JobId(job.0 + elements - 1))),
+    }
     Ok(())
 }
 
@@ -110,14 +151,21 @@ pub(crate) fn list(args: &List) -> Result<(), Failure> {
 fn row(view: &JobView) -> Vec<String> {
     let job = &view.job;
     let sites: Vec<&str> = job.members.keys().map(consortium::SiteId::as_str).collect();
+    let of_training = |text: String| {
+        if job.spec.batch.is_some() {
+            String::new()
+        } else {
+            text
+        }
+    };
     vec![
         job.id.to_string(),
         job.spec.name.clone(),
         job.spec.project.to_string(),
         job.label.to_string(),
         phase(&job.phase).to_owned(),
-        format!("{}/{}", view.committed, job.spec.rounds.count),
-        updates(&job.spec.rounds),
+        of_training(format!("{}/{}", view.committed, job.spec.rounds.count)),
+        of_training(updates(&job.spec.rounds)),
         if sites.is_empty() {
             "none yet".to_owned()
         } else {
@@ -144,6 +192,7 @@ fn phase(phase: &Phase) -> &'static str {
         Phase::Queued => "queued",
         Phase::Running => "running",
         Phase::Finishing => "finishing",
+        Phase::Stopping { .. } => "stopping",
         Phase::Done => "done",
         Phase::Failed { .. } => "failed",
         Phase::Cancelled => "cancelled",

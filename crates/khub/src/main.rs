@@ -19,13 +19,16 @@ mod found;
 mod generate;
 mod job;
 mod ledger;
+mod logs;
 mod model;
 mod program;
 mod quickstart;
+mod script;
 mod serve;
 mod show;
 mod simulate;
 mod site;
+mod top;
 mod train;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -57,6 +60,8 @@ enum Command {
     Queue(job::Queue),
     Explain(job::Explain),
     Cancel(job::Cancel),
+    Logs(logs::Args),
+    Top(top::Args),
     Sites(job::Sites),
     Simulate(simulate::Args),
     Artifacts(artifact::List),
@@ -109,6 +114,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Queue(args) => job::queue(&args),
         Command::Explain(args) => job::explain(&args),
         Command::Cancel(args) => job::cancel(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Sites(args) => job::sites(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Artifacts(args) => artifact::list(&args),

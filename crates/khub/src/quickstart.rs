@@ -141,6 +141,7 @@ fn submit(
         gpus: None,
         gpu: None,
         due_minutes: None,
+        batch: None,
         inputs,
         rounds: RoundSpec {
             count: args.rounds,

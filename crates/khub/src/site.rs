@@ -2,9 +2,11 @@
 
 use crate::failure::Failure;
 use crate::folder::token_in;
-use ::site::{Programs, Site, SiteConfig, SiteError, Source};
+use ::site::{Batches, Programs, Site, SiteConfig, SiteError, SlurmConfig, Source};
 use api::Client;
-use std::path::PathBuf;
+use consortium::PersonId;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Run a site: fetch its orders from the hub, run its jobs, read its meter.
 ///
@@ -13,7 +15,8 @@ use std::path::PathBuf;
 #[command(
     after_help = "Examples:\n  khub site --hub https://hub.example.kr --credential site.token --folder /srv/khub-site\n  \
     khub site ... --program 'language=torchrun --nproc-per-node 8 train.py'\n  \
-    khub site ... --attach language"
+    khub site ... --attach language\n  \
+    khub site ... --slurm --slurm-rest http://localhost:6820 --users users.toml"
 )]
 pub(crate) struct Args {
     /// The hub's address.
@@ -37,6 +40,24 @@ pub(crate) struct Args {
     /// Don't start this program: wait until somebody's own process connects; may be given several times.
     #[arg(long, value_name = "NAME")]
     attach: Vec<String>,
+    /// GPUs of this machine, which batch jobs share.
+    #[arg(long, default_value_t = 0, conflicts_with = "slurm")]
+    gpus: u32,
+    /// Run batch jobs on Slurm, by its commands; SLURM_CONF says which, if there are several.
+    #[arg(long)]
+    slurm: bool,
+    /// Run batch jobs on Slurm through slurmrestd at this address.
+    #[arg(long, value_name = "URL", requires = "slurm")]
+    slurm_rest: Option<String>,
+    /// Slurm's partition, if not the default one.
+    #[arg(long, value_name = "NAME", requires = "slurm")]
+    partition: Option<String>,
+    /// Who has which name at this site, as TOML: a line `minji = "kmj"` for each person.
+    ///
+    /// Without it, people have their own names on Slurm; and on a machine of its own, batch jobs run as whoever runs
+    /// this process.
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
     /// Stop when standard input ends: whoever started this process then takes it along.
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -52,11 +73,21 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .map(|(name, command)| (name, Source::Command(command)));
     let awaited = args.attach.into_iter().map(|name| (name, Source::Attach));
     programs.named.extend(commands.chain(awaited));
+    let slurm = args.slurm.then(|| SlurmConfig {
+        rest: args.slurm_rest.clone(),
+        partition: args.partition.clone(),
+    });
+    let batches = Batches {
+        slurm,
+        gpus: args.gpus,
+        users: args.users.as_deref().map(users).transpose()?,
+    };
     let site = Site::new(SiteConfig {
         client,
         folder: args.folder,
         programs,
         threads: args.threads,
+        batches,
     })
     .map_err(|error| match error {
         SiteError::NotASite(_) => Failure::file(&args.credential, error)
@@ -73,6 +104,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     ctrlc::set_handler(site.stopper()).map_err(Failure::new)?;
     Ok(site.run(&|line| eprintln!("{line}"))?)
+}
+
+fn users(path: &Path) -> Result<BTreeMap<PersonId, String>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::unread(path, &e))?;
+    toml::from_str(&text).map_err(|e| Failure::file(path, e.to_string().trim_end()))
 }
 
 fn named(written: &str) -> Result<(String, String), String> {

@@ -1,6 +1,6 @@
 //! What the hub decides, without I/O: the writer, the handlers and the simulator all do it here.
 
-use api::{KeptOuter, OpenRound, Orders, Problem, SiteJob};
+use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob};
 use consortium::policy::Resource;
 use consortium::{
     Action, Actor, Artifact, ArtifactId, Command, Event, Job, JobId, Phase, Presence, Refusal, Request,
@@ -69,7 +69,10 @@ fn outcome(events: &[Event]) -> Granted {
     };
     for event in events {
         match event {
-            Event::Submitted { job, .. } => granted.job = Some(*job),
+            // Of an array, the first.
+            Event::Submitted { job, .. } => {
+                granted.job.get_or_insert(*job);
+            }
             Event::Joined { attempt, .. } => granted.attempt = Some(*attempt),
             _ => {}
         }
@@ -77,9 +80,10 @@ fn outcome(events: &[Event]) -> Granted {
     granted
 }
 
-/// A `Lose` for every site that is in a job and silent.
+/// A `Lose` for every site that is in a training and silent. A batch job goes on without its site's process.
 pub fn losses(state: &State, is_silent: impl Fn(&SiteId) -> bool) -> Vec<Command> {
     let running = state.active.iter().filter_map(|id| state.jobs.get(id));
+    let running = running.filter(|job| job.spec.batch.is_none());
     let present = running.flat_map(|job| job.present().map(|(site, member)| (job.id, site, member.attempt)));
     let silent = present.filter(|(_, site, _)| is_silent(site));
     let lose = |(job, site, attempt): (JobId, &SiteId, u32)| Command::Lose {
@@ -104,11 +108,13 @@ pub fn readable<'a>(state: &'a State, actor: &Actor, id: &ArtifactId) -> Result<
 pub fn orders(state: &State, site: &SiteId, from: u32) -> Orders {
     let active = state.active.iter().filter_map(|id| state.jobs.get(id));
     Orders {
-        jobs: active.filter_map(|job| site_job(job, site, from)).collect(),
+        jobs: active
+            .filter_map(|job| site_job(state, job, site, from))
+            .collect(),
     }
 }
 
-fn site_job(job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
+fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
     let member = job
         .members
         .get(site)
@@ -144,7 +150,15 @@ fn site_job(job: &Job, site: &SiteId, from: u32) -> Option<SiteJob> {
         Presence::Present(_) => Presence::Present(Time(0)),
         other => other,
     };
+    let behalf = job.spec.batch.as_ref().and_then(|_| {
+        Some(Behalf {
+            person: job.submitter.clone(),
+            award: job.award.clone()?,
+            organisation: state.projects.get(&job.spec.project)?.organisation.clone(),
+        })
+    });
     Some(SiteJob {
+        behalf,
         id: job.id,
         spec: job.spec.clone(),
         label: job.label,

@@ -135,7 +135,11 @@ async fn cancel(
     shared.carry_out(bearer.actor, key, Command::Cancel(job)).await
 }
 
-fn readable<'a>(state: &'a consortium::State, actor: &Actor, id: JobId) -> Result<&'a Job, Problem> {
+pub(crate) fn readable<'a>(
+    state: &'a consortium::State,
+    actor: &Actor,
+    id: JobId,
+) -> Result<&'a Job, Problem> {
     let job = state.jobs.get(&id);
     let job = job.ok_or_else(|| {
         Problem::new(404, "not-found", format!("there is no job {id}"))

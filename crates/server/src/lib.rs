@@ -19,6 +19,7 @@ pub mod desk;
 mod extract;
 mod hub;
 mod jobs;
+mod logs;
 mod office;
 mod sites;
 mod views;
@@ -35,6 +36,7 @@ fn router(shared: Arc<Shared>) -> Router {
     let api = Router::new()
         .merge(office::routes())
         .merge(jobs::routes())
+        .merge(logs::routes())
         .merge(sites::routes())
         .merge(artifacts::routes())
         .fallback(extract::no_such_address)

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use consortium::{Actor, Command, Digest, JobId, Output, Reading, SiteId, Update};
+use consortium::{Actor, Command, Digest, Exit, JobId, Output, Reading, SiteId, Update};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/jobs/{job}/progress", post(progress))
         .route("/jobs/{job}/leave", post(leave))
         .route("/jobs/{job}/fail", post(fail))
+        .route("/jobs/{job}/end", post(end))
 }
 
 #[derive(Deserialize)]
@@ -215,6 +216,25 @@ async fn leave(
             },
         )
         .await
+}
+
+async fn end(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body((exit, outputs)): Body<(Exit, Vec<Output>)>,
+) -> Answer<Done> {
+    for output in &outputs {
+        shared.require_upload(&bearer.actor, output.id.digest, output.bytes)?;
+    }
+    let command = Command::End {
+        job,
+        attempt,
+        exit,
+        outputs,
+    };
+    shared.carry_out(bearer.actor, None, command).await
 }
 
 async fn fail(

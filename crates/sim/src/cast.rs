@@ -168,6 +168,7 @@ fn draw_job(job: u64, at_home: usize, all: usize, dice: &mut Dice) -> JobSpec {
         gpus: None,
         gpu: None,
         due_minutes: None,
+        batch: None,
         inputs: BTreeMap::from([("train.tokens".to_owned(), Digest::of(&data(input)))]),
         rounds: RoundSpec {
             count: count as u32,

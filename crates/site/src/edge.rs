@@ -1,5 +1,6 @@
 //! The edge between the machine and the world: the hub over HTTP, files, programs and the clock.
 
+use crate::batch;
 use crate::machine::{Answer, Do, Files, Heard, Machine};
 use crate::poll::Poller;
 use crate::program::Program;
@@ -16,6 +17,8 @@ use sync::JobFolder;
 pub(crate) enum Word {
     /// Something for the machine.
     Heard(Heard),
+    /// Something for people.
+    Note(String),
     /// The hub refuses to give orders.
     Refused(ApiError),
     /// Somebody wants the site to stop.
@@ -69,6 +72,14 @@ impl Site {
             log,
             program: None,
         };
+        let (client, folder) = (self.config.client.clone(), &self.config.folder);
+        let batches = batch::start(
+            client,
+            self.id.clone(),
+            folder,
+            &self.config.batches,
+            self.tell.clone(),
+        );
         log(&format!("site {} is ready", self.id));
         loop {
             match self.words.recv_timeout(machine.patience(began.elapsed())) {
@@ -80,7 +91,14 @@ impl Site {
                     return Ok(());
                 }
                 Ok(Word::Refused(error)) => return Err(error.into()),
+                Ok(Word::Heard(Heard::Orders(mut orders))) => {
+                    let of_batches = orders.jobs.extract_if(.., |job| job.spec.batch.is_some());
+                    // The thread ends only with this one.
+                    let _ = batches.send(of_batches.collect());
+                    machine.hear(Heard::Orders(orders), began.elapsed());
+                }
                 Ok(Word::Heard(heard)) => machine.hear(heard, began.elapsed()),
+                Ok(Word::Note(line)) => log(&line),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             while let Some(todo) = machine.next(began.elapsed()) {

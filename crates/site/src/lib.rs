@@ -2,10 +2,11 @@
 //! rounds and reads its own meter. It needs no inbound port: nothing ever dials in.
 //!
 //! ```no_run
-//! use site::{Programs, Site, SiteConfig};
+//! use site::{Batches, Programs, Site, SiteConfig};
 //! let client = api::Client::new("http://127.0.0.1:7777", "khub_...")?;
 //! let programs = Programs::of(vec!["khub".into(), "program".into()]);
-//! let site = Site::new(SiteConfig { client, folder: "site-data".into(), programs, threads: None })?;
+//! let folder = "site-data".into();
+//! let site = Site::new(SiteConfig { client, folder, programs, threads: None, batches: Batches::default() })?;
 //! site.run(&|line| println!("{line}"))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -15,6 +16,7 @@
 //! order heard twice lead to the same place. `stay.rs` says what each step takes. None of that does anything
 //! by itself: [`Machine`] says what to do, and `edge.rs` does it. The simulator does it in another way.
 
+mod batch;
 mod edge;
 mod machine;
 mod poll;
@@ -22,6 +24,7 @@ mod program;
 mod stay;
 mod step;
 
+pub use batch::{Batches, SlurmConfig};
 pub use edge::Site;
 pub use machine::{Answer, Do, Files, Heard, Machine};
 pub use program::{Programs, Source};
@@ -39,6 +42,8 @@ pub struct SiteConfig {
     pub programs: Programs,
     /// Threads for a program; none takes all.
     pub threads: Option<usize>,
+    /// What runs batch jobs.
+    pub batches: Batches,
 }
 
 /// Why a site can't start or go on.

@@ -219,6 +219,7 @@ pub(crate) mod tests {
                 gpus: None,
                 gpu: None,
                 due_minutes: None,
+                batch: None,
                 inputs: BTreeMap::new(),
                 rounds: RoundSpec {
                     count: 2,
@@ -245,6 +246,7 @@ pub(crate) mod tests {
             closed: (0..closed).map(round).collect(),
             counted: Vec::new(),
             open: (closed < 2).then_some(open).into_iter().collect(),
+            behalf: None,
         }
     }
 

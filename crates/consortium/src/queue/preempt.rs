@@ -78,7 +78,7 @@ impl Queue {
             let Run { job, start, .. } = self.runs[*run as usize];
             let known = &self.jobs[job as usize];
             let ran = now.saturating_sub(start);
-            if ran >= least.saturating_mul(u64::from(known.preempted) + 1) {
+            if !known.ask.fixed && ran >= least.saturating_mul(u64::from(known.preempted) + 1) {
                 let level = self.rules.level(self.had(known, ran));
                 let share = self.shares.of_organisation(known.ask.project);
                 let candidate = Candidate {

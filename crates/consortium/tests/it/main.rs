@@ -1,6 +1,7 @@
-//! The rules at work: told as stories in [`jobs`], [`placement`], [`rounds`] and [`requests`], measured in
+//! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
 //! [`money`], printed in [`policy`], and hunted with random commands in [`simulate`].
 
+mod batch;
 mod jobs;
 mod money;
 mod placement;

@@ -233,6 +233,10 @@ fn jobs_share_the_gpus_of_a_site_and_pay_for_their_part() {
         sites: 1,
         gpus: Some(gpus),
         gpu: gpu.map(str::to_owned),
+        batch: Some(Box::new(consortium::Batch {
+            script: "#!/bin/sh\n".into(),
+            ..consortium::Batch::default()
+        })),
         ..spec()
     };
     let first = world.submit(asked(2, None));

@@ -154,6 +154,7 @@ impl Played {
             submitted: asked.submitted,
             length_ms: asked.thought_ms,
             latest: asked.latest,
+            fixed: false,
         };
         self.handles.insert(id, self.queue.submit(ask));
     }
@@ -322,6 +323,7 @@ fn ask(queue: &mut Queue, id: u64, project: u32, gpus: u32, submitted: u64, hour
         submitted,
         length_ms: hours * HOUR,
         latest: None,
+        fixed: false,
     })
 }
 
@@ -469,6 +471,7 @@ fn cheaper_sites_come_first_and_data_is_worth_five_percent() {
             submitted: 0,
             length_ms: HOUR,
             latest: None,
+            fixed: false,
         });
         let moves = queue.round(0, &mut |_, _| true);
         assert_eq!(
@@ -500,6 +503,7 @@ fn who_is_due_goes_first_within_its_project() {
             submitted: id,
             length_ms: HOUR,
             latest,
+            fixed: false,
         });
     }
     let moves = queue.round(10, &mut |_, _| true);

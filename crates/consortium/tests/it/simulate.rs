@@ -183,6 +183,7 @@ impl Story {
                 Phase::Queued => "queued",
                 Phase::Running => "running",
                 Phase::Finishing => "finishing",
+                Phase::Stopping { .. } => "stopping",
                 Phase::Done => "done",
                 Phase::Failed { .. } => "failed",
                 Phase::Cancelled => "cancelled",

@@ -465,6 +465,7 @@ pub(crate) fn spec() -> JobSpec {
         gpus: None,
         gpu: None,
         due_minutes: None,
+        batch: None,
         inputs: BTreeMap::new(),
         rounds: RoundSpec {
             count: 2,

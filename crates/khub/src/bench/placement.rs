@@ -168,6 +168,7 @@ fn explain_the_last(waiting: u32) -> Option<(f64, f64)> {
                 gpus: Some([1, 2, 4, 8, 16, 64][i as usize % 6]),
                 gpu: None,
                 due_minutes: None,
+                batch: None,
                 inputs: [].into(),
                 rounds: RoundSpec {
                     count: 1,
@@ -218,6 +219,7 @@ fn asks(jobs: u32, queue: &mut Queue) -> Vec<Ask> {
         submitted: id.into(),
         length_ms: 60_000 << roll(11),
         latest: None,
+        fixed: false,
     };
     (0..jobs).map(ask).collect()
 }

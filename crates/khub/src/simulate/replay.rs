@@ -228,6 +228,7 @@ impl<'a> Replay<'a> {
             submitted: self.now,
             length_ms: self.estimate(traced),
             latest: None,
+            fixed: false,
         });
         self.handles[job as usize] = handle;
         self.jobs[job as usize].left_ms = traced.ran * 1_000;

@@ -197,6 +197,7 @@ fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
         gpus: None,
         gpu: None,
         due_minutes: None,
+        batch: None,
         inputs: inputs.into(),
         rounds: RoundSpec {
             count: rounds,

@@ -1,6 +1,7 @@
 //! The binary from outside.
 #![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
+mod batch;
 mod data;
 mod errors;
 mod help;

@@ -84,6 +84,7 @@ pub(crate) fn spec() -> JobSpec {
         gpus: None,
         gpu: None,
         due_minutes: None,
+        batch: None,
         inputs: std::collections::BTreeMap::new(),
         rounds: RoundSpec {
             count: 1,

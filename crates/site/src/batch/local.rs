@@ -1,0 +1,175 @@
+//! Batch jobs as processes of this machine, which outlive the site's process. A GPU is one job's at a time.
+
+use super::task::{Task, own_user, user};
+use super::{Scheduler, Seen, Trouble};
+use consortium::Exit;
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What `timeout` ends with when it has stopped what took too long.
+const TIMED_OUT: u64 = 124;
+/// How often a job is asked to end before it is killed.
+const ASKED: u32 = 10;
+
+pub(super) struct Local {
+    gpus: u32,
+    /// The GPUs that jobs hold, by their names.
+    held: BTreeMap<String, Vec<u32>>,
+    asked: BTreeMap<String, u32>,
+}
+
+impl Local {
+    pub(super) fn new(gpus: u32) -> Self {
+        Self {
+            gpus,
+            held: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    fn look_at(&self, task: &Task) -> Option<Seen> {
+        if let Some(noted) = task.noted("exit") {
+            let [code, begin, end] = noted.as_slice() else {
+                return Some(lost("what it noted of its end can't be read"));
+            };
+            let exit = match *code {
+                0 => Exit::Done,
+                _ if task.file("cancelled").exists() => Exit::Stopped,
+                TIMED_OUT => Exit::TimedOut,
+                code => Exit::Failed(format!("exit code {code}")),
+            };
+            let millis = end.saturating_sub(*begin);
+            return Some(Seen::Ended { exit, millis });
+        }
+        match task.noted("pid").as_deref() {
+            Some([pid, begin]) if is_alive(*pid, task) => Some(Seen::Running {
+                millis: now().saturating_sub(*begin),
+            }),
+            // Between the two looks it may have come to its end.
+            Some(_) if task.file("exit").exists() => self.look_at(task),
+            Some(_) if task.file("cancelled").exists() => Some(Seen::Ended {
+                exit: Exit::Stopped,
+                millis: 0,
+            }),
+            Some(_) => Some(lost("its processes are gone")),
+            None if task.file("started").exists() => Some(Seen::Waiting),
+            None => None,
+        }
+    }
+}
+
+impl Scheduler for Local {
+    fn look(&mut self, tasks: &[&Task]) -> Result<BTreeMap<String, Seen>, Trouble> {
+        let seen = tasks
+            .iter()
+            .filter_map(|task| Some((task.name.clone(), self.look_at(task)?)));
+        let seen: BTreeMap<String, Seen> = seen.collect();
+        self.held.clear();
+        for task in tasks {
+            if matches!(seen.get(&task.name), Some(Seen::Waiting | Seen::Running { .. })) {
+                let held = fs::read_to_string(task.folder.join("gpus")).unwrap_or_default();
+                let held = held
+                    .split(',')
+                    .filter_map(|gpu| gpu.trim().parse().ok())
+                    .collect();
+                self.held.insert(task.name.clone(), held);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn submit(&mut self, task: &Task) -> Result<(), Trouble> {
+        let wanted = task.gpus.unwrap_or(self.gpus);
+        let held: Vec<u32> = self.held.values().flatten().copied().collect();
+        let free: Vec<u32> = (0..self.gpus)
+            .filter(|gpu| !held.contains(gpu))
+            .take(wanted as usize)
+            .collect();
+        // A machine that has said nothing of GPUs runs what the hub sends.
+        if self.gpus > 0 && free.len() < wanted as usize {
+            return Err(Trouble::Later(format!(
+                "{} of {wanted} GPUs are free",
+                free.len()
+            )));
+        }
+        let gpus: Vec<String> = free.iter().map(ToString::to_string).collect();
+        let failed = |error: std::io::Error| Trouble::Later(error.to_string());
+        super::write_whole(&task.folder.join("gpus"), gpus.join(",").as_bytes()).map_err(failed)?;
+        let user = match &task.user {
+            Some(name) => user(name).ok_or_else(|| Trouble::Never(format!("there is no user {name}")))?,
+            None => own_user().map_err(failed)?,
+        };
+        let mut command = user.command("setsid");
+        command
+            .arg("--fork")
+            .arg("/bin/sh")
+            .arg(task.run())
+            .envs(task.environment());
+        if self.gpus > 0 {
+            command.env("CUDA_VISIBLE_DEVICES", gpus.join(","));
+        }
+        let limit = format!("timeout --kill-after=30 {}", u64::from(task.minutes) * 60);
+        command
+            .env("KHUB_LIMIT", limit)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let ended = command.status().map_err(failed)?;
+        if !ended.success() {
+            return Err(Trouble::Later(format!("its processes can't be started: {ended}")));
+        }
+        self.held.insert(task.name.clone(), free);
+        Ok(())
+    }
+
+    fn cancel(&mut self, task: &Task) -> Result<(), Trouble> {
+        let failed = |error: std::io::Error| Trouble::Later(error.to_string());
+        fs::write(task.file("cancelled"), b"").map_err(failed)?;
+        let Some([pid, _]) = task
+            .noted("pid")
+            .as_deref()
+            .and_then(|noted| <[u64; 2]>::try_from(noted).ok())
+        else {
+            return Ok(());
+        };
+        let asked = self.asked.entry(task.name.clone()).or_insert(0);
+        *asked += 1;
+        let signal = if *asked > ASKED { "-KILL" } else { "-TERM" };
+        if is_alive(pid, task) {
+            // It leads a session of its own, in which `timeout` has a group of its own.
+            let _ = Command::new("pkill")
+                .args([signal, "-s", &pid.to_string()])
+                .status();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble> {
+        self.asked
+            .retain(|name, _| tasks.iter().any(|task| task.name == *name));
+        Ok(())
+    }
+}
+
+fn lost(why: &str) -> Seen {
+    Seen::Ended {
+        exit: Exit::Lost(why.to_owned()),
+        millis: 0,
+    }
+}
+
+/// Whether that process is this job's: numbers are used again.
+fn is_alive(pid: u64, task: &Task) -> bool {
+    let wanted = format!("KHUB_TASK={}", task.name);
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment
+        .split(|byte| *byte == 0)
+        .any(|entry| entry == wanted.as_bytes())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
