@@ -21,6 +21,7 @@ mod job;
 mod ledger;
 mod logs;
 mod model;
+mod plan;
 mod program;
 mod quickstart;
 mod script;
@@ -64,6 +65,7 @@ enum Command {
     Top(top::Args),
     Sites(job::Sites),
     Simulate(simulate::Args),
+    Plan(plan::Args),
     Artifacts(artifact::List),
     Put(artifact::Put),
     Fetch(artifact::Fetch),
@@ -118,6 +120,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Top(args) => top::run(&args),
         Command::Sites(args) => job::sites(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Artifacts(args) => artifact::list(&args),
         Command::Put(args) => artifact::put(&args),
         Command::Fetch(args) => artifact::fetch(&args),

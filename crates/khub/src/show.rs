@@ -74,7 +74,12 @@ pub(crate) fn grouped(n: u64) -> String {
 
 /// Bytes as people say them: `3.4 MB`.
 pub(crate) fn bytes(n: u64) -> String {
-    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    let units = [
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1_000, "kB"),
+    ];
     match units.iter().find(|(size, _)| n >= *size) {
         Some((size, name)) => format!("{:.1} {name}", n as f64 / *size as f64),
         None => format!("{n} bytes"),

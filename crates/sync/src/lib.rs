@@ -29,15 +29,16 @@
 //! ```
 //!
 //! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
-//! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
 //! [`local`] what a site has of its own while updates travel, [`contract`] how a site and the program that
-//! trains talk to each other, [`socket`] where they meet if not on standard input and output.
+//! trains talk to each other, [`socket`] where they meet if not on standard input and output. [`paper`] reckons
+//! what models cost that are too large to be tried.
 
 pub mod codec;
 pub mod contract;
 mod fragment;
 pub mod local;
 pub mod outer;
+pub mod paper;
 #[cfg(unix)]
 pub mod socket;
 
