@@ -273,7 +273,11 @@ impl World {
                 self.cancelled = true;
                 self.person_asks(Command::Cancel(job), Some("cancel".into()), None);
             }
-            Fault::Restrict => self.person_asks(register(Label::Open, Label::Restricted), None, None),
+            Fault::Restrict => {
+                // It may cost a job its sites abroad; then it can't do without another one.
+                self.gone = None;
+                self.person_asks(register(Label::Open, Label::Restricted), None, None);
+            }
         }
         true
     }
