@@ -5,6 +5,7 @@
 //! reads, `{"peak_rss_bytes": ...}` for `end`.
 
 mod codec;
+mod leave;
 mod loss;
 mod placement;
 mod sites;

@@ -102,7 +102,7 @@ fn models(names: &[String]) -> Result<Vec<(String, ModelConfig)>, Failure> {
     }
     let named = |name: &String| {
         let unknown = || {
-            Failure::new(format!("there is no model {name}")).hint(&format!("there are {}", all.join(", ")))
+            Failure::new(format!("there is no model {name}")).hint(format!("there are {}", all.join(", ")))
         };
         known(name).ok_or_else(unknown)
     };

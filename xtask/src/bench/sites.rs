@@ -5,6 +5,9 @@
 //! meet only in rounds. Synchronous training would send the gradient in bf16 around a ring in every step:
 //! 2 (n - 1) / n * 2 bytes a weight from each of n sites (Patarasuk and Yuan 2009). A site of khub sends its
 //! update once; it gets the others' from the artifact store.
+//!
+//! With a peer, PyTorch trains across as many sites as OpenDiLoCo does (`xtask/python/train_sites.py`): the same
+//! first weights, samples and rates. All sites of a run take turns on this machine, khub's and PyTorch's alike.
 
 use super::Common;
 use super::place::Place;
@@ -27,13 +30,16 @@ pub(crate) struct Asked {
     /// Steps of every run
     #[arg(long)]
     steps: Option<u64>,
+    /// The Python with PyTorch that trains as OpenDiLoCo does; `auto` installs one below the target folder
+    #[arg(long, value_name = "PYTHON|auto")]
+    peer: Option<String>,
     #[command(flatten)]
     common: Common,
 }
 
 /// Trains and prints.
 pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
-    let place = Place::prepare(root, &asked.common, None)?;
+    let place = Place::prepare(root, &asked.common, asked.peer.as_deref())?;
     let folder = place.folder.join("sites");
     let folder = folder.to_str().ok_or("the target folder's name is no text")?;
     let threads = asked.common.threads();
@@ -49,6 +55,7 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
             "--sites",
             &sites_text,
         ];
+        arguments.extend(asked.peer.as_ref().map(|_| "--leave"));
         arguments.extend(["--codec", codec]);
         if let Some(steps) = &steps {
             arguments.extend(["--steps", steps]);
@@ -60,12 +67,19 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
         course(&name, &mut place.khub(&arguments), &place.logs())
     };
     let synchronous = train(1, "fp32")?;
-    let mut rows = Vec::new();
+    let (mut rows, mut peers) = (Vec::new(), Vec::new());
     for codec in &asked.codecs {
         for sites in &asked.sites {
             rows.push(Row::new(&synchronous, *sites, codec, &train(*sites, codec)?));
+            let command = place.peer("train_sites.py", &[folder, "--threads", &threads]);
+            // Which codec khub's updates had is nothing to the peer: it trains once for each number of sites.
+            if let Some(mut command) = command.filter(|_| *codec == asked.codecs[0]) {
+                let course = course(&format!("{sites} sites, PyTorch"), &mut command, &place.logs())?;
+                peers.push(Row::new(&synchronous, *sites, "OpenDiLoCo in PyTorch", &course));
+            }
         }
     }
+    rows.extend(peers);
     asked.common.print(&Report { synchronous, rows })
 }
 

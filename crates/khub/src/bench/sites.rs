@@ -8,7 +8,7 @@
 //! sites         round r takes what its steps would have taken; each site an equal interval of it
 //! ```
 
-use super::{reviews, say, set_threads};
+use super::{leave, reviews, say, set_threads};
 use crate::failure::Failure;
 use language::{Architecture, Family, ModelConfig, Tokens, Windows};
 use nn::{Layout, Model, Network};
@@ -59,6 +59,9 @@ pub(super) struct Args {
     warmup: u64,
     #[arg(long)]
     muon: bool,
+    /// Leave first weights, tokens and settings in the folder, for a peer that does the same.
+    #[arg(long)]
+    leave: bool,
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[arg(long, default_value_t = 0)]
@@ -111,9 +114,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     set_threads(args.threads)?;
     let (train, valid) = reviews(&args.dir, VOCAB)?;
     let shape = shape(train.vocab(), args.seq);
-    let model = Model::new(Family::new(shape).map_err(Failure::new)?, args.seed);
+    let model = Model::new(Family::new(shape.clone()).map_err(Failure::new)?, args.seed);
     let parameters = model.params.len();
     let data = Windows::new(&train, args.seq);
+    if args.leave {
+        leave(args, &shape, &model, (&train, &valid))?;
+    }
     let start = Instant::now();
     let (model, traffic) = match args.sites {
         1 => (synchronous(args, model, &data)?, Traffic::default()),
@@ -126,6 +132,31 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         "sent": traffic.sent, "received": traffic.received, "seconds": seconds,
         "version": format!("khub {}", env!("CARGO_PKG_VERSION")),
     }))
+}
+
+/// What a peer needs to train across as many sites. Its rounds are as long as a fragment's way to its next turn.
+fn leave(
+    args: &Args,
+    shape: &ModelConfig,
+    model: &Model<Family>,
+    (train, valid): (&Tokens, &Tokens),
+) -> Result<(), Failure> {
+    let settings = settings(args, args.batch);
+    let run = leave::Run {
+        dir: &args.dir,
+        shape,
+        settings: &settings,
+        seq: args.seq,
+        judged: JUDGED / args.seq as u64,
+    };
+    run.leave_model(model)?;
+    run.leave_rows(train, valid)?;
+    let rates: Vec<f32> = (0..args.steps)
+        .map(|step| settings.schedule().rate(step))
+        .collect();
+    let plan = Plan::new(args);
+    let steps = plan.round * plan.fragments as u64;
+    run.leave_settings(&rates, &json!({ "count": args.sites, "steps": steps }))
 }
 
 /// Like GPT-2, of 5.3 million weights.
