@@ -16,6 +16,7 @@ mod amino;
 mod baseline;
 mod build;
 mod chain;
+pub mod esm;
 mod evaluate;
 mod format;
 pub mod measure;

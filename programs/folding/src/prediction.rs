@@ -36,6 +36,17 @@ pub trait Predictor {
 }
 
 impl Prediction {
+    /// Of no residues.
+    pub(crate) fn empty(sequence: &Sequence) -> Self {
+        Self {
+            sequence: sequence.clone(),
+            atoms: Vec::new(),
+            plddt: Vec::new(),
+            pae: Some(Square::new(0, Vec::new())),
+            contacts: Some(Square::new(0, Vec::new())),
+        }
+    }
+
     /// The prediction as a chain, with the confidence as B-factors.
     pub fn chain(&self) -> Chain {
         let residue = |(i, (kind, atoms)): (usize, (&crate::AminoAcid, &[Point; 5]))| {

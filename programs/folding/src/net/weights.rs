@@ -145,13 +145,7 @@ impl Weights {
 
     fn fold(&self, sequence: &Sequence) -> Prediction {
         if sequence.is_empty() {
-            return Prediction {
-                sequence: sequence.clone(),
-                atoms: Vec::new(),
-                plddt: Vec::new(),
-                pae: Some(Square::new(0, Vec::new())),
-                contacts: Some(Square::new(0, Vec::new())),
-            };
+            return Prediction::empty(sequence);
         }
         let kinds: Vec<u8> = sequence.residues.iter().map(|kind| kind.index() as u8).collect();
         let Opinion { hints, told, folded } = self.opinion(&kinds, false);
