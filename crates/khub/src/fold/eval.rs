@@ -1,9 +1,9 @@
 //! `khub fold eval`: a predictor on chains of known structure, beside baselines and a control.
 
+use super::predict::{open, predictor};
 use super::{chains, structures};
 use crate::failure::Failure;
 use crate::show;
-use folding::net::Weights;
 use folding::{Lead, Predictor, Report, Summary, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  khub fold eval --weights folder\n  \
         khub fold eval --structures data/proteins/valid --train data/proteins/train --json")]
 pub(crate) struct Args {
-    /// What `khub fold train` left: its folder or its model.safetensors; else the baselines alone are judged.
+    /// What `khub fold train` left, or a folder of ESMFold from Hugging Face; else the baselines alone are judged.
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// Without the library: what the network tells from a sequence that has no relatives.
@@ -47,16 +47,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     let style = ProgressStyle::with_template("{bar:30.cyan/blue} {pos} of {len} chains  {msg}");
     let bar = ProgressBar::new(judged.len() as u64).with_style(style.expect("the template is fixed"));
-    let weights = args.weights.as_deref().map(super::predict::open).transpose()?;
-    let weights = match args.alone {
-        true => weights.map(Weights::alone),
-        false => weights,
+    let weights: Option<Box<dyn Predictor>> = match (&args.weights, args.alone) {
+        (Some(path), true) => Some(Box::new(open(path)?.alone())),
+        (Some(path), false) => Some(predictor(path)?),
+        (None, _) => None,
     };
-    let predictor = weights.as_ref().map(|own| own as &dyn Predictor);
-    let found = report(predictor, &judged, &known, args.seed, &mut |what, done| {
-        bar.set_message(what.to_owned());
-        bar.set_position(done as u64);
-    });
+    let found = report(
+        weights.as_deref(),
+        &judged,
+        &known,
+        args.seed,
+        &mut |what, done| {
+            bar.set_message(what.to_owned());
+            bar.set_position(done as u64);
+        },
+    );
     bar.finish_and_clear();
     if args.json {
         return show::json(&found);

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::show;
+use folding::esm::{self, EsmFold, is_hugging_face};
 use folding::net::{LONGEST, Weights};
 use folding::{MEMORY, Prediction, Predictor, Sequence, contact_map_png, mmcif, pae_json, pdb, predict_all};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,7 +18,7 @@ pub(crate) struct Args {
     /// A sequence in the letters of FASTA, or a FASTA or A3M file.
     #[arg(required = true)]
     sequence: Option<String>,
-    /// What `khub fold train` left: its folder or its model.safetensors.
+    /// What `khub fold train` left: its folder or its model.safetensors; or a folder of ESMFold from Hugging Face.
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// Where the structure goes: a file that ends in .cif or .pdb; for several sequences a folder.
@@ -49,22 +50,27 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         )
     })?;
     let sequences = sequences(sequence)?;
-    if let Some(long) = sequences.iter().find(|sequence| sequence.len() > LONGEST) {
+    let longest = if is_hugging_face(path) {
+        esm::LONGEST
+    } else {
+        LONGEST
+    };
+    if let Some(long) = sequences.iter().find(|sequence| sequence.len() > longest) {
         return Err(Failure::new(format_args!(
-            "{} has {} residues: the network folds up to {LONGEST}",
+            "{} has {} residues: the network folds up to {longest}",
             title(long),
             show::grouped(long.len() as u64)
         ))
         .hint("cut it into its domains"));
     }
-    let weights = open(path)?;
+    let weights = predictor(path)?;
     let most = sequences.iter().map(Sequence::len).max().unwrap_or(0);
     let needed = show::bytes(weights.memory(1, most));
     let template = "{bar:30.cyan/blue} {pos} of {len} folded  {msg}  {eta} left";
     let style = ProgressStyle::with_template(template).expect("the template is fixed");
     let bar = ProgressBar::new(sequences.len() as u64).with_style(style);
     bar.set_message(format!("at most {needed} at a time"));
-    let predictions = predict_all(&weights, &sequences, MEMORY, &mut |done| {
+    let predictions = predict_all(&*weights, &sequences, MEMORY, &mut |done| {
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
@@ -103,6 +109,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         &rows,
     ));
     Ok(())
+}
+
+/// What folds, at a place: ESMFold where there is a config.json, else what was trained here.
+pub(super) fn predictor(path: &Path) -> Result<Box<dyn Predictor>, Failure> {
+    if !is_hugging_face(path) {
+        return Ok(Box::new(open(path)?));
+    }
+    let model = EsmFold::load(path).map_err(|error| {
+        Failure::new(error)
+            .hint("a folder of ESMFold has its config.json and model.safetensors, or shards of it")
+    })?;
+    Ok(Box::new(model))
 }
 
 /// The weights at a place.
