@@ -5,7 +5,7 @@
 //! phase [`Phase::Stopping`]), and the job goes on to be there until the site has said how it ended. A job that runs
 //! once more is always marked: its stay is in [`Job::past`], with the reason.
 
-use crate::consequence::{ended, releases};
+use crate::consequence::{ended, may_hold, releases};
 use crate::{Event, Job, JobId, Outcome, Output, Phase, Presence, Refusal, SiteId, State};
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,13 @@ pub(crate) fn next_step(state: &State, job: &Job) -> Vec<Event> {
             }
             _ => Vec::new(),
         },
+        // Its label or the policy has changed since: it runs where it may, if there is such a site.
+        Phase::Running if job.reconsider && !job.members.keys().all(|site| may_hold(state, job, site)) => {
+            vec![Event::Stopping {
+                job: job.id,
+                why: Stop::Preempted,
+            }]
+        }
         // No site has begun.
         Phase::Stopping { why } if job.members.values().all(|m| m.presence == Presence::Expected) => {
             over(state, job, *why)

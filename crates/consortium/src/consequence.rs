@@ -89,14 +89,10 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
     if !job.reconsider {
         return Vec::new();
     }
-    let may_hold = |site: &SiteId| {
-        let actor = Actor::Site(site.clone());
-        let decision = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
-        decision.allowed
-    };
     let members = job.members.iter().filter(|(_, m)| m.presence != Presence::Left);
-    let (stay, out): (Vec<&SiteId>, Vec<&SiteId>) =
-        members.map(|(site, _)| site).partition(|site| may_hold(site));
+    let (stay, out): (Vec<&SiteId>, Vec<&SiteId>) = members
+        .map(|(site, _)| site)
+        .partition(|site| may_hold(state, job, site));
     if !out.is_empty() && job.outputs.is_empty() && stay.len() < job.spec.rounds.quorum as usize {
         let names: Vec<&str> = out.iter().map(|site| site.as_str()).collect();
         let reason = format!(
@@ -112,6 +108,12 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
         outputs: Vec::new(),
     };
     out.into_iter().map(left).collect()
+}
+
+pub(crate) fn may_hold(state: &State, job: &Job, site: &SiteId) -> bool {
+    let actor = Actor::Site(site.clone());
+    let decision = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
+    decision.allowed
 }
 
 /// Training is deterministic, so two digests of one round mean that a site went wrong. The majority's stands;

@@ -199,8 +199,8 @@ struct Lane {
 type Places = Vec<(u32, Vec<Held>)>;
 /// Among the lanes of a project: the smaller goes first.
 type Rank = (u64, u64, u64);
-/// Among projects: what their organisation and they hold.
-type Standing = (u64, u64, u32, u64);
+/// Among organisations: what they hold, and what they used lately.
+type Standing = (u64, u64);
 
 impl Queue {
     /// An empty queue for these sites and projects, which are known by their index from now on.
@@ -563,18 +563,25 @@ impl Queue {
         Some((first, order, id))
     }
 
-    fn standing(&self, project: u32) -> Standing {
+    /// Projects that stand together: those of an organisation, or all where organisations don't matter.
+    fn group(&self, project: u32) -> u32 {
         match self.rules.order {
-            Order::Fair(_) => {
-                let organisation = self.shares.projects[project as usize].organisation;
-                (
-                    self.shares.of_organisation(project),
-                    self.shares.lately(project),
-                    organisation,
-                    self.shares.of_project(project),
-                )
-            }
-            Order::Arrival | Order::Multifactor(_) => (0, 0, 0, 0),
+            Order::Fair(_) => self.shares.projects[project as usize].organisation,
+            Order::Arrival | Order::Multifactor(_) => 0,
+        }
+    }
+
+    fn standing(&self, group: u32) -> Standing {
+        match self.rules.order {
+            Order::Fair(_) => self.shares.standing(group),
+            Order::Arrival | Order::Multifactor(_) => (0, 0),
+        }
+    }
+
+    fn standing_inside(&self, project: u32) -> u64 {
+        match self.rules.order {
+            Order::Fair(_) => self.shares.of_project(project),
+            Order::Arrival | Order::Multifactor(_) => 0,
         }
     }
 
@@ -608,9 +615,14 @@ impl Queue {
             .iter()
             .map(|lanes| lanes.iter().filter_map(ranked).collect())
             .collect();
+        let groups = (0..lanes.len() as u32).map(|project| self.group(project) + 1);
+        let groups = groups.max().unwrap_or(0);
         let mut line = Line {
             lanes,
-            projects: BinaryHeap::new(),
+            projects: vec![BinaryHeap::new(); groups as usize],
+            organisations: (0..groups)
+                .map(|group| Reverse((self.standing(group), group)))
+                .collect(),
         };
         for project in 0..line.lanes.len() as u32 {
             line.push(self, project);
@@ -758,27 +770,41 @@ fn length_class(millis: u64) -> u8 {
 struct Line {
     /// By project.
     lanes: Vec<BinaryHeap<Reverse<(Rank, u32)>>>,
-    projects: BinaryHeap<Reverse<(Standing, Rank, u32)>>,
+    /// By organisation, so that what one project takes doesn't move each of the others.
+    projects: Vec<BinaryHeap<Reverse<(u64, Rank, u32)>>>,
+    organisations: BinaryHeap<Reverse<(Standing, u32)>>,
 }
 
 impl Line {
     fn push(&mut self, queue: &Queue, project: u32) {
         if let Some(Reverse((rank, _))) = self.lanes[project as usize].peek() {
-            self.projects
-                .push(Reverse((queue.standing(project), *rank, project)));
+            let entry = Reverse((queue.standing_inside(project), *rank, project));
+            self.projects[queue.group(project) as usize].push(entry);
         }
     }
 
     /// The next lane and its head; the lane is out of the line until [`Line::again`].
     fn next(&mut self, queue: &Queue) -> Option<(u32, Handle)> {
         loop {
-            let Reverse((standing, rank, project)) = self.projects.pop()?;
+            let Reverse((standing, group)) = self.organisations.pop()?;
+            if queue.standing(group) != standing {
+                self.organisations.push(Reverse((queue.standing(group), group)));
+            } else if let Some(found) = self.next_of(queue, group) {
+                self.organisations.push(Reverse((standing, group)));
+                return Some(found);
+            }
+        }
+    }
+
+    fn next_of(&mut self, queue: &Queue, group: u32) -> Option<(u32, Handle)> {
+        loop {
+            let Reverse((standing, rank, project)) = self.projects[group as usize].pop()?;
             let lanes = &mut self.lanes[project as usize];
             let best = lanes.peek().map(|Reverse((rank, _))| *rank);
             if best != Some(rank) {
                 continue; // this lane's turn is over, and the next one of the project is in the line already
             }
-            if queue.standing(project) != standing {
+            if queue.standing_inside(project) != standing {
                 self.push(queue, project);
                 continue;
             }

@@ -190,10 +190,12 @@ impl Shares {
         self.dominant(held, self.projects[project as usize].weight.into(), kind, more)
     }
 
-    /// An organisation's part of all recent use, by weight.
-    pub(super) fn lately(&self, project: u32) -> u64 {
-        let organisation = self.organisation(project);
-        part(self.used_by[organisation], self.used_all) / u64::from(self.weight_of[organisation].max(1))
+    /// An organisation's dominant share, and its part of all recent use, by weight.
+    pub(super) fn standing(&self, organisation: u32) -> (u64, u64) {
+        let organisation = organisation as usize;
+        let lately = part(self.used_by[organisation], self.used_all);
+        let weight = u64::from(self.weight_of[organisation].max(1));
+        (self.share_by[organisation], lately / weight)
     }
 
     /// The fair-share factor of the multifactor formula: 2^(-U/S), where S is the project's share of the whole

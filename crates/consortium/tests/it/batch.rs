@@ -292,6 +292,24 @@ fn who_is_preempted_waits_again_and_is_not_stopped_at_once() {
 }
 
 #[test]
+fn a_site_that_may_not_hold_it_any_more_is_told_to_stop() {
+    let mut world = one_site();
+    let input = world.register("data", Label::Open, &[]);
+    let job = world.submit(JobSpec {
+        inputs: [("data".to_owned(), input)].into(),
+        ..batch(8, Batch::default())
+    });
+    run(&mut world, job, 1);
+    let closed = "@id(\"nobody\") forbid (principal is Site, action == Action::\"hold\", resource);";
+    let policy = format!("{}\n{closed}", consortium::policy::SHIPPED);
+    world.must(person("director"), Command::AdoptPolicy(policy));
+    let why = Stop::Preempted;
+    assert_eq!(world.job(job).phase, Phase::Stopping { why });
+    end(&mut world, job, Exit::Stopped);
+    assert_eq!(world.job(job).phase, Phase::Queued, "no site may hold it");
+}
+
+#[test]
 fn what_is_no_batch_job_is_refused() {
     let mut world = one_site();
     let with = |change: fn(&mut JobSpec)| {
