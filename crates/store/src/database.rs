@@ -1,131 +1,218 @@
-//! The SQLite file: its tables, its format number, how it is opened.
+//! What the log asks of a database, and the places where there is one.
+//!
+//! Rows go in and come out as they are. What they mean and whether they fit together is checked above this
+//! interface, in the same way for both databases.
 
-use crate::StoreError;
 use crate::error::Fault;
-use crate::folder::{Folder, sync_dir};
-use rusqlite::{Connection, OpenFlags};
+use crate::log::{Head, Row};
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+use crate::{Posting, StoreError};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The format that this program writes, and the newest that it reads.
 pub(crate) const FORMAT: i64 = 1;
 
-/// `log` is the truth; `postings` and `snapshot` are made from it. Compute has 128 bits and so is text; other
-/// numbers are SQLite's signed 64 bits, with the bits of ours.
-const TABLES: &str = "
-BEGIN IMMEDIATE;
-CREATE TABLE meta (
-    key   TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
-) STRICT;
-INSERT INTO meta VALUES ('format', 1);
-CREATE TABLE log (
-    seq    INTEGER PRIMARY KEY,
-    at     INTEGER NOT NULL, -- milliseconds since 1970-01-01 UTC
-    actor  TEXT NOT NULL,    -- JSON
-    events TEXT NOT NULL,    -- JSON
-    hash   BLOB NOT NULL
-) STRICT;
-CREATE TABLE postings (
-    seq     INTEGER NOT NULL REFERENCES log (seq),
-    n       INTEGER NOT NULL, -- counts the record's postings from 0
-    at      INTEGER NOT NULL,
-    job     INTEGER,
-    account TEXT NOT NULL,
-    won     INTEGER NOT NULL,
-    compute TEXT NOT NULL,    -- FLOP-seconds
-    PRIMARY KEY (seq, n)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX postings_of_job ON postings (job, seq, n);
-CREATE TABLE snapshot (
-    seq    INTEGER PRIMARY KEY, -- the last record that the state has in it
-    khub   TEXT NOT NULL,       -- the version that wrote it
-    state  TEXT NOT NULL,       -- JSON
-    digest BLOB NOT NULL
-) STRICT;
-COMMIT;
-";
+/// Where a hub keeps its log. As text: a folder, or `postgresql://user:password@host/database`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a folder, with SQLite.
+    Folder(PathBuf),
+    /// In PostgreSQL, by its connection string.
+    Postgres(String),
+}
 
-/// Opens the database of the one hub that holds the folder's lock, and makes it if there is none.
-pub(crate) fn open_to_write(folder: &Folder) -> Result<Connection, StoreError> {
-    let path = folder.database();
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let opened = || -> Result<_, Fault> {
-        let db = open(folder, flags)?;
-        Ok((format(&db)?, db))
-    };
-    let (format, db) = opened().map_err(|fault| fault.at(&path))?;
-    check_format(folder, format.unwrap_or(FORMAT))?;
-    let prepare = || -> Result<(), Fault> {
-        // A commit is on the disk when it returns (FULL), and readers never wait for it (WAL).
-        db.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        db.pragma_update(None, "synchronous", "full")?;
-        db.pragma_update(None, "foreign_keys", true)?;
-        if format.is_none() {
-            db.execute_batch(TABLES)?;
+impl Place {
+    /// As it can be parsed again, with the password.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Folder(dir) => dir.display().to_string(),
+            Self::Postgres(url) => url.clone(),
         }
+    }
+}
+
+/// A database, opened to read or to write.
+pub(crate) trait Database: fmt::Debug + Send {
+    /// As people know it, without a password.
+    fn place(&self) -> &str;
+
+    /// Begins a transaction. To read: all until its end is seen as it is now. To write: nobody else writes,
+    /// and if somebody has taken the log over, this is where it is told.
+    fn begin(&mut self, access: Access) -> Result<(), Fault>;
+    /// Ends the transaction. What was written and is to be kept is safe when this returns.
+    fn end(&mut self, keep: bool) -> Result<(), Fault>;
+
+    /// The records numbered `from` and more, in order, `limit` at most; or what is wrong with one.
+    fn records(&mut self, from: i64, limit: i64) -> Result<Vec<Result<RawRecord, String>>, Fault>;
+    /// The hash of a record, if there is one.
+    fn hash_of(&mut self, seq: i64) -> Result<Option<Vec<u8>>, Fault>;
+    /// Adds records.
+    fn add_records(&mut self, rows: &[Row]) -> Result<(), Fault>;
+
+    /// The postings behind `after`, a record and a place in it, in order, `limit` at most; all or of one job.
+    fn postings(&mut self, after: (i64, i64), limit: i64, job: Option<i64>)
+    -> Result<Vec<RawPosting>, Fault>;
+    /// Adds the postings of some records; those of a record are counted from 0.
+    fn add_postings(&mut self, postings: &[Posting]) -> Result<(), Fault>;
+    /// Drops all postings.
+    fn clear_postings(&mut self) -> Result<(), Fault>;
+
+    /// The last snapshot.
+    fn snapshot(&mut self) -> Result<Option<RawSnapshot>, Fault>;
+    /// Puts a snapshot in the place of all others.
+    fn replace_snapshot(&mut self, snapshot: &RawSnapshot) -> Result<(), Fault>;
+
+    /// What the database's own check finds.
+    fn check(&mut self) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+    /// The last confirmed record, as far as it was noted outside the database.
+    fn noted(&self) -> Option<Head> {
+        None
+    }
+    /// Notes the last confirmed record outside the database.
+    fn note(&mut self, _head: &Head) {}
+    /// Shows others that this writer is alive, if it hasn't just done so.
+    fn keep_alive(&mut self) -> Result<(), Fault> {
         Ok(())
-    };
-    prepare().map_err(|fault| fault.at(&path))?;
-    sync_dir(&folder.dir).map_err(StoreError::io(&folder.dir))?;
-    Ok(db)
+    }
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// A record's columns.
+#[derive(Debug)]
+pub(crate) struct RawRecord {
+    pub(crate) seq: i64,
+    pub(crate) at: i64,
+    pub(crate) actor: String,
+    pub(crate) events: String,
+    pub(crate) hash: Vec<u8>,
+}
+
+/// A posting's columns.
+#[derive(Debug)]
+pub(crate) struct RawPosting {
+    pub(crate) seq: i64,
+    pub(crate) n: i64,
+    pub(crate) at: i64,
+    pub(crate) job: Option<i64>,
+    pub(crate) account: String,
+    pub(crate) won: i64,
+    pub(crate) compute: String,
+}
+
+/// A snapshot's columns.
+#[derive(Debug)]
+pub(crate) struct RawSnapshot {
+    pub(crate) seq: i64,
+    pub(crate) khub: String,
+    pub(crate) state: String,
+    pub(crate) digest: Vec<u8>,
+}
+
+/// Opens the database for the one hub that writes; makes it if there is none.
+pub(crate) fn open_to_write(place: &Place) -> Result<Box<dyn Database>, StoreError> {
+    Ok(match place {
+        Place::Folder(dir) => Box::new(Sqlite::open_to_write(dir)?),
+        Place::Postgres(url) => Box::new(Postgres::open_to_write(url)?),
+    })
 }
 
 /// Opens the database to read; a hub may be writing at the same time.
-pub(crate) fn open_to_read(folder: &Folder) -> Result<Connection, StoreError> {
-    let path = folder.database();
-    let missing = || StoreError::Missing {
-        dir: folder.dir.clone(),
-    };
-    if !path.is_file() {
-        return Err(missing());
-    }
-    let opened = || -> Result<_, Fault> {
-        let db = open(folder, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        Ok((format(&db)?, db))
-    };
-    let (format, db) = opened().map_err(|fault| fault.at(&path))?;
-    check_format(folder, format.ok_or_else(missing)?)?;
-    Ok(db)
+pub(crate) fn open_to_read(place: &Place) -> Result<Box<dyn Database>, StoreError> {
+    Ok(match place {
+        Place::Folder(dir) => Box::new(Sqlite::open_to_read(dir)?),
+        Place::Postgres(url) => Box::new(Postgres::open_to_read(url)?),
+    })
 }
 
-fn open(folder: &Folder, flags: OpenFlags) -> Result<Connection, Fault> {
-    // A connection is used by one thread at a time, which Rust checks; SQLite needn't.
-    let db = Connection::open_with_flags(folder.database(), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    // What SQLite advises for files that may be damaged or somebody else's.
-    db.pragma_update(None, "trusted_schema", false)?;
-    db.pragma_update(None, "cell_size_check", true)?;
-    Ok(db)
+/// Carries out `work` in a transaction, which is undone if it fails.
+pub(crate) fn transact<T>(
+    db: &mut dyn Database,
+    access: Access,
+    work: impl FnOnce(&mut dyn Database) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    db.begin(access)?;
+    match work(db) {
+        Ok(done) => db.end(access == Access::Write).map(|()| done),
+        Err(fault) => {
+            // A transaction that can't be undone goes with its connection.
+            let _ = db.end(false);
+            Err(fault)
+        }
+    }
 }
 
-/// The format number, or none if nothing was ever written.
-fn format(db: &Connection) -> Result<Option<i64>, Fault> {
-    let count = |sql| db.query_row(sql, [], |row| row.get::<_, i64>(0));
-    if count("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'")? > 0 {
-        return Ok(Some(count("SELECT value FROM meta WHERE key = 'format'")?));
-    }
-    if count("SELECT count(*) FROM sqlite_schema")? > 0 {
-        return Err(Fault::damaged(
-            "it is an SQLite file, but not one that khub wrote",
-        ));
-    }
-    // A hub that was killed while it made the file leaves one page at most.
-    if count("PRAGMA page_count")? > 1 {
-        return Err(Fault::damaged("it has pages, but no tables"));
-    }
-    Ok(None)
-}
-
-fn check_format(folder: &Folder, found: i64) -> Result<(), StoreError> {
-    let path = folder.database();
+pub(crate) fn check_format(place: &str, found: i64) -> Result<(), StoreError> {
+    let place = place.to_owned();
     match found {
         FORMAT => Ok(()),
         found if found > FORMAT => Err(StoreError::Newer {
-            path,
+            place,
             found,
             known: FORMAT,
         }),
         _ => {
             let what = format!("its format number is {found}, which no khub has written");
-            Err(StoreError::Damaged { path, what })
+            Err(StoreError::Damaged { place, what })
         }
+    }
+}
+
+impl FromStr for Place {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_url = ["postgresql://", "postgres://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
+        Ok(if is_url {
+            Self::Postgres(text.to_owned())
+        } else {
+            Self::Folder(text.into())
+        })
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(dir: &Path) -> Self {
+        Self::Folder(dir.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(dir: &PathBuf) -> Self {
+        Self::Folder(dir.clone())
+    }
+}
+
+impl From<&Self> for Place {
+    fn from(place: &Self) -> Self {
+        place.clone()
+    }
+}
+
+impl fmt::Display for Place {
+    /// Without a password, which has no business in a message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(dir) => dir.display().fmt(f),
+            Self::Postgres(url) => f.write_str(&crate::postgres::without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }

@@ -7,48 +7,46 @@ use std::{fmt, io};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was ever kept here.
-    #[error("{} has no khub data; run `khub quickstart` or `khub serve` first", dir.display())]
+    #[error("{place} has no khub data; run `khub quickstart` or `khub serve` first")]
     Missing {
-        /// The folder that was to have it.
-        dir: PathBuf,
+        /// The folder or the database that was to have it.
+        place: String,
     },
     /// Another hub writes here.
-    #[error("another hub already runs on {}; stop it first, or choose another folder", dir.display())]
+    #[error("another hub already runs on {place}; stop it first, or choose another place")]
     Busy {
-        /// The folder that both want.
-        dir: PathBuf,
+        /// The folder or the database that both want.
+        place: String,
     },
     /// This program is too old for it.
     #[error(
-        "{} was written by a newer khub (format {found}, this one knows {known}); \
-         use that version or another folder",
-        path.display()
+        "{place} was written by a newer khub (format {found}, this one knows {known}); \
+         use that version or another place"
     )]
     Newer {
         /// The database.
-        path: PathBuf,
+        place: String,
         /// Its format.
         found: i64,
         /// The newest format that this program knows.
         known: i64,
     },
     /// It isn't what was written.
-    #[error("{} is damaged: {what}; restore the folder from a backup", path.display())]
+    #[error("{place} is damaged: {what}; restore it from a backup")]
     Damaged {
         /// The database.
-        path: PathBuf,
+        place: String,
         /// What is wrong, and at which record.
         what: String,
     },
     /// The log is whole, and something that is made from it differs from it.
     #[error(
-        "the log in {} is whole, but {what}; the hub's decisions rest on the log alone, and what differs \
-         can be made again from it",
-        path.display()
+        "the log in {place} is whole, but {what}; the hub's decisions rest on the log alone, and what differs \
+         can be made again from it"
     )]
     Stale {
         /// The database.
-        path: PathBuf,
+        place: String,
         /// What differs, and at which record.
         what: String,
     },
@@ -68,11 +66,17 @@ pub enum StoreError {
         /// What it said.
         why: io::Error,
     },
-    /// SQLite said no, for another reason than damage: a full disk, missing permissions.
-    #[error("{}: {why}", path.display())]
-    Sqlite {
+    /// It isn't empty, and something was to be put there from a backup.
+    #[error("{place} has a log already; restore to an empty place, or move that one away")]
+    Occupied {
+        /// Where.
+        place: String,
+    },
+    /// The database said no, for another reason than damage: a full disk, missing permissions, a lost connection.
+    #[error("{place}: {why}")]
+    Database {
         /// The database.
-        path: PathBuf,
+        place: String,
         /// What it said.
         why: String,
     },
@@ -87,52 +91,33 @@ impl StoreError {
     }
 }
 
-/// What went wrong inside the database, whose path the caller knows.
+/// What went wrong inside the database, whose place the caller knows.
 #[derive(Debug)]
 pub(crate) enum Fault {
+    /// It isn't what was written.
     Damaged(String),
-    Sqlite(rusqlite::Error),
+    /// It said no for another reason.
+    Refused(String),
 }
 
 impl Fault {
     /// The same for someone who doesn't know which database was asked.
-    pub(crate) fn at(self, path: &Path) -> StoreError {
-        let path = path.to_owned();
+    pub(crate) fn at(self, place: &str) -> StoreError {
+        let place = place.to_owned();
         match self {
-            Self::Damaged(what) => StoreError::Damaged { path, what },
-            Self::Sqlite(error) if tells_damage(&error) => {
-                let what = error.to_string();
-                StoreError::Damaged { path, what }
-            }
-            Self::Sqlite(error) => {
-                let why = error.to_string();
-                StoreError::Sqlite { path, why }
-            }
+            Self::Damaged(what) => StoreError::Damaged { place, what },
+            Self::Refused(why) => StoreError::Database { place, why },
         }
     }
 
     pub(crate) fn damaged(what: impl fmt::Display) -> Self {
         Self::Damaged(what.to_string())
     }
-}
 
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-/// Whether it says that the file is not what khub wrote. The statements here are fixed, so a table, column or
-/// type that doesn't fit them (`Unknown`: "no such table") is the file's fault as well.
-fn tells_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{ConstraintViolation, DatabaseCorrupt, NotADatabase, TypeMismatch, Unknown};
-    match error.sqlite_error_code() {
-        Some(code) => {
-            matches!(
-                code,
-                ConstraintViolation | DatabaseCorrupt | NotADatabase | TypeMismatch | Unknown
-            )
+    /// What it says.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Damaged(text) | Self::Refused(text) => text,
         }
-        None => true,
     }
 }

@@ -31,7 +31,7 @@ impl Folder {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy {
-                dir: self.dir.clone(),
+                place: self.dir.display().to_string(),
             }),
             Err(TryLockError::Error(why)) => Err(StoreError::Io { path, why }),
         }

@@ -1,4 +1,4 @@
-//! The event log with its read side, and the artifact folder: what the hub keeps on disk.
+//! The event log with its read side, in SQLite or PostgreSQL, and the artifact folder: what the hub keeps.
 //!
 //! The log is the truth. It is committed before anyone is told, each record is chained to the one before by
 //! its hash, and everything else here (the state, the table of postings, the snapshot) is made from it and
@@ -36,25 +36,36 @@
 //! | `khub.head` | the last confirmed record and its hash, as text |
 //! | `khub.lock` | held by the hub that writes |
 //!
+//! With PostgreSQL (`Store::open` with a [`Place`] made of a connection string) log, postings and snapshot are
+//! tables in that database, and the folder keeps the artifacts alone.
+//!
 //! The chain shows that nothing in the middle was changed, `khub.head` that nothing is missing at the end.
 //! Against someone who rewrites the whole folder only a note of the head elsewhere helps; [`Verified`] has
 //! it.
 //!
-//! Where to read on: [`Store`] writes, [`Reader`] reads and verifies, [`Blobs`] keeps artifacts' bytes.
+//! Where to read on: [`Store`] writes, [`Reader`] reads and verifies, [`backup()`] and [`restore`] carry a log to
+//! another place, [`Blobs`] keeps artifacts' bytes.
 
+mod backup;
 mod blobs;
 mod database;
 mod error;
 mod folder;
 mod log;
+mod postgres;
 mod postings;
 mod reader;
+mod seal;
 mod snapshot;
+mod sqlite;
 mod writer;
 
+pub use backup::{BackedUp, backup, restore};
 pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use database::Place;
 pub use error::StoreError;
 pub use log::{Entry, Record};
 pub use postings::Posting;
 pub use reader::{Reader, Verified};
+pub use seal::{Seal, Sealer, seals};
 pub use writer::Store;

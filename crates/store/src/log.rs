@@ -9,9 +9,12 @@
 //! that the chain can be checked by a program that knows nothing of events.
 
 use crate::StoreError;
+use crate::database::{Database, RawRecord};
 use crate::error::Fault;
 use consortium::{Actor, Digest, Event, Time};
-use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// How many records are read at once.
+const PAGE: u64 = 1_000;
 
 /// What one request, or the passage of time, brought about: one record of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,9 +80,9 @@ impl Head {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) head: Head,
-    at: Time,
-    actor: String,
-    events: String,
+    pub(crate) at: Time,
+    pub(crate) actor: String,
+    pub(crate) events: String,
 }
 
 impl Row {
@@ -102,15 +105,6 @@ impl Row {
             Ok(_) => Err(unkeepable("they read back as something else".into())),
             Err(why) => Err(unkeepable(format!("they would not be read back ({why})"))),
         }
-    }
-
-    /// Adds it to the log, within the caller's transaction.
-    pub(crate) fn insert(&self, db: &Connection) -> Result<(), Fault> {
-        let mut insert =
-            db.prepare("INSERT INTO log (seq, at, actor, events, hash) VALUES (?, ?, ?, ?, ?)")?;
-        let (seq, at) = (self.head.seq.cast_signed(), self.at.0.cast_signed());
-        insert.execute(params![seq, at, self.actor, self.events, self.head.hash.0])?;
-        Ok(())
     }
 
     /// What it says.
@@ -141,48 +135,49 @@ impl Row {
 /// Calls `each` with the records after `after`, `limit` of them at most. Each is checked against the one
 /// before first. Returns where it stopped.
 pub(crate) fn walk(
-    db: &Connection,
+    db: &mut dyn Database,
     after: Head,
     limit: u64,
-    mut each: impl FnMut(Row) -> Result<(), Fault>,
+    mut each: impl FnMut(&mut dyn Database, Row) -> Result<(), Fault>,
 ) -> Result<Head, Fault> {
-    let sql = "SELECT seq, at, actor, events, hash FROM log WHERE seq > ? ORDER BY seq LIMIT ?";
-    let mut select = db.prepare(sql)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // Numbers below 1 are nobody's, so a row that has one must be met and not passed over.
-    let last = if after.seq == 0 {
-        i64::MIN
-    } else {
-        after.seq.cast_signed()
-    };
-    let mut rows = select.query(params![last, limit])?;
     let mut head = after;
-    loop {
-        let wanted = head.seq + 1;
-        let unreadable = |e| Fault::damaged(format!("record {wanted} can't be read ({e})"));
-        let Some(row) = rows.next().map_err(unreadable)? else {
-            return Ok(head);
+    let mut left = limit;
+    while left > 0 {
+        // Numbers below 1 are nobody's, so a row that has one must be met and not passed over.
+        let from = match head.seq {
+            0 => i64::MIN,
+            seq => seq.saturating_add(1).cast_signed(),
         };
-        let row = follow(row, &head)?;
-        head = row.head;
-        each(row)?;
+        let wanted = left.min(PAGE);
+        let page = db.records(from, wanted.cast_signed())?;
+        let found = page.len() as u64;
+        for raw in page {
+            let row = follow(raw, &head)?;
+            head = row.head;
+            each(db, row)?;
+        }
+        if found < wanted {
+            break;
+        }
+        left -= found;
     }
+    Ok(head)
 }
 
 /// The hash of record `seq`, if there is one.
-pub(crate) fn hash_of(db: &Connection, seq: u64) -> Result<Option<Digest>, Fault> {
+pub(crate) fn hash_of(db: &mut dyn Database, seq: u64) -> Result<Option<Digest>, Fault> {
     if seq == 0 {
         return Ok(Some(Head::genesis().hash));
     }
-    let sql = "SELECT hash FROM log WHERE seq = ?";
-    let hash = db
-        .query_row(sql, [seq.cast_signed()], |row| row.get(0))
-        .optional()?;
-    Ok(hash.map(Digest))
+    let Some(hash) = db.hash_of(seq.cast_signed())? else {
+        return Ok(None);
+    };
+    let wrong = |_| Fault::damaged(format!("the hash of record {seq} is no hash"));
+    Ok(Some(Digest(hash.try_into().map_err(wrong)?)))
 }
 
 /// Checks that the log, which ends at `end`, has the record that was `noted` when it was confirmed.
-pub(crate) fn check_note(db: &Connection, end: &Head, noted: &Head) -> Result<(), Fault> {
+pub(crate) fn check_note(db: &mut dyn Database, end: &Head, noted: &Head) -> Result<(), Fault> {
     let seq = noted.seq;
     if seq > end.seq {
         let what = format!(
@@ -200,19 +195,16 @@ pub(crate) fn check_note(db: &Connection, end: &Head, noted: &Head) -> Result<()
 }
 
 /// The row as the record after `head`, if it is that.
-fn follow(row: &rusqlite::Row<'_>, head: &Head) -> Result<Row, Fault> {
+pub(crate) fn follow(raw: Result<RawRecord, String>, head: &Head) -> Result<Row, Fault> {
     let wanted = head.seq + 1;
     let damaged = |what: &str| Fault::damaged(format!("record {wanted} {what}"));
-    let seq: i64 = row.get(0).map_err(|_| damaged("has no number"))?;
-    if seq.cast_unsigned() != wanted {
-        return Err(damaged(&format!("is missing; {seq} is in its place")));
+    let raw = raw.map_err(|why| damaged(&format!("can't be read ({why})")))?;
+    if raw.seq.cast_unsigned() != wanted {
+        return Err(damaged(&format!("is missing; {} is in its place", raw.seq)));
     }
-    let read = || Ok((row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
-    let (at, actor, events, hash): (_, String, String, _) =
-        read().map_err(|e: rusqlite::Error| damaged(&format!("can't be read ({e})")))?;
-    let at = Time(at.cast_unsigned());
-    let next = head.next(at, &actor, &events);
-    if next.hash != Digest(hash) {
+    let at = Time(raw.at.cast_unsigned());
+    let next = head.next(at, &raw.actor, &raw.events);
+    if next.hash.0.as_slice() != raw.hash {
         return Err(damaged(
             "was changed: it doesn't have the hash that it was written with",
         ));
@@ -220,8 +212,8 @@ fn follow(row: &rusqlite::Row<'_>, head: &Head) -> Result<Row, Fault> {
     Ok(Row {
         head: next,
         at,
-        actor,
-        events,
+        actor: raw.actor,
+        events: raw.events,
     })
 }
 

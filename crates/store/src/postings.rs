@@ -1,10 +1,9 @@
 //! The ledger's lines as a table, so that they can be listed without replaying the log. Made from the log;
 //! kept in the same transaction.
 
+use crate::database::{Database, RawPosting};
 use crate::error::Fault;
 use consortium::{Account, Event, FlopSeconds, JobId, Time, Transfer, Won};
-use rusqlite::types::Type;
-use rusqlite::{Connection, Error, Row, params};
 
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,56 +44,66 @@ pub(crate) fn of_events(seq: u64, at: Time, events: &[Event]) -> impl Iterator<I
     })
 }
 
-/// Adds the postings of one record, within the caller's transaction.
-pub(crate) fn insert(db: &Connection, postings: impl Iterator<Item = Posting>) -> Result<(), Fault> {
-    let sql = "INSERT INTO postings (seq, n, at, job, account, won, compute) VALUES (?, ?, ?, ?, ?, ?, ?)";
-    let mut insert = db.prepare(sql)?;
-    for (n, posting) in (0i64..).zip(postings) {
-        let Posting {
-            seq,
-            at,
-            job,
-            account,
-            won,
-            compute,
-        } = posting;
-        let (seq, at, job) = (
-            seq.cast_signed(),
-            at.0.cast_signed(),
-            job.map(|job| job.0.cast_signed()),
-        );
-        insert.execute(params![
-            seq,
-            n,
-            at,
-            job,
-            account.to_string(),
-            won.0,
-            compute.0.to_string()
-        ])?;
-    }
-    Ok(())
+/// Each posting with its place among those of its record, which lie together.
+pub(crate) fn counted(postings: &[Posting]) -> impl Iterator<Item = (i64, &Posting)> {
+    let mut last = (0, 0);
+    postings.iter().map(move |posting| {
+        last = match last {
+            (seq, n) if seq == posting.seq => (seq, n + 1),
+            _ => (posting.seq, 0),
+        };
+        (last.1, posting)
+    })
 }
 
-/// All postings, in the order of the log; rows for [`read`].
-pub(crate) const ALL: &str = "SELECT seq, at, job, account, won, compute FROM postings ORDER BY seq, n";
-/// The postings of one job.
-pub(crate) const OF_JOB: &str =
-    "SELECT seq, at, job, account, won, compute FROM postings WHERE job = ? ORDER BY seq, n";
+/// All postings in the order of the log, or those of one job, read page by page.
+pub(crate) struct Pages {
+    job: Option<JobId>,
+    after: (i64, i64),
+    page: std::vec::IntoIter<RawPosting>,
+    last: bool,
+}
 
-/// A row of [`ALL`] or [`OF_JOB`].
-pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Posting> {
-    let text = |column| row.get::<_, String>(column);
-    let wrong = |column, why: String| Error::FromSqlConversionFailure(column, Type::Text, why.into());
+impl Pages {
+    pub(crate) fn new(job: Option<JobId>) -> Self {
+        Self {
+            job,
+            after: (i64::MIN, i64::MIN),
+            page: Vec::new().into_iter(),
+            last: false,
+        }
+    }
+
+    pub(crate) fn next(&mut self, db: &mut dyn Database) -> Option<Result<Posting, Fault>> {
+        if self.page.len() == 0 && !self.last {
+            let job = self.job.map(|job| job.0.cast_signed());
+            let page = match db.postings(self.after, PAGE, job) {
+                Ok(page) => page,
+                Err(fault) => {
+                    self.last = true;
+                    return Some(Err(fault));
+                }
+            };
+            self.last = (page.len() as i64) < PAGE;
+            self.page = page.into_iter();
+        }
+        let raw = self.page.next()?;
+        self.after = (raw.seq, raw.n);
+        Some(read(raw).map_err(Fault::Damaged))
+    }
+}
+
+/// How many postings are read at once.
+const PAGE: i64 = 4_000;
+
+fn read(raw: RawPosting) -> Result<Posting, String> {
     Ok(Posting {
-        seq: row.get::<_, i64>(0)?.cast_unsigned(),
-        at: Time(row.get::<_, i64>(1)?.cast_unsigned()),
-        job: row
-            .get::<_, Option<i64>>(2)?
-            .map(|job| JobId(job.cast_unsigned())),
-        account: Account::try_from(text(3)?).map_err(|why| wrong(3, why))?,
-        won: Won(row.get(4)?),
-        compute: FlopSeconds::try_from(text(5)?).map_err(|why| wrong(5, why))?,
+        seq: raw.seq.cast_unsigned(),
+        at: Time(raw.at.cast_unsigned()),
+        job: raw.job.map(|job| JobId(job.cast_unsigned())),
+        account: Account::try_from(raw.account)?,
+        won: Won(raw.won),
+        compute: FlopSeconds::try_from(raw.compute)?,
     })
 }
 

@@ -1,20 +1,19 @@
 //! Reading the log and its read side, also from another process and while a hub writes; and proving that all
 //! of it fits together.
 
+use crate::database::{Access, Database, Place, transact};
 use crate::error::Fault;
-use crate::folder::Folder;
 use crate::log::{Head, Record, Row, check_note, hash_of, walk};
+use crate::postings::Pages;
 use crate::snapshot::{self, Snapshot};
 use crate::{Posting, StoreError, database, postings};
 use consortium::{Digest, Event, JobId, Ledger, State, Transfer, apply};
-use rusqlite::Connection;
-use std::path::Path;
+use std::cell::RefCell;
 
 /// A log, open to read. Each call sees the log as it is at one moment.
 #[derive(Debug)]
 pub struct Reader {
-    folder: Folder,
-    db: Connection,
+    db: RefCell<Box<dyn Database>>,
 }
 
 /// What was found by [`Reader::verify`].
@@ -32,15 +31,14 @@ pub struct Verified {
 }
 
 impl Reader {
-    /// Opens the log in folder `dir`.
+    /// Opens the log at `place`.
     ///
     /// # Errors
     /// [`StoreError::Missing`] if there is none, [`StoreError::Newer`] if a newer khub wrote it,
     /// [`StoreError::Damaged`] if it is something else.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let folder = Folder::new(dir);
-        let db = database::open_to_read(&folder)?;
-        Ok(Self { folder, db })
+    pub fn open(place: impl Into<Place>) -> Result<Self, StoreError> {
+        let db = RefCell::new(database::open_to_read(&place.into())?);
+        Ok(Self { db })
     }
 
     /// The records from number `from` on, `limit` of them at most; each is checked against the one before.
@@ -49,7 +47,7 @@ impl Reader {
             let seq = from.saturating_sub(1);
             let mut records = Vec::new();
             if let Some(hash) = hash_of(db, seq)? {
-                walk(db, Head { seq, hash }, limit, |row| {
+                walk(db, Head { seq, hash }, limit, |_, row| {
                     records.push(row.record()?);
                     Ok(())
                 })?;
@@ -61,14 +59,8 @@ impl Reader {
     /// The ledger's lines in the order of the log: all of them, or those of one job.
     pub fn postings(&self, job: Option<JobId>) -> Result<Vec<Posting>, StoreError> {
         self.at_one_moment(|db| {
-            let mut select = db.prepare(if job.is_some() {
-                postings::OF_JOB
-            } else {
-                postings::ALL
-            })?;
-            let job = job.map(|job| job.0.cast_signed());
-            let rows = select.query_map(rusqlite::params_from_iter(job), postings::read)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let mut pages = Pages::new(job);
+            std::iter::from_fn(|| pages.next(db)).collect()
         })
     }
 
@@ -81,42 +73,47 @@ impl Reader {
     /// and something that is made from it differs.
     pub fn verify(&self) -> Result<Verified, StoreError> {
         // Read before the log is: a hub that runs may confirm more in between, never less.
-        let noted = self.folder.noted_head();
-        let (verified, stale) = self.at_one_moment(|db| prove(db, noted))?;
+        let noted = self.db.borrow().noted();
+        let snapshot = snapshot::load(self.db.borrow_mut().as_mut());
+        let (verified, stale) = self.at_one_moment(|db| prove(db, noted, snapshot))?;
         match stale {
             Some(what) => Err(StoreError::Stale {
-                path: self.folder.database(),
+                place: self.db.borrow().place().to_owned(),
                 what,
             }),
             None => Ok(verified),
         }
     }
 
-    fn at_one_moment<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let moment = || -> Result<T, Fault> {
-            let transaction = self.db.unchecked_transaction()?;
-            read(&transaction)
-        };
-        moment().map_err(|fault| fault.at(&self.folder.database()))
+    fn at_one_moment<T>(
+        &self,
+        read: impl FnOnce(&mut dyn Database) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let mut db = self.db.borrow_mut();
+        let done = transact(db.as_mut(), Access::Read, read);
+        done.map_err(|fault| fault.at(db.place()))
     }
 }
 
 /// The whole log, and what differs from it.
-fn prove(db: &Connection, noted: Option<Head>) -> Result<(Verified, Option<String>), Fault> {
-    let mut select = db.prepare(postings::ALL)?;
-    let (snapshot, stale) = match snapshot::load(db) {
+fn prove(
+    db: &mut dyn Database,
+    noted: Option<Head>,
+    snapshot: Result<Option<Snapshot>, String>,
+) -> Result<(Verified, Option<String>), Fault> {
+    let (snapshot, stale) = match snapshot {
         Ok(snapshot) => (snapshot, None),
         Err(what) => (None, Some(what)),
     };
     let mut proof = Proof {
         state: State::default(),
         postings: 0,
-        kept: select.query_map([], postings::read)?,
+        kept: Pages::new(None),
         snapshot,
         stale,
     };
     proof.compare_snapshot(0);
-    let end = walk(db, Head::genesis(), u64::MAX, |row| proof.record(&row))?;
+    let end = walk(db, Head::genesis(), u64::MAX, |db, row| proof.record(db, &row))?;
     if let Some(noted) = noted {
         check_note(db, &end, &noted)?;
     }
@@ -125,8 +122,10 @@ fn prove(db: &Connection, noted: Option<Head>) -> Result<(Verified, Option<Strin
         .ledger
         .audit()
         .map_err(|why| Fault::damaged(format!("after record {}, {why}", end.seq)))?;
-    proof.compare_rest();
-    proof.check_file(db)?;
+    proof.compare_rest(db);
+    if let Some(found) = db.check()? {
+        proof.stale.get_or_insert(found);
+    }
     let ledger = proof.state.ledger;
     let verified = Verified {
         records: end.seq,
@@ -138,18 +137,18 @@ fn prove(db: &Connection, noted: Option<Head>) -> Result<(Verified, Option<Strin
 }
 
 /// A replay that looks at everything on its way.
-struct Proof<Kept> {
+struct Proof {
     state: State,
     postings: u64,
     /// The rows of the table of postings that were not compared yet.
-    kept: Kept,
+    kept: Pages,
     snapshot: Option<Snapshot>,
     /// The first thing that differs from the log. Told only when the log is known to be whole.
     stale: Option<String>,
 }
 
-impl<Kept: Iterator<Item = rusqlite::Result<Posting>>> Proof<Kept> {
-    fn record(&mut self, row: &Row) -> Result<(), Fault> {
+impl Proof {
+    fn record(&mut self, db: &mut dyn Database, row: &Row) -> Result<(), Fault> {
         let record = row.record()?;
         let seq = record.seq;
         let transfers = record.events.iter().filter_map(|event| match event {
@@ -163,18 +162,18 @@ impl<Kept: Iterator<Item = rusqlite::Result<Posting>>> Proof<Kept> {
             apply(&mut self.state, event, record.at);
         }
         for posting in postings::of_events(seq, record.at, &record.events) {
-            self.compare_posting(&posting);
+            self.compare_posting(db, &posting);
         }
         self.compare_snapshot(seq);
         Ok(())
     }
 
-    fn compare_posting(&mut self, made: &Posting) {
+    fn compare_posting(&mut self, db: &mut dyn Database, made: &Posting) {
         self.postings += 1;
         let (seq, account) = (made.seq, &made.account);
-        let what = match self.kept.next() {
+        let what = match self.kept.next(db) {
             Some(Ok(kept)) if kept == *made => return,
-            Some(Err(e)) => format!("the postings of record {seq} can't be read ({e})"),
+            Some(Err(fault)) => format!("the postings of record {seq} can't be read ({})", fault.text()),
             _ => format!("the table of postings differs at record {seq}, account {account}"),
         };
         self.stale.get_or_insert(what);
@@ -190,25 +189,18 @@ impl<Kept: Iterator<Item = rusqlite::Result<Posting>>> Proof<Kept> {
     }
 
     /// What the table of postings has beyond the log's.
-    fn compare_rest(&mut self) {
-        let what = match self.kept.next() {
+    fn compare_rest(&mut self, db: &mut dyn Database) {
+        let what = match self.kept.next(db) {
             None => return,
             Some(Ok(kept)) => format!(
                 "the table of postings has more than the log, of record {}",
                 kept.seq
             ),
-            Some(Err(e)) => format!("the table of postings can't be read to its end ({e})"),
+            Some(Err(fault)) => format!(
+                "the table of postings can't be read to its end ({})",
+                fault.text()
+            ),
         };
         self.stale.get_or_insert(what);
-    }
-
-    /// Indexes and free pages, which nothing above has touched.
-    fn check_file(&mut self, db: &Connection) -> Result<(), Fault> {
-        let found: String = db.pragma_query_value(None, "integrity_check", |row| row.get(0))?;
-        if found != "ok" {
-            self.stale
-                .get_or_insert(format!("SQLite's own check finds: {found}"));
-        }
-        Ok(())
     }
 }

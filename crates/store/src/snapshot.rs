@@ -2,11 +2,9 @@
 //! way doubtful is not used, and the log is replayed from the start.
 
 use crate::StoreError;
-use crate::error::Fault;
+use crate::database::{Access, Database, RawSnapshot, transact};
 use crate::log::{Head, hash_of};
 use consortium::{Digest, State};
-use rusqlite::{Connection, OptionalExtension as _, params};
-use std::path::Path;
 
 /// Another version may see more in the same events, so it makes its own snapshot.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -18,53 +16,52 @@ pub(crate) struct Snapshot {
 }
 
 /// Keeps `state` as the one after the record at `head`, and drops older snapshots.
-pub(crate) fn keep(db: &mut Connection, path: &Path, head: &Head, state: &State) -> Result<(), StoreError> {
+pub(crate) fn keep(db: &mut dyn Database, head: &Head, state: &State) -> Result<(), StoreError> {
     let text = serde_json::to_string(state).map_err(|e| unkeepable(&e.to_string()))?;
     // A state that reads back as another would be a wrong one after the next start.
     let read: State = serde_json::from_str(&text).map_err(|e| unkeepable(&e.to_string()))?;
     if read != *state {
         return Err(unkeepable("it reads back as something else"));
     }
-    let mut write = || -> Result<(), rusqlite::Error> {
-        let transaction = db.transaction()?;
-        transaction.execute("DELETE FROM snapshot", [])?;
-        let sql = "INSERT INTO snapshot (seq, khub, state, digest) VALUES (?, ?, ?, ?)";
-        let digest = digest(head, VERSION, &text).0;
-        transaction.execute(sql, params![head.seq.cast_signed(), VERSION, text, digest])?;
-        transaction.commit()
+    let snapshot = RawSnapshot {
+        seq: head.seq.cast_signed(),
+        khub: VERSION.to_owned(),
+        digest: digest(head, VERSION, &text).0.to_vec(),
+        state: text,
     };
-    write().map_err(|e| Fault::from(e).at(path))
+    let kept = transact(db, Access::Write, |db| db.replace_snapshot(&snapshot));
+    kept.map_err(|fault| fault.at(db.place()))
 }
 
 /// The last snapshot; none if there is none or another version made it; what is wrong with it if something
 /// is.
-pub(crate) fn load(db: &Connection) -> Result<Option<Snapshot>, String> {
-    let sql = "SELECT seq, khub, state, digest FROM snapshot ORDER BY seq DESC LIMIT 1";
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok((
-            row.get::<_, i64>(0)?.cast_unsigned(),
-            row.get(1)?,
-            row.get(2)?,
-            row.get(3)?,
-        ))
-    };
-    let row = db.query_row(sql, [], read).optional();
-    let unreadable = |e: &dyn std::fmt::Display| format!("the snapshot can't be read ({e})");
-    let Some((seq, version, text, kept)) = row.map_err(|e| unreadable(&e))? else {
-        return Ok(None);
-    };
-    let (version, text): (String, String) = (version, text);
+///
+/// It is read in a transaction of its own: PostgreSQL takes no more questions in one that has failed.
+pub(crate) fn load(db: &mut dyn Database) -> Result<Option<Snapshot>, String> {
+    let loaded = transact(db, Access::Read, |db| Ok(load_within(db)));
+    loaded.unwrap_or_else(|fault| Err(fault.text()))
+}
+
+fn load_within(db: &mut dyn Database) -> Result<Option<Snapshot>, String> {
+    let unreadable = |why: &str| format!("the snapshot can't be read ({why})");
+    let raw = db.snapshot().map_err(|fault| unreadable(&fault.text()))?;
+    let Some(raw) = raw else { return Ok(None) };
+    let seq = raw.seq.cast_unsigned();
     let hash = hash_of(db, seq).map_err(|_| format!("the snapshot's record {seq} can't be read"))?;
     let hash = hash.ok_or_else(|| format!("the snapshot is of record {seq}, which is not in the log"))?;
-    if digest(&Head { seq, hash }, &version, &text) != Digest(kept) {
+    let kept: [u8; 32] = raw
+        .digest
+        .try_into()
+        .map_err(|_| unreadable("its digest is no digest"))?;
+    if digest(&Head { seq, hash }, &raw.khub, &raw.state) != Digest(kept) {
         return Err(format!(
             "the snapshot at record {seq} doesn't have the digest that it was written with"
         ));
     }
-    if version != VERSION {
+    if raw.khub != VERSION {
         return Ok(None);
     }
-    let state = serde_json::from_str(&text).map_err(|e| unreadable(&e))?;
+    let state = serde_json::from_str(&raw.state).map_err(|e| unreadable(&e.to_string()))?;
     Ok(Some(Snapshot { seq, state }))
 }
 

@@ -1,53 +1,36 @@
 //! The one writer of a log.
 
+use crate::database::{Access, Database, Place, transact};
 use crate::error::Fault;
-use crate::folder::{Folder, HeadNote};
 use crate::log::{Head, Row, check_note, walk};
-use crate::{Entry, StoreError, database, postings, snapshot};
-use consortium::{State, apply};
-use rusqlite::Connection;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use crate::snapshot::Snapshot;
+use crate::{Entry, Posting, StoreError, database, postings, snapshot};
+use consortium::{Digest, State, apply};
 
-/// The log of one hub, open to be added to. Only one can be open on a folder at a time.
+/// The log of one hub, open to be added to. Only one can be open at a place at a time.
 ///
 /// Dropping it closes the log cleanly; a kill is as safe, and only leaves a little more to do to the next
 /// start.
 #[derive(Debug)]
 pub struct Store {
-    // Fields are dropped in this order: the database is closed before another hub may have the folder.
-    db: Connection,
-    path: PathBuf,
+    db: Box<dyn Database>,
     head: Head,
-    note: HeadNote,
-    _lock: File,
 }
 
 impl Store {
-    /// Opens the log in folder `dir`, makes both if need be, and rebuilds the state from it. Every record is
+    /// Opens the log at `place`, makes it if need be, and rebuilds the state from it. Every record is
     /// checked against the one before; those after the last snapshot are replayed.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while another hub has the folder, [`StoreError::Newer`] if a newer khub wrote it,
+    /// [`StoreError::Busy`] while another hub writes there, [`StoreError::Newer`] if a newer khub wrote it,
     /// [`StoreError::Damaged`] with the record if it isn't what was written.
-    pub fn open(dir: &Path) -> Result<(Self, State), StoreError> {
-        let folder = Folder::new(dir);
-        let lock = folder.lock()?;
-        let path = folder.database();
-        let db = database::open_to_write(&folder)?;
-        let (head, state) = replay(&db, folder.noted_head()).map_err(|fault| fault.at(&path))?;
-        let mut note = HeadNote::create(&folder)?;
-        note.write(&head).map_err(StoreError::io(&folder.dir))?;
-        Ok((
-            Self {
-                db,
-                path,
-                head,
-                note,
-                _lock: lock,
-            },
-            state,
-        ))
+    pub fn open(place: impl Into<Place>) -> Result<(Self, State), StoreError> {
+        let mut db = database::open_to_write(&place.into())?;
+        let snapshot = snapshot::load(db.as_mut()).ok().flatten();
+        let replayed = transact(db.as_mut(), Access::Read, |db| replay(db, snapshot));
+        let (head, state) = replayed.map_err(|fault| fault.at(db.place()))?;
+        db.note(&head);
+        Ok((Self { db, head }, state))
     }
 
     /// Adds `entries` in one transaction, with their postings, and returns the number of the last record.
@@ -61,13 +44,22 @@ impl Store {
             head = row.head;
             rows.push(row);
         }
-        self.commit(&rows, entries)
-            .map_err(|fault| fault.at(&self.path))?;
-        if head != self.head {
-            self.head = head;
-            // The log has them, whatever becomes of the note; an old note is a weaker proof, no false one.
-            let _ = self.note.write(&head);
+        if rows.is_empty() {
+            return Ok(self.head.seq);
         }
+        let made = rows.iter().zip(entries).flat_map(|(row, entry)| {
+            let seq = row.head.seq;
+            postings::of_events(seq, entry.at, &entry.events)
+        });
+        let made: Vec<Posting> = made.collect();
+        let db = self.db.as_mut();
+        let added = transact(db, Access::Write, |db| {
+            db.add_records(&rows)?;
+            db.add_postings(&made)
+        });
+        added.map_err(|fault| fault.at(db.place()))?;
+        self.head = head;
+        self.db.note(&head);
         Ok(self.head.seq)
     }
 
@@ -76,50 +68,47 @@ impl Store {
         self.head.seq
     }
 
+    /// The hash of the last record, which covers the whole log.
+    pub fn head(&self) -> Digest {
+        self.head.hash
+    }
+
     /// Keeps `state`, which must be the state at [`Store::seq`], so that the next start needn't replay what
     /// came before. Older snapshots are dropped.
     pub fn snapshot(&mut self, state: &State) -> Result<(), StoreError> {
-        snapshot::keep(&mut self.db, &self.path, &self.head, state)
+        snapshot::keep(self.db.as_mut(), &self.head, state)
     }
 
     /// Makes the table of postings again from the log.
     pub fn rebuild_read_side(&mut self) -> Result<(), StoreError> {
-        let mut rebuild = || -> Result<(), Fault> {
-            let transaction = self.db.transaction()?;
-            transaction.execute("DELETE FROM postings", [])?;
-            walk(&transaction, Head::genesis(), u64::MAX, |row| {
+        let db = self.db.as_mut();
+        let rebuilt = transact(db, Access::Write, |db| {
+            db.clear_postings()?;
+            walk(db, Head::genesis(), u64::MAX, |db, row| {
                 let record = row.record()?;
-                let made = postings::of_events(record.seq, record.at, &record.events);
-                postings::insert(&transaction, made)
-            })?;
-            Ok(transaction.commit()?)
-        };
-        rebuild().map_err(|fault| fault.at(&self.path))
+                let made: Vec<Posting> = postings::of_events(record.seq, record.at, &record.events).collect();
+                db.add_postings(&made)
+            })
+        });
+        rebuilt.map(drop).map_err(|fault| fault.at(db.place()))
     }
 
-    fn commit(&mut self, rows: &[Row], entries: &[Entry]) -> Result<(), Fault> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let transaction = self.db.transaction()?;
-        for (row, entry) in rows.iter().zip(entries) {
-            row.insert(&transaction)?;
-            postings::insert(
-                &transaction,
-                postings::of_events(row.head.seq, entry.at, &entry.events),
-            )?;
-        }
-        Ok(transaction.commit()?)
+    /// Shows whoever stands by that this writer lives, and asks whether it still is the writer. To be called
+    /// every second or oftener; it does something once a second at most.
+    pub fn keep_alive(&mut self) -> Result<(), StoreError> {
+        let kept = self.db.keep_alive();
+        kept.map_err(|fault| fault.at(self.db.place()))
     }
 }
 
 /// Checks the whole chain and rebuilds the state, from the snapshot if that can be used.
-fn replay(db: &Connection, noted: Option<Head>) -> Result<(Head, State), Fault> {
-    let (from, mut state) = match snapshot::load(db) {
-        Ok(Some(snapshot)) => (snapshot.seq, snapshot.state),
-        Ok(None) | Err(_) => (0, State::default()),
+fn replay(db: &mut dyn Database, snapshot: Option<Snapshot>) -> Result<(Head, State), Fault> {
+    let noted = db.noted();
+    let (from, mut state) = match snapshot {
+        Some(snapshot) => (snapshot.seq, snapshot.state),
+        None => (0, State::default()),
     };
-    let end = walk(db, Head::genesis(), u64::MAX, |row| {
+    let end = walk(db, Head::genesis(), u64::MAX, |_, row| {
         if row.head.seq > from {
             let record = row.record()?;
             for event in &record.events {

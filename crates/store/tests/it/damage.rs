@@ -226,7 +226,7 @@ fn survives(dir: &Path, file: &str, changed: &[u8], meant: &State) -> bool {
     }
     match Store::open(copy.path()) {
         Ok((_, state)) => assert!(state == *meant, "another state"),
-        Err(StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Sqlite { .. }) => {
+        Err(StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Database { .. }) => {
             return true;
         }
         Err(other) => panic!("{other}"),

@@ -115,8 +115,11 @@ fn child_that_uploads() {
 fn entry(seq: u64) -> Entry {
     let money = Transfer::won(Account::Source, Account::Pool, Won(seq.cast_signed()));
     let token = Digest::of(&seq.to_le_bytes());
-    let holder = consortium::Holder::Person("yuna".parse().unwrap());
-    let events = vec![Event::Posted(money), Event::CredentialIssued { token, holder }];
+    let credential = consortium::Credential::full(consortium::Holder::Person("yuna".parse().unwrap()));
+    let events = vec![
+        Event::Posted(money),
+        Event::CredentialIssued { token, credential },
+    ];
     Entry {
         actor: Actor::Hub,
         at: Time(seq),

@@ -1,8 +1,12 @@
 //! The store on a real disk.
 #![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
+mod backup;
 mod blobs;
 mod damage;
 mod kill;
 mod log;
+mod postgres;
+mod seals;
+mod server;
 mod story;
