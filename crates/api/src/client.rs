@@ -1,12 +1,12 @@
 use crate::wire::{
     Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders, PostingView, Progress,
-    SiteView,
+    Ruling, SiteView,
 };
 use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
 use consortium::{
     Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Organisation, Output, Person, Project,
-    ProjectId, Reading, Site, SiteId, Update, Won,
+    ProjectId, Publication, Reading, Scope, Site, SiteId, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,6 +116,17 @@ impl Client {
         })
     }
 
+    /// What the hub counts, in Prometheus' text format; for whoever may audit.
+    pub fn metrics(&self) -> Answer<String> {
+        let root = Self {
+            url: self.url.trim_end_matches("/api/v1").to_owned(),
+            ..self.clone()
+        };
+        let mut response = root.run("GET", "/metrics", (), |request| request)?;
+        let text = response.body_mut().read_to_string();
+        text.map_err(|e| root.strange("/metrics", &e.to_string()))
+    }
+
     /// Whether the hub is there.
     pub fn health(&self) -> Answer<Health> {
         self.get("/health")
@@ -131,6 +142,11 @@ impl Client {
     /// Lets an organisation in.
     pub fn admit(&self, organisation: &Organisation) -> Answer<Done> {
         self.post("/organisations", organisation)
+    }
+
+    /// Who is in.
+    pub fn organisations(&self) -> Answer<Vec<Organisation>> {
+        self.get("/organisations")
     }
 
     /// Lets a person act for an organisation.
@@ -153,14 +169,37 @@ impl Client {
         self.post("/appropriations", &(year, won))
     }
 
+    /// The same under `key`, at most once however often it is asked.
+    pub fn appropriate_once(&self, year: u16, won: Won, key: &str) -> Answer<Done> {
+        self.post_keyed("/appropriations", &(year, won), Some(key))
+    }
+
     /// Gives money and compute to a project.
     pub fn grant(&self, award: &Award) -> Answer<Done> {
         self.post("/awards", award)
     }
 
+    /// Puts a project's artifacts together as a model under a name.
+    pub fn publish(&self, publication: &Publication) -> Answer<Done> {
+        self.post("/models", publication)
+    }
+
     /// Makes a token that speaks for `holder`.
     pub fn issue(&self, holder: Holder) -> Answer<Issued> {
-        self.post("/credentials", &Credential { holder })
+        self.issue_limited(holder, None, Scope::Full)
+    }
+
+    /// The same for so many days, and so far.
+    pub fn issue_limited(&self, holder: Holder, days: Option<u32>, scope: Scope) -> Answer<Issued> {
+        let asked = Credential { holder, days, scope };
+        self.post("/credentials", &asked)
+    }
+
+    /// Makes a token worthless.
+    pub fn revoke(&self, token: &str) -> Answer<Done> {
+        let path = format!("/credentials/{}", Digest::of(token.as_bytes()));
+        let response = self.run("DELETE", &path, (), |request| request)?;
+        self.json(&path, response)
     }
 
     // ---- people ----
@@ -200,6 +239,29 @@ impl Client {
     /// Who waits, as far as you may know, first in the queue first.
     pub fn queue(&self) -> Answer<Vec<Waiting>> {
         self.get("/queue")
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Answer<String> {
+        self.get("/policy")
+    }
+
+    /// What `who` may do with `what`: see `khub policy explain`.
+    pub fn explain_policy(&self, who: &str, what: &str) -> Answer<Vec<Ruling>> {
+        let plain = |text: &str| {
+            let bytes = text.bytes();
+            bytes
+                .map(|b| match b {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'/' | b':' => char::from(b).to_string(),
+                    other => format!("%{other:02X}"),
+                })
+                .collect::<String>()
+        };
+        self.get(&format!(
+            "/policy/explanation?who={}&what={}",
+            plain(who),
+            plain(what)
+        ))
     }
 
     /// Why a job is where it is.

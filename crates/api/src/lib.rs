@@ -19,5 +19,5 @@ pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
     AwardView, Behalf, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
-    OpenRound, Orders, PostingView, Progress, SiteJob, SiteView,
+    OpenRound, Orders, PostingView, Progress, Ruling, RulingPolicy, SiteJob, SiteView,
 };

@@ -2,8 +2,8 @@
 
 use consortium::ledger::Balance;
 use consortium::{
-    Account, Actor, Award, AwardId, Digest, FlopSeconds, Holder, Home, Interval, Job, JobId, JobSpec, Label,
-    OrganisationId, PersonId, Phase, Presence, Round, Site, SiteId, Time, Won,
+    Account, Action, Actor, Award, AwardId, Digest, FlopSeconds, Holder, Home, Interval, Job, JobId, JobSpec,
+    Label, OrganisationId, PersonId, Phase, Presence, Round, Scope, Site, SiteId, Time, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +46,12 @@ pub struct Done {
 pub struct Credential {
     /// For whom it shall speak.
     pub holder: Holder,
+    /// After how many days it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// How far it goes.
+    #[serde(default)]
+    pub scope: Scope,
 }
 
 /// A new credential. The hub keeps only the token's digest, so this is the one time it is seen.
@@ -230,4 +236,28 @@ pub struct OpenRound {
     pub needs: u32,
     /// The update the hub has from it already.
     pub contributed: Option<Digest>,
+}
+
+/// Whether someone may do something, and which policies decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Who.
+    pub who: String,
+    /// What they would do.
+    pub action: Action,
+    /// With what.
+    pub what: String,
+    /// Yes or no.
+    pub allowed: bool,
+    /// The policies that decided; none on a no means that nothing permits it.
+    pub policies: Vec<RulingPolicy>,
+}
+
+/// A policy that decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulingPolicy {
+    /// Its `@id`.
+    pub id: String,
+    /// What it says, in Cedar.
+    pub text: String,
 }

@@ -43,10 +43,16 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::Granted(award) => {
             state.awards.insert(award.id.clone(), award.clone());
         }
-        Event::CredentialIssued { token, holder } => {
-            state.credentials.insert(*token, holder.clone());
+        Event::CredentialIssued { token, credential } => {
+            state.credentials.insert(*token, credential.clone());
+        }
+        Event::CredentialRevoked { token } => {
+            state.credentials.remove(token);
         }
         Event::Kept(artifact) => keep(state, artifact),
+        Event::Published { publication, commit } => {
+            crate::publication::apply(state, publication, *commit, at);
+        }
         Event::Posted(transfer) => state.ledger.post(transfer),
         Event::Remembered { key, what } => {
             state.remembered.insert(key.clone(), what.clone());

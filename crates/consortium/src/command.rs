@@ -1,9 +1,10 @@
 //! What can be asked of the consortium, and by whom.
 
 use crate::{
-    ArtifactId, ArtifactKind, Award, Digest, Holder, JobId, JobSpec, Label, Organisation, Person, PersonId,
+    ArtifactId, ArtifactKind, Award, Credential, Digest, Holder, JobId, JobSpec, Label, Organisation, Person,
+    PersonId,
 };
-use crate::{Exit, Project, Site, SiteId, Update, Usage, Won};
+use crate::{Exit, Project, Publication, Site, SiteId, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -46,11 +47,19 @@ pub enum Command {
     IssueCredential {
         /// The token's digest.
         token: Digest,
-        /// For whom it speaks.
-        holder: Holder,
+        /// What it is good for.
+        #[serde(flatten)]
+        credential: Credential,
+    },
+    /// Let a token speak for nobody any more.
+    RevokeCredential {
+        /// The token's digest.
+        token: Digest,
     },
     /// Keep some bytes in a project.
     Register(Output),
+    /// Put a project's files together as a model under a name.
+    Publish(Publication),
     /// Ask for a job.
     Submit(JobSpec),
     /// End a job.

@@ -70,9 +70,13 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         | Command::AddSite(_)
         | Command::OpenProject(_)
         | Command::Appropriate { .. }
-        | Command::Grant(_)
-        | Command::IssueCredential { .. } => administer(state, actor, &request.command),
+        | Command::Grant(_) => administer(state, actor, &request.command),
+        Command::IssueCredential { token, credential } => {
+            crate::credential::issue(state, actor, *token, credential, now)
+        }
+        Command::RevokeCredential { token } => crate::credential::revoke(state, actor, token),
         Command::Register(output) => register(state, actor, output),
+        Command::Publish(publication) => crate::publication::publish(state, actor, publication),
         Command::Submit(spec) => submit(state, actor, spec),
         Command::Cancel(job) => cancel(state, actor, *job),
         Command::Join { job } => join(state, actor, *job),
@@ -189,17 +193,6 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
                 Event::Posted(money),
                 Event::Posted(compute),
             ]
-        }
-        Command::IssueCredential { token, holder } => {
-            unused(&state.credentials, "credential", token)?;
-            match holder {
-                crate::Holder::Person(person) => find(&state.people, "person", person).map(drop)?,
-                crate::Holder::Site(site) => find(&state.sites, "site", site).map(drop)?,
-            }
-            vec![Event::CredentialIssued {
-                token: *token,
-                holder: holder.clone(),
-            }]
         }
         other => {
             return Err(Refusal::invalid(format!(
@@ -441,7 +434,7 @@ pub(crate) fn find<'a, K: Ord + fmt::Display, V>(
     all.get(id).ok_or_else(|| Refusal::not_found(noun, id))
 }
 
-fn unused<K: Ord + fmt::Display, V>(
+pub(crate) fn unused<K: Ord + fmt::Display, V>(
     all: &std::collections::BTreeMap<K, V>,
     noun: &str,
     id: &K,

@@ -4,9 +4,12 @@
 use crate::batch::{Again, Stop};
 use crate::place::Candidate;
 use crate::{
-    Artifact, Award, AwardId, Digest, Holder, Interval, JobId, JobSpec, Label, Organisation, Person, PersonId,
+    Artifact, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label, Organisation, Person,
+    PersonId,
 };
-use crate::{OuterCheckpoint, Placed, Project, Remembered, Site, SiteId, Transfer, Update, Usage, Won};
+use crate::{
+    OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Transfer, Update, Usage, Won,
+};
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
@@ -29,10 +32,21 @@ pub enum Event {
     /// A project has an award; a transfer follows.
     Granted(Award),
     /// A token speaks for someone.
-    CredentialIssued { token: Digest, holder: Holder },
+    CredentialIssued {
+        token: Digest,
+        #[serde(flatten)]
+        credential: Credential,
+    },
+    /// A token speaks for nobody any more.
+    CredentialRevoked { token: Digest },
     /// An artifact is kept; or its label became stricter, and with it the label of all that was made from it;
     /// or it is known to be made from more.
     Kept(Artifact),
+    /// A model has a new revision.
+    Published {
+        publication: Publication,
+        commit: Digest,
+    },
     /// A job was asked for.
     Submitted {
         job: JobId,

@@ -30,6 +30,7 @@ mod apply;
 mod batch;
 pub mod command;
 mod consequence;
+mod credential;
 mod decide;
 pub mod event;
 pub mod explain;
@@ -39,6 +40,7 @@ pub mod ledger;
 mod member;
 mod place;
 pub mod policy;
+mod publication;
 pub mod queue;
 mod refusal;
 mod round;
@@ -56,11 +58,12 @@ pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId
 pub use job::{Job, JobSpec, Member, Past, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};
 pub use member::{
-    Artifact, ArtifactKind, Award, Holder, Home, Kind, Label, Organisation, Person, Programme, Project, Role,
-    Site, Tenure,
+    Artifact, ArtifactKind, Award, Credential, Holder, Home, Kind, Label, Organisation, Person, Programme,
+    Project, Role, Scope, Site, Tenure,
 };
 pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};
+pub use publication::{ModelId, Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
 pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};
 pub use state::{Remembered, State};

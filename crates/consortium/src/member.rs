@@ -3,7 +3,7 @@
 use crate::{
     ArtifactId, AwardId, FlopSeconds, FlopsPerSecond, JobId, OrganisationId, PersonId, Price, ProjectId,
 };
-use crate::{Digest, SiteId, Won};
+use crate::{Digest, SiteId, Time, Won};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -224,4 +224,50 @@ pub enum Holder {
     Person(PersonId),
     /// The process beside a site's machines.
     Site(SiteId),
+}
+
+/// How much a token is good for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All that its holder may do.
+    #[default]
+    Full,
+    /// Only what changes nothing.
+    Read,
+}
+
+/// Whom a token speaks for, how long and how far. The log knows a token by its digest alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// For whom it speaks.
+    pub holder: Holder,
+    /// From when on it is worth nothing; none for as long as nobody revokes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+    /// How far it goes.
+    #[serde(default, skip_serializing_if = "Scope::is_full")]
+    pub scope: Scope,
+}
+
+impl Credential {
+    /// One without limits.
+    pub fn full(holder: Holder) -> Self {
+        Self {
+            holder,
+            expires: None,
+            scope: Scope::Full,
+        }
+    }
+
+    /// Whether it is still worth something at `now`.
+    pub fn holds_at(&self, now: Time) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+impl Scope {
+    fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
 }

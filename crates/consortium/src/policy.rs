@@ -116,6 +116,12 @@ impl Policy {
         &self.text
     }
 
+    /// The text of the policy with this `@id`.
+    pub fn text_of(&self, id: &str) -> Option<String> {
+        let policy = self.set.policy(&cedar::PolicyId::new(id))?;
+        Some(policy.to_string())
+    }
+
     /// May `actor` do `action` with `resource`?
     pub fn ask(&self, state: &State, actor: &Actor, action: Action, resource: &Resource<'_>) -> Decision {
         let principal = actor_entity(state, actor);
@@ -179,7 +185,8 @@ impl Action {
         }
     }
 
-    fn verb(self) -> &'static str {
+    /// As a word before what it is done with.
+    pub fn verb(self) -> &'static str {
         match self {
             Self::Contribute => "contribute to",
             Self::Hold => "receive the weights of",

@@ -1,9 +1,10 @@
 //! What the consortium knows; rebuilt from the log at any time.
 
 use crate::{
-    Artifact, ArtifactId, Award, AwardId, Digest, Holder, Job, JobId, Ledger, Organisation, OrganisationId,
+    Artifact, ArtifactId, Award, AwardId, Credential, Digest, Job, JobId, Ledger, Organisation,
+    OrganisationId,
 };
-use crate::{Person, PersonId, Policy, Project, ProjectId, Site, SiteId, Won};
+use crate::{ModelId, Person, PersonId, Policy, Project, ProjectId, Published, Site, SiteId, Won};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,9 +26,12 @@ pub struct State {
     /// Money given by the ministry, by fiscal year.
     pub appropriations: BTreeMap<u16, Won>,
     /// Whom a token speaks for, by the token's digest; the token itself is known to its holder alone.
-    pub credentials: BTreeMap<Digest, Holder>,
+    pub credentials: BTreeMap<Digest, Credential>,
     /// Artifacts of all projects.
     pub artifacts: BTreeMap<ArtifactId, Artifact>,
+    /// Models under their names.
+    #[serde(default)]
+    pub models: BTreeMap<ModelId, Published>,
     /// All jobs ever.
     pub jobs: BTreeMap<JobId, Job>,
     /// The jobs that hold or wait for machines.

@@ -7,25 +7,28 @@ use api::{Done, Problem};
 use axum::Router;
 use axum::body::{Body as Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use consortium::policy::Resource;
 use consortium::{Action, Actor, Artifact, ArtifactId, Command, Digest, Output, ProjectId};
 use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/bytes/{digest}", put(bring).layer(DefaultBodyLimit::disable()))
         .route("/projects/{project}/artifacts", get(list).post(register))
+        .route("/models", crate::office::command(Command::Publish))
         .route("/projects/{project}/artifacts/{digest}", get(fetch))
 }
 
 /// Every byte of an artifact leaves the hub here and nowhere else.
-fn let_out(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<(File, Artifact), Problem> {
+pub(crate) fn let_out(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<(File, Artifact), Problem> {
     let state = shared.read()?;
     let artifact = desk::readable(&state, actor, id)?;
     let internal = |e: store::BlobError| Problem::new(500, "internal", e.to_string());
@@ -37,15 +40,74 @@ async fn fetch(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     At((project, digest)): At<(ProjectId, Digest)>,
+    asked: HeaderMap,
 ) -> Result<Response, No> {
     let (file, artifact) = let_out(&shared, &bearer.actor, &ArtifactId { project, digest })?;
+    stream(file, &artifact, &asked)
+}
+
+/// The bytes of an artifact that was let out: all, or from where a broken-off download goes on.
+pub(crate) fn stream(mut file: File, artifact: &Artifact, asked: &HeaderMap) -> Result<Response, No> {
+    let bytes = artifact.bytes;
+    let range = asked.get(header::RANGE).and_then(|range| range.to_str().ok());
+    let (status, from, to) = match range.map(|range| part(range, bytes)) {
+        // What can't be read as a range may be answered in full, says HTTP.
+        None | Some(Part::All) => (StatusCode::OK, 0, bytes),
+        Some(Part::Of { from, to }) => (StatusCode::PARTIAL_CONTENT, from, to),
+        Some(Part::Beyond) => {
+            let range = [(header::CONTENT_RANGE, format!("bytes */{bytes}"))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
+        }
+    };
+    let internal = |e: std::io::Error| Problem::new(500, "internal", e.to_string());
+    file.seek(SeekFrom::Start(from)).map_err(internal)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_LENGTH, artifact.bytes.to_string()),
+        (header::CONTENT_LENGTH, (to - from).to_string()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::ETAG, format!("\"{}\"", artifact.id.digest.hex())),
     ];
-    let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
-    Ok((headers, Bytes::from_stream(stream)).into_response())
+    let file = tokio::fs::File::from_std(file).take(to - from);
+    let body = Bytes::from_stream(ReaderStream::with_capacity(file, 256 << 10));
+    let mut response = (status, headers, body).into_response();
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = format!("bytes {from}-{}/{bytes}", to - 1);
+        let range = range.parse().expect("digits are a header");
+        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+    Ok(response)
+}
+
+/// What a `Range` header asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    Of { from: u64, to: u64 },
+    Beyond,
+}
+
+/// One range of bytes; several at once are answered with all.
+fn part(range: &str, bytes: u64) -> Part {
+    let Some((first, last)) = range
+        .strip_prefix("bytes=")
+        .and_then(|range| range.split_once('-'))
+    else {
+        return Part::All;
+    };
+    match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(from), _) if from >= bytes => Part::Beyond,
+        (Ok(from), Ok(last)) if last >= from => Part::Of {
+            from,
+            to: bytes.min(last.saturating_add(1)),
+        },
+        (Ok(from), Err(_)) if last.is_empty() => Part::Of { from, to: bytes },
+        (Err(_), Ok(0)) if first.is_empty() => Part::Beyond,
+        (Err(_), Ok(end)) if first.is_empty() && bytes > 0 => Part::Of {
+            from: bytes.saturating_sub(end),
+            to: bytes,
+        },
+        _ => Part::All,
+    }
 }
 
 async fn list(
@@ -134,5 +196,34 @@ impl Shared {
             Some(size) => Err(invalid(format!("{digest} has {size} bytes, not {bytes}"))),
             None => Err(invalid(format!("the bytes of {digest} are gone"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_as_http_has_them() {
+        let of = |from, to| Part::Of { from, to };
+        for (range, expected) in [
+            ("bytes=0-", of(0, 10)),
+            ("bytes=3-", of(3, 10)),
+            ("bytes=3-3", of(3, 4)),
+            ("bytes=3-99", of(3, 10)),
+            ("bytes=-4", of(6, 10)),
+            ("bytes=-99", of(0, 10)),
+            ("bytes=10-", Part::Beyond),
+            ("bytes=-0", Part::Beyond),
+            ("bytes=5-2", Part::All),
+            ("bytes=1-2,4-5", Part::All),
+            ("bytes=", Part::All),
+            ("lines=1-2", Part::All),
+            ("bytes=18446744073709551615-18446744073709551615", Part::Beyond),
+        ] {
+            assert_eq!(part(range, 10), expected, "{range}");
+        }
+        assert_eq!(part("bytes=0-", 0), Part::Beyond);
+        assert_eq!(part("bytes=-5", 0), Part::All);
     }
 }

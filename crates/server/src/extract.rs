@@ -1,16 +1,19 @@
 //! What handlers take in and give out. Every failure on the way is a [`Problem`]: which part of the request
 //! is wrong, and what to try.
 
-use crate::hub::{Hearing, Shared, digest};
+use crate::hub::{Hearing, Shared, digest, now};
 use api::Problem;
-use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Query, Request};
+use axum::extract::{
+    ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Query, Request,
+};
 use axum::http::request::Parts;
 use axum::http::{Method, Uri, header};
 use axum::response::{IntoResponse, Response};
-use consortium::{Actor, Holder};
+use consortium::{Actor, Credential, Holder, Scope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The most JSON in one request.
@@ -54,11 +57,28 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
             unknown("the request carries no bearer token")
                 .hint("send the header `Authorization: Bearer khub_...`")
         })?;
-        let holder = shared.read()?.credentials.get(&digest(token.trim())).cloned();
-        let holder = holder.ok_or_else(|| {
-            unknown("the hub doesn't know this token")
-                .hint("ask the programme office for a credential; tokens are shown once and can't be guessed")
-        })?;
+        let address = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|info| info.0.ip());
+        shared.lockout.check(address)?;
+        let known = shared.read()?.credentials.get(&digest(token.trim())).cloned();
+        let known = known.filter(|credential| credential.holds_at(now()));
+        let Some(Credential { holder, scope, .. }) = known else {
+            shared.lockout.note(address);
+            return Err(unknown("the hub doesn't know this token, or it has expired")
+                .hint("`khub token new` makes one for who has one; else ask the programme office for a credential")
+                .into());
+        };
+        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+        if scope == Scope::Read && !reads {
+            let no = Problem::new(
+                403,
+                "forbidden",
+                "this token is for reading, and this would change something",
+            );
+            return Err(no.hint("use a token of full scope").into());
+        }
         let hearing = match &holder {
             Holder::Site(site) => Some(shared.hear(site)),
             Holder::Person(_) => None,

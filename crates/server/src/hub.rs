@@ -1,14 +1,16 @@
 use crate::desk::{self, Granted};
+use crate::lockout::Lockout;
+use crate::metrics::Counts;
 use crate::writer::{self, Asked};
 use api::{Problem, Progress};
-use consortium::{Actor, Command, Digest, Holder, JobId, Request, SiteId, State, Time};
+use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use store::{BlobError, Blobs, Store, StoreError};
+use store::{BlobError, Blobs, Place, Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The longest that a request is kept waiting for news.
@@ -19,6 +21,11 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct HubConfig {
     /// Its data folder.
     pub folder: PathBuf,
+    /// Where its log is: in the folder, or in a PostgreSQL database, which several hubs may be given. One of
+    /// them writes, and the others wait in [`Hub::start`] until they can take over.
+    pub log: Place,
+    /// Whether to wait while another hub writes to the same database.
+    pub stand_by: bool,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// How long a site may be silent before its jobs go on without it.
@@ -32,8 +39,11 @@ pub struct HubConfig {
 impl HubConfig {
     /// A hub in `folder`, on a free loopback port.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
         Self {
-            folder: folder.into(),
+            log: Place::from(&folder),
+            folder,
+            stand_by: false,
             listen: ([127, 0, 0, 1], 0).into(),
             lose_after: Duration::from_secs(15),
             tick: Duration::from_millis(500),
@@ -78,6 +88,7 @@ pub struct Hub {
 /// What all of the hub's threads share.
 pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
+    pub(crate) log: Place,
     pub(crate) blobs: Blobs,
     pub(crate) largest: u64,
     /// The number of the last record, told at every commit.
@@ -90,6 +101,8 @@ pub(crate) struct Shared {
     heard: Mutex<BTreeMap<SiteId, Heard>>,
     progress: Mutex<BTreeMap<(JobId, SiteId), Progress>>,
     uploads: Mutex<BTreeSet<(String, Digest)>>,
+    pub(crate) lockout: Lockout,
+    pub(crate) counts: Counts,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -106,13 +119,15 @@ struct Heard {
 }
 
 impl Hub {
-    /// Opens the folder, rebuilds the state and listens.
+    /// Opens the folder and the log, rebuilds the state and listens.
     pub fn start(config: &HubConfig) -> Result<Self, HubError> {
-        let (store, state) = Store::open(&config.folder)?;
+        let (store, state) = open(config)?;
+        let sealer = Sealer::open(&config.folder)?;
         let blobs = Blobs::open(&config.folder.join("artifacts"))?;
         let (asked, requests) = mpsc::channel(4_096);
         let shared = Arc::new(Shared {
             folder: config.folder.clone(),
+            log: config.log.clone(),
             blobs,
             largest: config.largest,
             changed: watch::channel(store.seq()).0,
@@ -123,6 +138,8 @@ impl Hub {
             heard: Mutex::default(),
             progress: Mutex::default(),
             uploads: Mutex::default(),
+            lockout: Lockout::default(),
+            counts: Counts::default(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -135,9 +152,9 @@ impl Hub {
         let writing = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("hub-writer".to_owned())
-            .spawn(move || writer::run(&writing, store, requests, now))
+            .spawn(move || writer::run(&writing, store, sealer, requests, now))
             .map_err(HubError::Runtime)?;
-        let router = crate::router(Arc::clone(&shared));
+        let router = crate::router(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
         let stop = shared.until_stopped();
         runtime.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await });
         runtime.spawn(watch_time(Arc::clone(&shared), config.tick, config.lose_after));
@@ -162,14 +179,16 @@ impl Hub {
 
     /// Makes a token that speaks for `holder`.
     pub fn issue(&self, holder: Holder) -> Result<String, Problem> {
-        self.block_on(self.shared.issue(Actor::Hub, holder))
+        self.block_on(self.shared.issue(Actor::Hub, Credential::full(holder)))
     }
 
     /// Whether `token` speaks for `holder`.
     pub fn knows(&self, token: &str, holder: &Holder) -> bool {
-        self.shared
-            .read()
-            .is_ok_and(|s| s.credentials.get(&digest(token)) == Some(holder))
+        self.shared.read().is_ok_and(|s| {
+            s.credentials
+                .get(&digest(token))
+                .is_some_and(|known| known.holder == *holder)
+        })
     }
 
     /// Waits until the hub stops; tells why, if nobody asked it to.
@@ -246,7 +265,7 @@ impl Shared {
     }
 
     /// Makes a token. It is told once; the log has its digest.
-    pub(crate) async fn issue(&self, asker: Actor, holder: Holder) -> Result<String, Problem> {
+    pub(crate) async fn issue(&self, asker: Actor, credential: Credential) -> Result<String, Problem> {
         let mut secret = [0u8; 32];
         getrandom::fill(&mut secret).map_err(|e| {
             Problem::new(
@@ -259,7 +278,7 @@ impl Shared {
         let token = format!("khub_{hex}");
         let command = Command::IssueCredential {
             token: digest(&token),
-            holder,
+            credential,
         };
         self.ask(Request::new(asker, command)).await?;
         Ok(token)
@@ -346,6 +365,19 @@ impl Drop for Hearing {
         if let Some(heard) = lock(&self.shared.heard).get_mut(&self.site) {
             heard.last = Instant::now();
             heard.open -= 1;
+        }
+    }
+}
+
+/// How often a hub that stands by tries.
+const STAND_BY: Duration = Duration::from_millis(250);
+
+/// Opens the log; a hub that stands by does so as soon as no other writes to it.
+fn open(config: &HubConfig) -> Result<(Store, State), StoreError> {
+    loop {
+        match Store::open(&config.log) {
+            Err(StoreError::Busy { .. }) if config.stand_by => std::thread::sleep(STAND_BY),
+            opened => return opened,
         }
     }
 }

@@ -107,7 +107,7 @@ async fn postings(
         readable(&state, &bearer.actor, job)?;
     }
     let reading = Arc::clone(&shared);
-    let read = move || Reader::open(&reading.folder)?.postings(Some(job));
+    let read = move || Reader::open(&reading.log)?.postings(Some(job));
     let internal =
         |e: &dyn std::fmt::Display| Problem::new(500, "internal", format!("the ledger can't be read: {e}"));
     let postings = tokio::task::spawn_blocking(read)

@@ -16,10 +16,14 @@
 
 mod artifacts;
 pub mod desk;
+mod explain;
 mod extract;
 mod hub;
+mod huggingface;
 mod jobs;
+mod lockout;
 mod logs;
+mod metrics;
 mod office;
 mod sites;
 mod views;
@@ -39,10 +43,17 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(logs::routes())
         .merge(sites::routes())
         .merge(artifacts::routes())
+        .merge(explain::routes())
         .fallback(extract::no_such_address)
         .method_not_allowed_fallback(extract::no_such_method);
     Router::new()
         .nest("/api/v1", api)
+        .merge(huggingface::routes())
+        .merge(metrics::routes())
         .fallback(extract::no_such_address)
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            metrics::count,
+        ))
         .with_state(shared)
 }

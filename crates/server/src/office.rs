@@ -1,14 +1,14 @@
 //! The programme office's side, and what everyone may know of the consortium.
 
-use crate::extract::{Answer, Bearer, Body, Json, Key};
-use crate::hub::Shared;
+use crate::extract::{Answer, At, Bearer, Body, Json, Key};
+use crate::hub::{Shared, now};
 use crate::views;
 use api::{AwardView, Credential, Done, Health, Issued, LedgerView, Me, SiteView};
 use axum::Router;
 use axum::extract::State;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use consortium::policy::Resource;
-use consortium::{Account, Action, Command, Organisation, Won};
+use consortium::{Account, Action, Command, Digest, Organisation, Won};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -28,11 +28,12 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/awards", get(awards).merge(command(Command::Grant)))
         .route("/policy", get(policy).merge(command(Command::AdoptPolicy)))
         .route("/credentials", post(issue))
+        .route("/credentials/{digest}", delete(revoke))
         .route("/ledger", get(ledger))
 }
 
 /// A POST that is one command of the rules.
-fn command<T: DeserializeOwned + Send + 'static>(
+pub(crate) fn command<T: DeserializeOwned + Send + 'static>(
     make: impl Fn(T) -> Command + Clone + Send + Sync + 'static,
 ) -> MethodRouter<Arc<Shared>> {
     post(
@@ -104,8 +105,22 @@ async fn issue(
     bearer: Bearer,
     Body(credential): Body<Credential>,
 ) -> Answer<Issued> {
-    let token = shared.issue(bearer.actor, credential.holder).await?;
+    let expires = credential
+        .days
+        .map(|days| now().plus(u64::from(days) * 24 * 3_600 * 1_000));
+    let credential = consortium::Credential {
+        holder: credential.holder,
+        expires,
+        scope: credential.scope,
+    };
+    let token = shared.issue(bearer.actor, credential).await?;
     Ok(Json(Issued { token }))
+}
+
+/// Tokens are named by their digest, so that the token itself is in no address and no log.
+async fn revoke(State(shared): State<Arc<Shared>>, bearer: Bearer, At(token): At<Digest>) -> Answer<Done> {
+    let command = Command::RevokeCredential { token };
+    shared.carry_out(bearer.actor, None, command).await
 }
 
 async fn ledger(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<LedgerView> {

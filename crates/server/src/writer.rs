@@ -5,13 +5,17 @@
 use crate::desk::{self, Granted};
 use crate::hub::Shared;
 use consortium::{Refusal, Request, Time};
-use store::{Store, StoreError};
+use std::time::Instant;
+use store::{Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 /// The most requests that share a commit.
 const BATCH: usize = 256;
-/// How many records may follow a snapshot: replaying them is what a start of the hub costs.
+/// How many records may follow a snapshot at least: replaying them is what a start of the hub costs.
 const SNAPSHOT_EVERY: u64 = 2_000;
+/// The same as a part of the log: a snapshot has all of the state, so with a log that grows, snapshots must
+/// become rarer, or the hub would do little else.
+const SNAPSHOT_PART: u64 = 4;
 
 /// A request and where its answer goes.
 pub(crate) struct Asked {
@@ -21,8 +25,19 @@ pub(crate) struct Asked {
 
 /// Decides until nobody is left to ask; then keeps a snapshot. Ends early if the log can't be written: what
 /// is in memory is then ahead of the truth, and the hub must not go on.
-pub(crate) fn run(shared: &Shared, mut store: Store, mut asked: mpsc::Receiver<Asked>, now: fn() -> Time) {
+pub(crate) fn run(
+    shared: &Shared,
+    mut store: Store,
+    sealer: Sealer,
+    mut asked: mpsc::Receiver<Asked>,
+    now: fn() -> Time,
+) {
     let mut snapshot = store.seq();
+    let mut seals = Seals {
+        sealer,
+        last: store.seq(),
+        at: now(),
+    };
     let mut batch = Vec::new();
     while let Some(first) = asked.blocking_recv() {
         batch.push(first);
@@ -33,11 +48,13 @@ pub(crate) fn run(shared: &Shared, mut store: Store, mut asked: mpsc::Receiver<A
         if carry_out(shared, &mut store, &mut batch, now()).is_err() {
             return;
         }
-        if store.seq() >= snapshot + SNAPSHOT_EVERY {
+        if store.seq() >= snapshot + SNAPSHOT_EVERY.max(snapshot / SNAPSHOT_PART) {
             keep_snapshot(shared, &mut store);
             snapshot = store.seq();
         }
+        seals.make(&store, now(), false);
     }
+    seals.make(&store, now(), true);
     if store.seq() > snapshot {
         keep_snapshot(shared, &mut store);
     }
@@ -53,9 +70,17 @@ fn carry_out(
     let (requests, waiting): (Vec<Request>, Vec<_>) =
         batch.drain(..).map(|asked| (asked.request, asked.answer)).unzip();
     let desk::Turn { entries, answers } = desk::carry_out(&mut state, &requests, now);
-    if !entries.is_empty()
-        && let Err(error) = store.append(&entries)
-    {
+    let kept = match entries.as_slice() {
+        // Also a hub with nothing to write must know when another has taken over.
+        [] => store.keep_alive(),
+        entries => {
+            let start = Instant::now();
+            let kept = store.append(entries).map(drop);
+            shared.counts.note_commit(start.elapsed());
+            kept
+        }
+    };
+    if let Err(error) = kept {
         // Said while the lock is held, so that nobody reads what isn't committed.
         shared.break_off(&error.to_string());
         return Err(error);
@@ -70,6 +95,31 @@ fn carry_out(
         shared.changed.send_replace(seq);
     }
     Ok(())
+}
+
+/// When the log is sealed.
+struct Seals {
+    sealer: Sealer,
+    /// The last record that is sealed, and when that was.
+    last: u64,
+    at: Time,
+}
+
+/// A log that grows is sealed once a minute, and when the hub stops.
+const SEAL_MILLIS: u64 = 60_000;
+
+impl Seals {
+    fn make(&mut self, store: &Store, now: Time, last: bool) {
+        let due = last || now.since(self.at) >= SEAL_MILLIS;
+        if !due || store.seq() == self.last {
+            return;
+        }
+        // Without it the log proves a minute's work less; no reason to stop everyone.
+        if self.sealer.seal(store.seq(), store.head(), now).is_ok() {
+            self.last = store.seq();
+        }
+        self.at = now;
+    }
 }
 
 /// A snapshot only makes the next start faster, so a failure to keep one is no failure.

@@ -130,3 +130,25 @@ fn a_port_in_use_is_named() {
     };
     assert!(matches!(error, HubError::PortInUse(_)), "{error}");
 }
+
+#[test]
+fn metrics_are_for_auditors() {
+    let world = World::new();
+    let head = world.person("head");
+    let page = head.metrics().unwrap();
+    let number = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name));
+        let value = line
+            .unwrap_or_else(|| panic!("{page}"))
+            .rsplit(' ')
+            .next()
+            .unwrap();
+        value.parse::<f64>().unwrap()
+    };
+    assert!(number("khub_log_records ") >= 14.0);
+    assert!(number("khub_commits_total ") > 0.0 && number("khub_commit_seconds_total ") > 0.0);
+    assert_eq!(number("khub_organisations "), 4.0);
+    assert_eq!(number("khub_active_jobs{phase=\"queued\"}"), 0.0);
+    assert_eq!(status(world.person("minji").metrics()), 403);
+    assert_eq!(status(world.site("a").metrics()), 403);
+}

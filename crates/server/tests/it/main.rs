@@ -3,4 +3,6 @@
 
 mod access;
 mod jobs;
+mod models;
+mod tokens;
 mod world;

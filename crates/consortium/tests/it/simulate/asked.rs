@@ -4,8 +4,8 @@ use super::Story;
 use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Digest, FlopSeconds, FlopsPerSecond, Holder,
-    Home, Job, JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project,
+    Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Credential, Digest, FlopSeconds, FlopsPerSecond,
+    Holder, Home, Job, JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project,
     ProjectId, Reading, Round, RoundSpec, Site, SiteId, Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -424,10 +424,10 @@ impl Story {
             }
             6 => Command::IssueCredential {
                 token: Digest::of(self.name("token").as_bytes()),
-                holder: match self.dice.below(2) {
+                credential: Credential::full(match self.dice.below(2) {
                     0 => Holder::Person(id(self.dice.pick(&PEOPLE))),
                     _ => Holder::Site(id(self.dice.pick(&SITES))),
-                },
+                }),
             },
             _ => Command::AdoptPolicy(self.policy()),
         }

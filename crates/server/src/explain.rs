@@ -1,0 +1,122 @@
+//! Why someone may or may not do something: each decision with the text of the policies that made it.
+
+use crate::extract::{Answer, Ask, Bearer, Json};
+use crate::hub::Shared;
+use api::{Problem, Ruling, RulingPolicy};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use consortium::policy::Resource;
+use consortium::{Action, Actor, ArtifactId, JobId, ModelId, State as Consortium};
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/policy/explanation", get(explanation))
+}
+
+#[derive(Deserialize)]
+struct Question {
+    /// A person's name, or `site:` and a site's.
+    who: String,
+    /// `consortium`, a project, a job, an artifact (PROJECT/DIGEST) or a model (ORGANISATION/NAME).
+    what: String,
+}
+
+/// Everyone may ask about themselves; about others whoever may audit.
+async fn explanation(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(question): Ask<Question>,
+) -> Answer<Vec<Ruling>> {
+    let state = shared.read()?;
+    let invalid = |e: consortium::BadId| Problem::new(400, "invalid", e.to_string());
+    let who = match question.who.strip_prefix("site:") {
+        Some(site) => Actor::Site(site.parse().map_err(invalid)?),
+        None => Actor::Person(question.who.parse().map_err(invalid)?),
+    };
+    if who != bearer.actor {
+        state.permit(&bearer.actor, Action::Audit, &Resource::Consortium)?;
+    }
+    let known = match &who {
+        Actor::Hub => true,
+        Actor::Person(person) => state.people.contains_key(person),
+        Actor::Site(site) => state.sites.contains_key(site),
+    };
+    if !known {
+        return Err(Problem::new(404, "not-found", format!("there is no {who}")).into());
+    }
+    let asks = asks(&state, &who, &question.what)?;
+    let rulings = asks.iter().map(|(name, action, resource)| {
+        let decision = state.policy.ask(&state, &who, *action, resource);
+        let policies = decision.policies.iter().map(|id| RulingPolicy {
+            id: id.clone(),
+            text: state.policy.text_of(id).unwrap_or_default(),
+        });
+        Ruling {
+            who: who.to_string(),
+            action: *action,
+            what: name.clone(),
+            allowed: decision.allowed,
+            policies: policies.collect(),
+        }
+    });
+    Ok(Json(rulings.collect()))
+}
+
+/// What can be done with `what`, under its name for people. What isn't there and what the asker's subject may
+/// not know of look alike to everyone but those who may audit, who see it all anyway.
+fn asks<'a>(
+    state: &'a Consortium,
+    who: &Actor,
+    what: &str,
+) -> Result<Vec<(String, Action, Resource<'a>)>, Problem> {
+    let missing = || {
+        Problem::new(404, "not-found", format!("there is nothing called {what}")).hint(
+            "consortium, a project, a job as job-7, an artifact as PROJECT/DIGEST or a model as ORGANISATION/NAME",
+        )
+    };
+    if what == "consortium" {
+        let whole = |action| (what.to_owned(), action, Resource::Consortium);
+        return Ok(vec![whole(Action::Administer), whole(Action::Audit)]);
+    }
+    let artifact = |id: &ArtifactId| {
+        let artifact = state.artifacts.get(id)?;
+        let resource = Resource::Artifact(artifact);
+        Some((resource.to_string(), Action::Read, resource))
+    };
+    if let Ok(id) = what.parse::<JobId>() {
+        let job = state.jobs.get(&id).ok_or_else(missing)?;
+        let actions: &[Action] = match who {
+            Actor::Site(_) => &[Action::Read, Action::Hold],
+            _ => &[Action::Read],
+        };
+        let ask = |action: &Action| (id.to_string(), *action, Resource::Job(job));
+        return Ok(actions.iter().map(ask).collect());
+    }
+    if let Ok(id) = what.parse::<ArtifactId>() {
+        return Ok(vec![artifact(&id).ok_or_else(missing)?]);
+    }
+    if let Ok(id) = what.parse::<ModelId>() {
+        let model = state.models.get(&id).ok_or_else(missing)?;
+        let files = model
+            .revisions
+            .last()
+            .into_iter()
+            .flat_map(|last| last.files.values());
+        let files = files.filter_map(|digest| {
+            artifact(&ArtifactId {
+                project: model.project.clone(),
+                digest: *digest,
+            })
+        });
+        return Ok(files.collect());
+    }
+    let project = what.parse().ok().and_then(|id| state.projects.get(&id));
+    let project = project.ok_or_else(missing)?;
+    Ok(vec![(
+        format!("project {what}"),
+        Action::Contribute,
+        Resource::Project(project),
+    )])
+}
