@@ -4,7 +4,7 @@ use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
 use api::{Client, measure};
-use consortium::{ArtifactId, ArtifactKind, Label, Output, ProjectId};
+use consortium::{ArtifactId, ArtifactKind, Digest, Label, Output, ProjectId};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +94,18 @@ pub(crate) fn bring(
     kind: ArtifactKind,
     label: Label,
 ) -> Result<ArtifactId, Failure> {
+    bring_made_from(client, path, project, kind, label, Vec::new())
+}
+
+/// The same, with what it was made from.
+pub(crate) fn bring_made_from(
+    client: &Client,
+    path: &Path,
+    project: &ProjectId,
+    kind: ArtifactKind,
+    label: Label,
+    made_from: Vec<Digest>,
+) -> Result<ArtifactId, Failure> {
     let (digest, bytes) = measure(path).map_err(|e| Failure::unread(path, &e))?;
     let name = path
         .file_name()
@@ -111,7 +123,7 @@ pub(crate) fn bring(
             kind,
             bytes,
             label,
-            made_from: Vec::new(),
+            made_from,
         },
     )?;
     Ok(id)

@@ -5,6 +5,7 @@
 //! reads, `{"peak_rss_bytes": ...}` for `end`.
 
 mod codec;
+mod hub;
 mod leave;
 mod loss;
 mod placement;
@@ -38,6 +39,7 @@ enum What {
     Codec(codec::Args),
     Sites(sites::Args),
     Place(placement::Args),
+    Hub(hub::Args),
 }
 
 /// Training steps on random tokens.
@@ -103,6 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         What::Codec(asked) => codec::run(asked),
         What::Sites(asked) => sites::run(asked),
         What::Place(asked) => placement::run(asked),
+        What::Hub(asked) => hub::run(asked),
     }
 }
 

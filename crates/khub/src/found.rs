@@ -2,11 +2,13 @@
 
 use crate::failure::Failure;
 use crate::folder::Folder;
+use crate::serve::hub_config;
 use crate::show;
 use consortium::{Award, Command, Holder, Organisation, Person, Project, Site, Won};
 use serde::Deserialize;
-use server::{Hub, HubConfig};
+use server::Hub;
 use std::path::PathBuf;
+use store::Place;
 
 /// Found a consortium in a data folder: organisations, people, sites, projects, money.
 ///
@@ -24,6 +26,9 @@ pub(crate) struct Args {
     /// The data folder.
     #[arg(long, env = "KHUB_FOLDER", default_value = "khub-data")]
     folder: PathBuf,
+    /// Keep the log in this PostgreSQL database instead of the folder.
+    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
+    database: Option<Place>,
     /// Print an example of such a file, and do nothing.
     #[arg(long)]
     example: bool,
@@ -60,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = std::fs::read_to_string(file).map_err(|e| Failure::unread(file, &e))?;
     let founding = Founding::parse(&text).map_err(|e| Failure::file(file, e))?;
     let folder = Folder(args.folder.clone());
-    let hub = Hub::start(&HubConfig::new(&args.folder))?;
+    let hub = Hub::start(&hub_config(&args.folder, args.database.as_ref()))?;
     founding.carry_out(&hub, &folder)?;
     let credentials = folder.path("credentials");
     show::print(&format!(
@@ -125,6 +130,7 @@ impl Founding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use server::HubConfig;
 
     #[test]
     fn the_example_can_be_founded_and_founded_again() {

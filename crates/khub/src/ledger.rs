@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::show;
 use api::PostingView;
 use consortium::{FlopSeconds, JobId, Won};
-use std::path::{Path, PathBuf};
-use store::{Reader, Verified};
+use std::path::PathBuf;
+use store::{Place, Reader, Verified};
 
 /// Look at the ledger.
 #[derive(clap::Args)]
@@ -30,6 +30,9 @@ struct Verify {
     /// The data folder.
     #[arg(long, env = "KHUB_FOLDER", default_value = "khub-data")]
     folder: PathBuf,
+    /// The PostgreSQL database that has the log instead of the folder.
+    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
+    database: Option<Place>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -51,7 +54,8 @@ struct Show {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Verify(args) => {
-            let verified = verify(&args.folder)?;
+            let place = args.database.clone().unwrap_or_else(|| Place::from(&args.folder));
+            let verified = verify(&place)?;
             if args.json {
                 let (records, postings, head) = (verified.records, verified.postings, verified.head);
                 return show::json(
@@ -65,9 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Checks the whole log of `folder`.
-pub(crate) fn verify(folder: &Path) -> Result<Verified, Failure> {
-    Ok(Reader::open(folder)?.verify()?)
+/// Checks the whole log at `place`.
+pub(crate) fn verify(place: impl Into<Place>) -> Result<Verified, Failure> {
+    Ok(Reader::open(place)?.verify()?)
 }
 
 pub(crate) fn in_words(verified: &Verified) -> String {

@@ -8,6 +8,8 @@
 )]
 
 mod artifact;
+mod audit;
+mod backup;
 mod bench;
 mod connect;
 mod corpus;
@@ -20,15 +22,19 @@ mod generate;
 mod job;
 mod ledger;
 mod logs;
+mod members;
 mod model;
 mod plan;
+mod policy;
 mod program;
+mod publish;
 mod quickstart;
 mod script;
 mod serve;
 mod show;
 mod simulate;
 mod site;
+mod token;
 mod top;
 mod train;
 
@@ -69,7 +75,14 @@ enum Command {
     Artifacts(artifact::List),
     Put(artifact::Put),
     Fetch(artifact::Fetch),
+    Publish(publish::Args),
+    Members(members::Args),
+    Token(token::Args),
+    Policy(policy::Args),
     Ledger(ledger::Args),
+    Audit(audit::Args),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Data(data::Args),
     Train(train::Args),
     Eval(model::Eval),
@@ -124,7 +137,14 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Artifacts(args) => artifact::list(&args),
         Command::Put(args) => artifact::put(&args),
         Command::Fetch(args) => artifact::fetch(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::Members(args) => members::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Ledger(args) => ledger::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Data(args) => data::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => model::eval(&args),

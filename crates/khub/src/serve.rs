@@ -3,21 +3,27 @@
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::show;
-use server::{Hub, HubConfig};
+use server::{Hub, HubConfig, HubError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::{Place, StoreError};
 
 /// Run the hub of a data folder.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  khub serve\n  khub serve --folder /srv/khub --listen 0.0.0.0:7777\n\n\
+    after_help = "Examples:\n  khub serve\n  khub serve --folder /srv/khub --listen 0.0.0.0:7777\n  \
+    khub serve --database postgresql://khub@db.example/khub\n\n\
     Then, beside it: khub jobs, khub explain job-1, khub ledger verify, khub artifacts korean-reviews."
 )]
 pub(crate) struct Args {
     /// The data folder.
     #[arg(long, env = "KHUB_FOLDER", default_value = "khub-data")]
     folder: PathBuf,
+    /// Keep the log in this PostgreSQL database instead of the folder: postgresql://USER:PASSWORD@HOST/NAME.
+    /// A second hub on the same database stands by, and takes over when the first is gone.
+    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
+    database: Option<Place>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
@@ -37,13 +43,36 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A hub with its log in the folder, or in `database`.
+pub(crate) fn hub_config(folder: &Path, database: Option<&Place>) -> HubConfig {
+    let config = HubConfig::new(folder);
+    match database {
+        Some(place) => HubConfig {
+            log: place.clone(),
+            ..config
+        },
+        None => config,
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let folder = Folder(args.folder.clone());
-    let hub = Hub::start(&HubConfig {
+    let config = HubConfig {
         listen: args.listen,
         lose_after: Duration::from_secs_f64(args.lose_after),
-        ..HubConfig::new(&args.folder)
-    })?;
+        ..hub_config(&args.folder, args.database.as_ref())
+    };
+    let hub = match Hub::start(&config) {
+        Err(HubError::Store(StoreError::Busy { place })) if args.database.is_some() => {
+            show::print(&format!("another hub writes to {place}; this one stands by\n"));
+            let config = HubConfig {
+                stand_by: true,
+                ..config
+            };
+            Hub::start(&config)?
+        }
+        started => started?,
+    };
     folder.announce(&hub)?;
     let stop = hub.stopper();
     ctrlc::set_handler(stop).map_err(Failure::new)?;

@@ -1,10 +1,12 @@
 //! The binary from outside.
 #![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
+mod audit;
 mod batch;
 mod data;
 mod errors;
 mod help;
+mod hub;
 mod kill;
 mod quickstart;
 mod simulate;
