@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: khub's speed, memory and learning, alone or beside PyTorch's; and placement's speed.
+//! `cargo xtask bench`: khub's speed, memory and learning, alone or beside PyTorch's; placement's speed; and the hub's.
 //!
 //! ```text
 //! cargo xtask bench train-step --size S --dtype f32 --peer auto
@@ -8,6 +8,7 @@
 //! cargo xtask bench codec
 //! cargo xtask bench sites
 //! cargo xtask bench place --jobs 1000000 --nodes 10000
+//! cargo xtask bench hub
 //! ```
 //!
 //! Whoever is measured is a `Worker`: a process that waits until it is asked for one turn. So khub and its
@@ -16,6 +17,7 @@
 
 mod codec;
 mod generate;
+mod hub;
 mod loss;
 mod moe;
 mod place;
@@ -51,6 +53,8 @@ pub(crate) enum What {
     Sites(sites::Asked),
     /// Rounds of placement over a long queue: seconds
     Place(placement::Asked),
+    /// A hub under many clients on SQLite and PostgreSQL: commands a second, kills, take-over
+    Hub(hub::Asked),
 }
 
 /// Measures and prints. An interrupt ends the workers too.
@@ -64,6 +68,7 @@ pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
         What::Codec(asked) => codec::run(root, asked),
         What::Sites(asked) => sites::run(root, asked),
         What::Place(asked) => placement::run(root, asked),
+        What::Hub(asked) => hub::run(root, asked),
     }
 }
 
