@@ -5,7 +5,7 @@
 //! an environment is a list, a number may be an object, a state may be a list.
 
 use super::Trouble;
-use super::slurm::{Account, Way, gres, tell, trouble};
+use super::slurm::{Account, DROPPED, Way, gres, tell, trouble};
 use super::task::{Task, User};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -222,7 +222,10 @@ fn accounted(job: &Value) -> Option<Account> {
     let time = &job["time"];
     Some(Account {
         name: job["name"].as_str()?.to_owned(),
-        state: word(&job["state"]["current"])?,
+        state: match word(&job["state"]["current"])? {
+            state if state == "CANCELLED" && job["kill_request_user"].is_null() => DROPPED.to_owned(),
+            state => state,
+        },
         seconds: number(&time["elapsed"])?,
         is_over: number(&time["end"]).is_some_and(|end| end > 0),
         code: 1,

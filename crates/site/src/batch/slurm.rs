@@ -25,6 +25,9 @@ const HOPELESS: [&str; 8] = [
     "Node count specification invalid",
 ];
 
+/// The state of a job that ended as cancelled, and that nobody has cancelled.
+pub(super) const DROPPED: &str = "DROPPED";
+
 /// How a site's Slurm is reached.
 #[derive(Debug, Clone, Default)]
 pub struct SlurmConfig {
@@ -240,6 +243,7 @@ fn exit(state: &str, code: u32, again: bool) -> Exit {
         "TIMEOUT" | "DEADLINE" => Exit::TimedOut,
         "CANCELLED" | "REVOKED" => Exit::Stopped,
         "NODE_FAIL" | "BOOT_FAIL" => Exit::Lost("its node failed".into()),
+        DROPPED => Exit::Lost("Slurm dropped it".into()),
         "PREEMPTED" => Exit::Lost("Slurm stopped it for another".into()),
         "OUT_OF_MEMORY" => Exit::Failed("out of memory".into()),
         _ => Exit::Failed(format!("exit code {code}")),
@@ -376,8 +380,11 @@ fn accounted(line: &str) -> Option<Account> {
     let code: u32 = code.parse().ok()?;
     Some(Account {
         name: (*name).to_owned(),
-        // As in `CANCELLED by 1000`.
-        state: state.split(' ').next()?.to_owned(),
+        // As in `CANCELLED by 1000`; by nobody, a controller has dropped it that came back without its memory.
+        state: match *state {
+            "CANCELLED" => DROPPED.to_owned(),
+            state => state.split(' ').next()?.to_owned(),
+        },
         seconds: seconds.parse().ok()?,
         is_over: *end != "Unknown" && *end != "None",
         code: if code == 0 {
@@ -436,6 +443,11 @@ mod tests {
                 None,
                 vec!["NODE_FAIL|9|2026-11-25T02:10:50|1:0"],
                 ended(lost("its node failed"), 9_000),
+            ),
+            (
+                None,
+                vec!["CANCELLED|2|2026-11-25T02:10:50|0:0"],
+                ended(lost("Slurm dropped it"), 2_000),
             ),
             (None, vec!["RUNNING|9|Unknown|0:0"], None),
             // All starts count.
