@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Samples that a site takes in a round; a multiple of 8.
     #[arg(long, default_value_t = 128)]
     samples: u32,
+    /// How many updates close a round; with 1, whoever is away is not waited for, and its samples may be left over.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
+    quorum: u32,
     /// For how many seconds a link is cut in the second run.
     #[arg(long, default_value_t = 60)]
     cut: u64,
@@ -96,7 +99,7 @@ fn sites(root: &Path, args: &Args) -> Result<(), String> {
             _ => Plan::default(),
         };
         cast.start(link)?;
-        let job = cast.submit(name, args.rounds, args.samples)?;
+        let job = cast.submit(name, args)?;
         let outcome = play(&mut cast, &job, &mut plan)?;
         cast.stop();
         report(name, &outcome);
@@ -253,6 +256,7 @@ mod tests {
     fn a_seed_is_a_plan() {
         let args = |seed| Args {
             seed,
+            quorum: 2,
             rounds: 24,
             samples: 128,
             cut: 60,

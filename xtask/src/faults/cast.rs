@@ -1,7 +1,7 @@
 //! The processes of a run: the hub, two sites, and the relays before them.
 
-use super::Fault;
 use super::network::{Link, Network, hub_address};
+use super::{Args, Fault};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -171,12 +171,18 @@ impl<'a> Cast<'a> {
     }
 
     /// Asks for the quickstart's job again, with other rounds.
-    pub(super) fn submit(&mut self, name: &str, rounds: u32, samples: u32) -> Result<String, String> {
+    pub(super) fn submit(&mut self, name: &str, args: &Args) -> Result<String, String> {
+        let Args {
+            rounds,
+            samples,
+            quorum,
+            ..
+        } = args;
         let asked = self.folder.join("quickstart/job.toml");
         let text = fs::read_to_string(&asked).map_err(|e| format!("{}: {e}", asked.display()))?;
         let mut spec: toml::Table = text.parse().map_err(|e| format!("{}: {e}", asked.display()))?;
         let how = format!(
-            "count = {rounds}\nsamples = {samples}\nquorum = 1\ngrace_seconds = 10\nfragments = 4\noverlap = 1\n\
+            "count = {rounds}\nsamples = {samples}\nquorum = {quorum}\ngrace_seconds = 10\nfragments = 4\noverlap = 1\n\
              codec = \"int4\"\ncheckpoint_every = 8\n"
         );
         let how: toml::Table = how.parse().map_err(|e| format!("the rounds: {e}"))?;
