@@ -48,8 +48,9 @@ const KEY: &str = "seal.key";
 const SEALS: &str = "seals.jsonl";
 
 impl Sealer {
-    /// Opens the key and the seals in `dir`, and makes them if there are none.
+    /// Opens the key and the seals in `dir`, and makes all three if there are none.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
         let path = dir.join(KEY);
         let document = match std::fs::read(&path) {
             Ok(document) => document,
