@@ -121,6 +121,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             job.award = Some(award.clone());
             job.placed = Some(at);
             job.candidates.clone_from(candidates);
+            job.reconsider = false; // the policy was asked about exactly these sites
             job.members = sites
                 .iter()
                 .map(|placed| {

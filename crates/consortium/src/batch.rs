@@ -5,7 +5,7 @@
 //! phase [`Phase::Stopping`]), and the job goes on to be there until the site has said how it ended. A job that runs
 //! once more is always marked: its stay is in [`Job::past`], with the reason.
 
-use crate::consequence::{ended, may_hold, releases};
+use crate::consequence::{ended, releases};
 use crate::{Event, Job, JobId, Outcome, Output, Phase, Presence, Refusal, SiteId, State};
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,7 @@ pub(crate) fn waits_for<'a>(state: &'a State, job: &Job) -> Option<&'a Job> {
 
 /// What follows for a batch job from how things stand.
 pub(crate) fn next_step(state: &State, job: &Job) -> Vec<Event> {
+    let may_hold = |site: &SiteId| state.policy.hold(state, job, site).allowed;
     match &job.phase {
         Phase::Queued => match waits_for(state, job) {
             Some(before) if !before.is_active() => {
@@ -143,7 +144,7 @@ pub(crate) fn next_step(state: &State, job: &Job) -> Vec<Event> {
             _ => Vec::new(),
         },
         // Its label or the policy has changed since: it runs where it may, if there is such a site.
-        Phase::Running if job.reconsider && !job.members.keys().all(|site| may_hold(state, job, site)) => {
+        Phase::Running if job.reconsider && !job.members.keys().all(may_hold) => {
             vec![Event::Stopping {
                 job: job.id,
                 why: Stop::Preempted,

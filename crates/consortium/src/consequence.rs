@@ -4,10 +4,8 @@
 
 use crate::batch::{self, Stop};
 use crate::place::{Placing, place};
-use crate::policy::Resource;
 use crate::{
-    Account, Action, Actor, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State,
-    Time, Transfer,
+    Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
 };
 use std::collections::BTreeMap;
 
@@ -92,7 +90,7 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
     let members = job.members.iter().filter(|(_, m)| m.presence != Presence::Left);
     let (stay, out): (Vec<&SiteId>, Vec<&SiteId>) = members
         .map(|(site, _)| site)
-        .partition(|site| may_hold(state, job, site));
+        .partition(|site| state.policy.hold(state, job, site).allowed);
     if !out.is_empty() && job.outputs.is_empty() && stay.len() < job.spec.rounds.quorum as usize {
         let names: Vec<&str> = out.iter().map(|site| site.as_str()).collect();
         let reason = format!(
@@ -108,12 +106,6 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
         outputs: Vec::new(),
     };
     out.into_iter().map(left).collect()
-}
-
-pub(crate) fn may_hold(state: &State, job: &Job, site: &SiteId) -> bool {
-    let actor = Actor::Site(site.clone());
-    let decision = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
-    decision.allowed
 }
 
 /// Training is deterministic, so two digests of one round mean that a site went wrong. The majority's stands;

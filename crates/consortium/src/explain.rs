@@ -89,7 +89,6 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
         };
     }
     let look = Look::new(state, now);
-    let place = look.place(job);
     let candidates = look.candidates(job);
     if let Some(before) = waits_for(state, job) {
         return Explanation {
@@ -100,12 +99,14 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             changes: vec![format!("{} is done", before.id)],
         };
     }
+    let at = look.at(job);
+    let place = at.map(|at| at as u64 + 1);
     Explanation {
         summary: summary(job, place),
         changes: changes(job, &candidates),
         sites: reasons(candidates),
         place,
-        start: look.start(job),
+        start: at.map(|at| look.start(at)),
     }
 }
 
@@ -119,8 +120,7 @@ pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
     // Jobs that ask for the same wait for the same.
     let mut known: BTreeMap<_, String> = BTreeMap::new();
     let in_line = look.line.iter().map(|handle| look.scene.jobs[*handle as usize]);
-    let active = state.active.iter().filter_map(|id| state.jobs.get(id));
-    let queued = active.filter(|job| job.phase == Phase::Queued);
+    let queued = state.active_jobs().filter(|job| job.phase == Phase::Queued);
     let later = queued.filter_map(|job| Some((job, Some(waits_for(state, job)?))));
     let all = in_line.map(|job| (job, None)).chain(later);
     let waits = (1..).zip(all).map(|(place, (job, before))| {
@@ -179,12 +179,10 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn place(&self, job: &Job) -> Option<u64> {
-        let at = self
-            .line
-            .iter()
-            .position(|handle| self.queue.id(*handle) == job.id.0);
-        at.map(|at| at as u64 + 1)
+    /// How many stand before a job in the line, if it does.
+    fn at(&self, job: &Job) -> Option<usize> {
+        let mut line = self.line.iter();
+        line.position(|handle| self.queue.id(*handle) == job.id.0)
     }
 
     fn candidates(&self, job: &Job) -> Vec<Candidate> {
@@ -199,14 +197,12 @@ impl<'a> Look<'a> {
             .verdicts(job, None, kept.filter(|other| *other != job.id))
     }
 
-    fn start(self, job: &Job) -> Option<Start> {
-        let mut line = self.line.iter().copied();
-        let handle = line.find(|handle| self.queue.id(*handle) == job.id.0)?;
-        Some(match self.scene.foresee(self.queue, handle, self.now) {
+    fn start(self, at: usize) -> Start {
+        match self.scene.foresee(self.queue, self.line[at], self.now) {
             Foreseen::At(at) => Start::By(Time(at)),
             Foreseen::After(after) => Start::After(Time(after)),
             Foreseen::Never => Start::Never,
-        })
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub struct JobSpec {
     /// How far the results may go, at the least strict; inputs may make it stricter.
     pub label: Label,
     /// How many sites train together.
-    #[serde(default = "one")]
+    #[serde(default = "crate::round::one")]
     pub sites: u32,
     /// How long each site is held at most; this much is reserved.
     pub wall_minutes: u32,
@@ -75,10 +75,6 @@ pub struct JobSpec {
     /// A command that runs at one site, instead of a training in rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Box<Batch>>,
-}
-
-fn one() -> u32 {
-    1
 }
 
 /// How far a job is.

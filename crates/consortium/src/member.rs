@@ -96,7 +96,7 @@ pub struct Site {
     /// The owner's offer, won per PFLOP-hour.
     pub price: Price,
     /// How many GPUs jobs may share; a site of one goes to one job at a time, whatever machines it has.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "crate::round::one", skip_serializing_if = "is_one")]
     pub gpus: u32,
     /// What sort of GPU, in the words of the consortium's jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,10 +104,6 @@ pub struct Site {
     /// What a PFLOP-hour costs the consortium more than the same machines idle; all of the price if not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marginal: Option<Price>,
-}
-
-fn one() -> u32 {
-    1
 }
 
 fn is_one(n: &u32) -> bool {

@@ -5,11 +5,8 @@
 //! about exactly this job at exactly these sites.
 
 use crate::batch::{Again, waits_for};
-use crate::policy::Resource;
 use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Move, Queue, Rules, Shape};
-use crate::{
-    Account, Action, Actor, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label,
-};
+use crate::{Account, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label};
 use crate::{
     OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Site, SiteId, State, Time, Won,
 };
@@ -195,7 +192,7 @@ impl<'a> Scene<'a> {
         let mut placings = Vec::new();
         let moves = queue.round(now.0, &mut |handle, sites| {
             let job = self.jobs[handle as usize];
-            let entitled = |site: &u32| self.decide(job, self.sites[*site as usize]).allowed;
+            let entitled = |site: &u32| self.may_hold(job, self.sites[*site as usize]).allowed;
             if !sites.iter().all(entitled) {
                 return false;
             }
@@ -271,7 +268,7 @@ impl<'a> Scene<'a> {
 
     /// What is to be said of one site by itself; one that could be taken is.
     fn verdict(&self, job: &Job, i: u32, site: &Site) -> Verdict {
-        let decision = self.decide(job, site);
+        let decision = self.may_hold(job, site);
         if !decision.allowed {
             return Verdict::Closed {
                 policies: decision.policies,
@@ -305,17 +302,14 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn decide(&self, job: &Job, site: &Site) -> Decision {
-        let actor = Actor::Site(site.id.clone());
-        self.state
-            .policy
-            .ask(self.state, &actor, Action::Hold, &Resource::Job(job))
+    fn may_hold(&self, job: &Job, site: &Site) -> Decision {
+        self.state.policy.hold(self.state, job, &site.id)
     }
 
     /// The sites that may hold jobs like this one and have the right sort of GPU.
     fn open(&self, job: &Job) -> Vec<u32> {
         let sort = |site: &Site| job.spec.gpu.is_none() || site.gpu == job.spec.gpu;
-        let open = |site: &Site| sort(site) && self.decide(job, site).allowed;
+        let open = |site: &Site| sort(site) && self.may_hold(job, site).allowed;
         (0..)
             .zip(&self.sites)
             .filter(|(_, site)| open(site))

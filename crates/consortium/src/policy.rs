@@ -122,6 +122,12 @@ impl Policy {
         Some(policy.to_string())
     }
 
+    /// May `site` hold the job: its inputs, its weights and updates?
+    pub(crate) fn hold(&self, state: &State, job: &Job, site: &SiteId) -> Decision {
+        let actor = Actor::Site(site.clone());
+        self.ask(state, &actor, Action::Hold, &Resource::Job(job))
+    }
+
     /// May `actor` do `action` with `resource`?
     pub fn ask(&self, state: &State, actor: &Actor, action: Action, resource: &Resource<'_>) -> Decision {
         let principal = actor_entity(state, actor);

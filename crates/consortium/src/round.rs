@@ -163,7 +163,8 @@ impl Default for RoundSpec {
     }
 }
 
-fn one() -> u32 {
+/// What is 1 where nothing is said.
+pub(crate) fn one() -> u32 {
     1
 }
 

@@ -59,7 +59,7 @@ impl State {
 
     /// The active jobs, oldest first. Neighbours in `active` are mostly neighbours in `jobs`, too, and to step from
     /// one to the next is much cheaper than to look each up.
-    pub(crate) fn active_jobs(&self) -> impl Iterator<Item = &Job> {
+    pub fn active_jobs(&self) -> impl Iterator<Item = &Job> {
         let mut jobs = self.jobs.range(..);
         self.active.iter().filter_map(move |id| match jobs.next() {
             Some((next, job)) if next == id => Some(job),

@@ -1,29 +1,10 @@
 //! Batch jobs: any command at one site, and what follows from how it ends.
 
-use crate::world::{RATED, World, id, output, person, reserved, site, spec};
+use crate::world::{World, id, output, person, reserved, site, spec};
 use consortium::explain::Start;
 use consortium::{
-    Again, Batch, Command, Event, Exit, JobId, JobSpec, Kind, Label, Phase, Price, Stop, Time, Won, explain,
+    Again, Batch, Command, Event, Exit, JobId, JobSpec, Kind, Label, Phase, Stop, Time, Won, explain,
 };
-
-/// A consortium with one site of eight GPUs, where a GPU for an hour costs 3,000 won.
-fn one_site() -> World {
-    let mut world = World::without_sites();
-    world.must(
-        person("director"),
-        Command::AddSite(consortium::Site {
-            id: id("hangang"),
-            owner: id("hangang"),
-            tenure: consortium::Tenure::Rented,
-            rated: RATED,
-            price: Price(8_000_000),
-            gpus: 8,
-            gpu: Some("a100".into()),
-            marginal: None,
-        }),
-    );
-    world
-}
 
 fn batch(gpus: u32, batch: Batch) -> JobSpec {
     JobSpec {
@@ -66,7 +47,7 @@ fn run(world: &mut World, job: JobId, minutes: u64) {
 
 #[test]
 fn a_command_runs_and_pays_for_its_part() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let job = world.submit(batch(2, Batch::default()));
     run(&mut world, job, 10);
     assert_eq!(
@@ -84,7 +65,7 @@ fn a_command_runs_and_pays_for_its_part() {
 
 #[test]
 fn who_fails_is_started_again_as_often_as_it_wants() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let job = world.submit(batch(
         8,
         Batch {
@@ -122,7 +103,7 @@ fn who_fails_is_started_again_as_often_as_it_wants() {
 
 #[test]
 fn lost_machines_are_no_failure_of_the_job() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let job = world.submit(batch(1, Batch::default()));
     for lost in 0..5 {
         run(&mut world, job, 1);
@@ -139,7 +120,7 @@ fn lost_machines_are_no_failure_of_the_job() {
 
 #[test]
 fn an_array_is_as_many_jobs_and_others_come_after_them() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let first = world.submit(batch(
         1,
         Batch {
@@ -179,7 +160,7 @@ fn an_array_is_as_many_jobs_and_others_come_after_them() {
 
 #[test]
 fn a_site_is_told_to_stop_and_says_what_was_used() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let job = world.submit(batch(8, Batch::default()));
     run(&mut world, job, 5);
     world.must(person("minji"), Command::Cancel(job));
@@ -199,7 +180,7 @@ fn a_site_is_told_to_stop_and_says_what_was_used() {
 
 #[test]
 fn nobody_waits_for_a_site_that_has_not_begun_or_does_not_answer() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let job = world.submit(batch(8, Batch::default()));
     world.must(person("minji"), Command::Cancel(job));
     assert_eq!(world.job(job).phase, Phase::Cancelled);
@@ -242,7 +223,7 @@ fn newcomer(world: &mut World) {
 
 #[test]
 fn who_is_preempted_waits_again_and_is_not_stopped_at_once() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     newcomer(&mut world);
     let long = |project: &str, gpus| JobSpec {
         project: id(project),
@@ -293,7 +274,7 @@ fn who_is_preempted_waits_again_and_is_not_stopped_at_once() {
 
 #[test]
 fn a_site_that_may_not_hold_it_any_more_is_told_to_stop() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let input = world.register("data", Label::Open, &[]);
     let job = world.submit(JobSpec {
         inputs: [("data".to_owned(), input)].into(),
@@ -311,7 +292,7 @@ fn a_site_that_may_not_hold_it_any_more_is_told_to_stop() {
 
 #[test]
 fn what_is_no_batch_job_is_refused() {
-    let mut world = one_site();
+    let mut world = World::with_gpus();
     let with = |change: fn(&mut JobSpec)| {
         let mut spec = batch(1, Batch::default());
         change(&mut spec);

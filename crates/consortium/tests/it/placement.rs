@@ -215,20 +215,7 @@ fn a_label_that_becomes_stricter_reaches_all_that_was_made_from_it() {
 
 #[test]
 fn jobs_share_the_gpus_of_a_site_and_pay_for_their_part() {
-    let mut world = World::without_sites();
-    world.must(
-        person("director"),
-        Command::AddSite(consortium::Site {
-            id: id("hangang"),
-            owner: id("hangang"),
-            tenure: consortium::Tenure::Rented,
-            rated: RATED,
-            price: Price(8_000_000),
-            gpus: 8,
-            gpu: Some("a100".into()),
-            marginal: None,
-        }),
-    );
+    let mut world = World::with_gpus();
     let asked = |gpus: u32, gpu: Option<&str>| JobSpec {
         sites: 1,
         gpus: Some(gpus),

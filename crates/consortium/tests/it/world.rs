@@ -139,6 +139,25 @@ impl World {
         world
     }
 
+    /// Everyone is there, with one site of eight GPUs, where a GPU for an hour costs 3,000 won.
+    pub(crate) fn with_gpus() -> Self {
+        let mut world = Self::without_sites();
+        world.must(
+            person("director"),
+            Command::AddSite(Site {
+                id: id("hangang"),
+                owner: id("hangang"),
+                tenure: Tenure::Rented,
+                rated: RATED,
+                price: Price(8_000_000),
+                gpus: 8,
+                gpu: Some("a100".into()),
+                marginal: None,
+            }),
+        );
+        world
+    }
+
     pub(crate) fn add_site(&mut self, name: &str, owner: &str, price: Price, rated: FlopsPerSecond) {
         let tenure = Tenure::Member;
         let (id, owner) = (id(name), id(owner));
