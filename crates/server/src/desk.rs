@@ -82,8 +82,7 @@ fn outcome(events: &[Event]) -> Granted {
 
 /// A `Lose` for every site that is in a training and silent. A batch job goes on without its site's process.
 pub fn losses(state: &State, is_silent: impl Fn(&SiteId) -> bool) -> Vec<Command> {
-    let running = state.active.iter().filter_map(|id| state.jobs.get(id));
-    let running = running.filter(|job| job.spec.batch.is_none());
+    let running = state.active_jobs().filter(|job| job.spec.batch.is_none());
     let present = running.flat_map(|job| job.present().map(|(site, member)| (job.id, site, member.attempt)));
     let silent = present.filter(|(_, site, _)| is_silent(site));
     let lose = |(job, site, attempt): (JobId, &SiteId, u32)| Command::Lose {
@@ -106,11 +105,9 @@ pub fn readable<'a>(state: &'a State, actor: &Actor, id: &ArtifactId) -> Result<
 
 /// What `site` is to do; closed rounds from `from` on.
 pub fn orders(state: &State, site: &SiteId, from: u32) -> Orders {
-    let active = state.active.iter().filter_map(|id| state.jobs.get(id));
+    let jobs = state.active_jobs();
     Orders {
-        jobs: active
-            .filter_map(|job| site_job(state, job, site, from))
-            .collect(),
+        jobs: jobs.filter_map(|job| site_job(state, job, site, from)).collect(),
     }
 }
 

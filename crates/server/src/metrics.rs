@@ -126,7 +126,7 @@ impl Page {
         );
         let names = ["queued", "running", "finishing"];
         let mut phases: BTreeMap<&str, u64> = names.map(|name| (name, 0)).into();
-        for job in state.active.iter().filter_map(|id| state.jobs.get(id)) {
+        for job in state.active_jobs() {
             let name = match job.phase {
                 Phase::Queued => "queued",
                 Phase::Running => "running",

@@ -39,7 +39,7 @@ pub(crate) fn may_read(state: &State, actor: &Actor, job: &Job) -> bool {
 
 /// The job at `site`, if `actor` may know about it.
 pub(crate) fn job_that_holds(state: &State, actor: &Actor, site: &SiteId) -> Option<JobId> {
-    let active = state.active.iter().filter_map(|id| state.jobs.get(id));
+    let active = state.active_jobs();
     let mut holds = active.filter(|job| {
         job.members
             .get(site)
