@@ -1,12 +1,13 @@
 //! `khub audit`: the whole log checked, against itself and against what the hub has signed.
 
 use crate::failure::Failure;
+use crate::folder::Data;
 use crate::ledger;
 use crate::show;
 use consortium::Digest;
 use std::fs;
 use std::path::PathBuf;
-use store::{Place, Reader, Seal};
+use store::{Reader, Seal};
 
 /// Check and hand out the log.
 #[derive(clap::Args)]
@@ -52,22 +53,6 @@ struct Export {
     /// The first record.
     #[arg(long, default_value_t = 1)]
     from: u64,
-}
-
-#[derive(clap::Args)]
-struct Data {
-    /// The data folder.
-    #[arg(long, env = "KHUB_FOLDER", value_name = "DIR", default_value = "khub-data")]
-    folder: PathBuf,
-    /// The PostgreSQL database that has the log instead of the folder.
-    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
-    database: Option<Place>,
-}
-
-impl Data {
-    fn log(&self) -> Place {
-        self.database.clone().unwrap_or_else(|| Place::from(&self.folder))
-    }
 }
 
 /// How many records are read at once.

@@ -1,12 +1,13 @@
 //! `khub backup` and `khub restore`: a hub's whole data as a folder that can be put anywhere else.
 
 use crate::failure::Failure;
+use crate::folder::Data;
 use crate::show;
 use consortium::Digest;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use store::{Blobs, Place};
+use store::Blobs;
 
 /// Copy the log and the artifacts into a folder; a hub may be running.
 ///
@@ -36,22 +37,6 @@ pub(crate) struct Restore {
     from: PathBuf,
     #[command(flatten)]
     data: Data,
-}
-
-#[derive(clap::Args)]
-struct Data {
-    /// The data folder.
-    #[arg(long, env = "KHUB_FOLDER", value_name = "DIR", default_value = "khub-data")]
-    folder: PathBuf,
-    /// The PostgreSQL database that has the log instead of the folder.
-    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
-    database: Option<Place>,
-}
-
-impl Data {
-    fn log(&self) -> Place {
-        self.database.clone().unwrap_or_else(|| Place::from(&self.folder))
-    }
 }
 
 const LOG: &str = "log.jsonl";

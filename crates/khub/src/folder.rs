@@ -7,10 +7,29 @@ use server::Hub;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use store::Place;
 
 /// A hub's data folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder(pub(crate) PathBuf);
+
+/// Where a command that needs no hub finds one's data.
+#[derive(clap::Args)]
+pub(crate) struct Data {
+    /// The data folder.
+    #[arg(long, env = "KHUB_FOLDER", value_name = "DIR", default_value = "khub-data")]
+    pub(crate) folder: PathBuf,
+    /// The PostgreSQL database that has the log instead of the folder.
+    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
+    database: Option<Place>,
+}
+
+impl Data {
+    /// Where the log is.
+    pub(crate) fn log(&self) -> Place {
+        self.database.clone().unwrap_or_else(|| Place::from(&self.folder))
+    }
+}
 
 /// Where the folder's hub answers, in `hub.json`; the hub writes it when it starts.
 #[derive(Serialize, Deserialize)]

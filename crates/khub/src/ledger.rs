@@ -2,10 +2,10 @@
 
 use crate::connect::Connect;
 use crate::failure::Failure;
+use crate::folder::Data;
 use crate::show;
 use api::PostingView;
 use consortium::{FlopSeconds, JobId, Won};
-use std::path::PathBuf;
 use store::{Place, Reader, Verified};
 
 /// Look at the ledger.
@@ -27,12 +27,8 @@ enum Command {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  khub ledger verify --folder khub-data")]
 struct Verify {
-    /// The data folder.
-    #[arg(long, env = "KHUB_FOLDER", default_value = "khub-data")]
-    folder: PathBuf,
-    /// The PostgreSQL database that has the log instead of the folder.
-    #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
-    database: Option<Place>,
+    #[command(flatten)]
+    data: Data,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -54,8 +50,7 @@ struct Show {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Verify(args) => {
-            let place = args.database.clone().unwrap_or_else(|| Place::from(&args.folder));
-            let verified = verify(&place)?;
+            let verified = verify(args.data.log())?;
             if args.json {
                 let (records, postings, head) = (verified.records, verified.postings, verified.head);
                 return show::json(
