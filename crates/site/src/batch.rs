@@ -59,7 +59,7 @@ pub struct Batches {
 trait Scheduler: Send {
     /// How each of these is, by name; one that isn't known is left out.
     fn look(&mut self, tasks: &[&Task]) -> Result<BTreeMap<String, Seen>, Trouble>;
-    fn submit(&mut self, task: &Task) -> Result<(), Trouble>;
+    fn submit(&mut self, task: &Task, user: &User) -> Result<(), Trouble>;
     /// Asked again until it has ended.
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble>;
     /// These are all the jobs there are.
@@ -323,7 +323,7 @@ impl Desk {
         let task = stay.record.task.clone();
         let asked = self
             .prepare(job, &task)
-            .and_then(|()| self.scheduler.submit(&task));
+            .and_then(|user| self.scheduler.submit(&task, &user));
         let stay = self.stays.get_mut(&job.id).expect("it is there");
         match asked {
             Ok(()) => self.put(job.id, Step::Submitted),
@@ -336,8 +336,8 @@ impl Desk {
         }
     }
 
-    /// The folder with all that the job needs, in the hands of whoever it runs as.
-    fn prepare(&self, job: &SiteJob, task: &Task) -> Result<(), Trouble> {
+    /// The folder with all that the job needs, in the hands of whoever it runs as; and who that is.
+    fn prepare(&self, job: &SiteJob, task: &Task) -> Result<User, Trouble> {
         let user = self.find_user(task)?;
         let folder = |part: &str| task.folder.join(part);
         for part in ["inputs", "outputs"] {
@@ -355,7 +355,8 @@ impl Desk {
             self.client.save(&id, &path).map_err(later)?;
         }
         let script = job.spec.batch.as_ref().map_or("", |batch| &batch.script);
-        task.write(script, &user).map_err(failed)
+        task.write(script, &user).map_err(failed)?;
+        Ok(user)
     }
 
     /// The hub hears all of it: what it wrote, what came out, what it used, how it ended.

@@ -1,7 +1,7 @@
 //! Batch jobs as processes of this machine, which outlive the site's process. A GPU is one job's at a time.
 
-use super::task::{Task, own_user, user};
-use super::{Scheduler, Seen, Trouble};
+use super::task::{Task, User, write_whole};
+use super::{Scheduler, Seen, Trouble, failed};
 use consortium::Exit;
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,7 +80,7 @@ impl Scheduler for Local {
         Ok(seen)
     }
 
-    fn submit(&mut self, task: &Task) -> Result<(), Trouble> {
+    fn submit(&mut self, task: &Task, user: &User) -> Result<(), Trouble> {
         let wanted = task.gpus.unwrap_or(self.gpus);
         let held: Vec<u32> = self.held.values().flatten().copied().collect();
         let free: Vec<u32> = (0..self.gpus)
@@ -95,12 +95,7 @@ impl Scheduler for Local {
             )));
         }
         let gpus: Vec<String> = free.iter().map(ToString::to_string).collect();
-        let failed = |error: std::io::Error| Trouble::Later(error.to_string());
-        super::write_whole(&task.folder.join("gpus"), gpus.join(",").as_bytes()).map_err(failed)?;
-        let user = match &task.user {
-            Some(name) => user(name).ok_or_else(|| Trouble::Never(format!("there is no user {name}")))?,
-            None => own_user().map_err(failed)?,
-        };
+        write_whole(&task.folder.join("gpus"), gpus.join(",").as_bytes()).map_err(failed)?;
         let mut command = user.command("setsid");
         command
             .arg("--fork")
@@ -125,7 +120,6 @@ impl Scheduler for Local {
     }
 
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble> {
-        let failed = |error: std::io::Error| Trouble::Later(error.to_string());
         fs::write(task.file("cancelled"), b"").map_err(failed)?;
         let Some([pid, _]) = task
             .noted("pid")

@@ -114,8 +114,8 @@ impl Way for Rest {
     fn current(&mut self, names: &[&str]) -> Result<BTreeMap<String, String>, Trouble> {
         let path = format!("/slurm/v0.0.{}/jobs", self.version()?);
         let answer = self.ask(&Self::own_name()?, "GET", &path, None)?;
-        let jobs = answer["jobs"].as_array().into_iter().flatten();
-        let known = jobs.filter_map(|job| Some((job["name"].as_str()?.to_owned(), word(&job["job_state"])?)));
+        let known = jobs(&answer)
+            .filter_map(|job| Some((job["name"].as_str()?.to_owned(), word(&job["job_state"])?)));
         Ok(known.filter(|(name, _)| names.contains(&name.as_str())).collect())
     }
 
@@ -131,8 +131,7 @@ impl Way for Rest {
             Err(Trouble::Later(words)) if words.contains("Nothing found") => return Ok(Vec::new()),
             answer => answer?,
         };
-        let jobs = answer["jobs"].as_array().into_iter().flatten();
-        Ok(jobs.filter_map(accounted).collect())
+        Ok(jobs(&answer).filter_map(accounted).collect())
     }
 
     fn submit(&mut self, task: &Task, user: &User) -> Result<(), Trouble> {
@@ -148,8 +147,7 @@ impl Way for Rest {
         let version = self.version()?;
         let name = Self::own_name()?;
         let answer = self.ask(&name, "GET", &format!("/slurm/v0.0.{version}/jobs"), None)?;
-        let jobs = answer["jobs"].as_array().into_iter().flatten();
-        let numbers = jobs
+        let numbers = jobs(&answer)
             .filter(|job| job["name"] == task.name.as_str())
             .filter_map(|job| number(&job["job_id"]));
         for job in numbers.collect::<Vec<_>>() {
@@ -216,6 +214,10 @@ fn wrong(answer: &Value) -> Option<String> {
         said.join(" ").trim().to_owned()
     });
     Some(words.collect::<Vec<_>>().join("; "))
+}
+
+fn jobs(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer["jobs"].as_array().into_iter().flatten()
 }
 
 fn accounted(job: &Value) -> Option<Account> {

@@ -5,7 +5,7 @@
 //! first, the other for ever. What it used is what the accounting says, all its starts together.
 
 use super::rest::Rest;
-use super::task::{Task, User, own_user, user};
+use super::task::{Task, User};
 use super::{Scheduler, Seen, Trouble};
 use consortium::Exit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,15 +175,11 @@ impl Scheduler for Slurm {
         Ok(seen.collect())
     }
 
-    fn submit(&mut self, task: &Task) -> Result<(), Trouble> {
-        let user = match &task.user {
-            Some(name) => user(name).ok_or_else(|| Trouble::Never(format!("there is no user {name}")))?,
-            None => own_user().map_err(|error| Trouble::Later(error.to_string()))?,
-        };
-        self.entitle(task, &user)?;
+    fn submit(&mut self, task: &Task, user: &User) -> Result<(), Trouble> {
+        self.entitle(task, user)?;
         let jobs = self.accounts.get(&task.account).copied().unwrap_or(0);
         self.limit(&task.account, jobs.max(1))?;
-        self.way.submit(task, &user)
+        self.way.submit(task, user)
     }
 
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble> {
