@@ -5,6 +5,7 @@ use super::config;
 use super::rows::{Linear, Norm, add, relu, softmax};
 use super::tensors::Tensors;
 use crate::Point;
+use crate::measure::superpose::rotation;
 use rayon::prelude::*;
 
 /// Where residues come to lie.
@@ -103,37 +104,16 @@ impl Default for Frame {
 }
 
 impl Frame {
-    fn rotation(&self) -> [[f32; 3]; 3] {
-        let [w, x, y, z] = self.turn;
-        [
-            [
-                w * w + x * x - y * y - z * z,
-                2.0 * (x * y - w * z),
-                2.0 * (x * z + w * y),
-            ],
-            [
-                2.0 * (x * y + w * z),
-                w * w - x * x + y * y - z * z,
-                2.0 * (y * z - w * x),
-            ],
-            [
-                2.0 * (x * z - w * y),
-                2.0 * (y * z + w * x),
-                w * w - x * x - y * y + z * z,
-            ],
-        ]
-    }
-
     /// Where a place of its own lies.
     pub(super) fn apply(&self, p: Point) -> Point {
-        let r = self.rotation();
+        let r = rotation(self.turn);
         std::array::from_fn(|i| r[i][0] * p[0] + r[i][1] * p[1] + r[i][2] * p[2] + self.at[i])
     }
 
     /// The way back.
     fn invert(&self, p: Point) -> Point {
         let (r, p) = (
-            self.rotation(),
+            rotation(self.turn),
             std::array::from_fn::<f32, 3, _>(|i| p[i] - self.at[i]),
         );
         std::array::from_fn(|i| r[0][i] * p[0] + r[1][i] * p[1] + r[2][i] * p[2])

@@ -1,5 +1,7 @@
 //! Laying one set of points over another with the least squared distance.
 
+use std::ops::{Add, Mul, Sub};
+
 /// A place in double precision, in angstrom.
 pub(crate) type Place = [f64; 3];
 
@@ -38,33 +40,41 @@ pub fn superpose(moving: &[[f64; 3]], fixed: &[[f64; 3]]) -> Motion {
         }
     }
     let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = s;
-    let [w, x, y, z] = largest_eigenvector([
+    let rotation = rotation(largest_eigenvector([
         [xx + yy + zz, yz - zy, zx - xz, xy - yx],
         [yz - zy, xx - yy - zz, xy + yx, zx + xz],
         [zx - xz, xy + yx, yy - xx - zz, yz + zy],
         [xy - yx, zx + xz, yz + zy, zz - xx - yy],
-    ]);
-    let rotation = [
-        [
-            w * w + x * x - y * y - z * z,
-            2.0 * (x * y - w * z),
-            2.0 * (x * z + w * y),
-        ],
-        [
-            2.0 * (x * y + w * z),
-            w * w - x * x + y * y - z * z,
-            2.0 * (y * z - w * x),
-        ],
-        [
-            2.0 * (x * z - w * y),
-            2.0 * (y * z + w * x),
-            w * w - x * x - y * y + z * z,
-        ],
-    ];
+    ]));
     Motion {
         rotation,
         shift: std::array::from_fn(|i| to[i] - dot(rotation[i], from)),
     }
+}
+
+/// The matrix of a unit quaternion, in f32 or f64.
+pub(crate) fn rotation<T>([w, x, y, z]: [T; 4]) -> [[T; 3]; 3]
+where
+    T: Copy + Add<Output = T> + Sub<Output = T> + Mul<Output = T>,
+{
+    let twice = |a: T| a + a;
+    [
+        [
+            w * w + x * x - y * y - z * z,
+            twice(x * y - w * z),
+            twice(x * z + w * y),
+        ],
+        [
+            twice(x * y + w * z),
+            w * w - x * x + y * y - z * z,
+            twice(y * z - w * x),
+        ],
+        [
+            twice(x * z - w * y),
+            twice(y * z + w * x),
+            w * w - x * x - y * y + z * z,
+        ],
+    ]
 }
 
 /// The root mean square distance of points laid over each other as well as can be, in angstrom.
