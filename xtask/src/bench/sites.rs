@@ -43,7 +43,7 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
     let folder = place.folder.join("sites");
     let folder = folder.to_str().ok_or("the target folder's name is no text")?;
     let threads = asked.common.threads();
-    let train = |sites: u64, codec: &str| {
+    let train = |sites: u64, codec: &str, leave: bool| {
         let sites_text = sites.to_string();
         let steps = asked.steps.map(|steps| steps.to_string());
         let mut arguments = vec![
@@ -55,7 +55,7 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
             "--sites",
             &sites_text,
         ];
-        arguments.extend(asked.peer.as_ref().map(|_| "--leave"));
+        arguments.extend(leave.then_some("--leave"));
         arguments.extend(["--codec", codec]);
         if let Some(steps) = &steps {
             arguments.extend(["--steps", steps]);
@@ -66,14 +66,20 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
         };
         course(&name, &mut place.khub(&arguments), &place.logs())
     };
-    let synchronous = train(1, "fp32")?;
+    let synchronous = train(1, "fp32", false)?;
     let (mut rows, mut peers) = (Vec::new(), Vec::new());
     for codec in &asked.codecs {
+        // Which codec khub's updates had is nothing to the peer: it trains once for each number of sites.
+        let beside = *codec == asked.codecs[0] && asked.peer.is_some();
         for sites in &asked.sites {
-            rows.push(Row::new(&synchronous, *sites, codec, &train(*sites, codec)?));
+            rows.push(Row::new(
+                &synchronous,
+                *sites,
+                codec,
+                &train(*sites, codec, beside)?,
+            ));
             let command = place.peer("train_sites.py", &[folder, "--threads", &threads]);
-            // Which codec khub's updates had is nothing to the peer: it trains once for each number of sites.
-            if let Some(mut command) = command.filter(|_| *codec == asked.codecs[0]) {
+            if let Some(mut command) = command.filter(|_| beside) {
                 let course = course(&format!("{sites} sites, PyTorch"), &mut command, &place.logs())?;
                 peers.push(Row::new(&synchronous, *sites, "OpenDiLoCo in PyTorch", &course));
             }
