@@ -6,8 +6,8 @@
 
 use crate::failed;
 use crate::state::{Kind, State, Trained, Unusable};
-use language::Agreed;
 use nn::Checkpoint;
+use program::Agreed;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use serde::Deserialize;

@@ -2,8 +2,8 @@
 //! replaced whole. The optimiser's state is PyTorch's; it lies in files of its own, and this one says which of
 //! them count.
 
-use language::{Agreed, AgreedWords};
 use nn::{Checkpoint, CheckpointError};
+use program::{Agreed, AgreedWords};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::ops::Range;

@@ -2,12 +2,11 @@
 //! the same bytes again.
 
 use crate::judge::Judge;
-use crate::run::{RunError, at};
 use crate::settings::Settings;
-use crate::state::Agreed;
 use crate::tokens::Tokens;
 use crate::{Family, ModelConfig, to_checkpoint};
 use nn::{Model, write_whole};
+use program::{Agreed, RunError, at, written};
 use serde::Serialize;
 use std::fs;
 use sync::contract::JobFile;
@@ -77,12 +76,4 @@ pub(crate) fn write(
         outputs.push(written("outputs/tokenizer.json", "tokenizer"));
     }
     Ok(outputs)
-}
-
-fn written(file: &str, kind: &str) -> Written {
-    Written {
-        name: file.trim_start_matches("outputs/").to_owned(),
-        file: file.to_owned(),
-        kind: kind.to_owned(),
-    }
 }

@@ -1,17 +1,18 @@
 //! What a job may set, and what follows from it.
 //!
 //! ```
-//! use language::Settings;
+//! use language::{JobSettings, Settings};
 //! use sync::contract::Rounds;
 //!
 //! let settings = Settings { batch: 32, ..Settings::default() };
 //! settings.check(Rounds::new(12, 640))?;
 //! let error = settings.check(Rounds::new(12, 650)).unwrap_err();
 //! assert_eq!(error.to_string(), "setting rounds.samples is 650: it takes a multiple of batch, which is 32");
-//! # Ok::<(), language::BadSetting>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use crate::ModelConfig;
+use program::{BadSetting, JobSettings};
 use serde::{Deserialize, Serialize};
 use sync::OuterConfig;
 use sync::contract::Rounds;
@@ -59,15 +60,6 @@ pub struct Settings {
     pub evaluate_tokens: u64,
 }
 
-/// A setting out of range.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("setting {key} is {value}: it takes {wanted}")]
-pub struct BadSetting {
-    key: &'static str,
-    value: String,
-    wanted: String,
-}
-
 /// Tokens of a step: what is kept of its forward pass is some kilobytes for each.
 const MOST_STEP_TOKENS: usize = 1 << 20;
 
@@ -98,56 +90,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Refuses what `nn` and `train` don't check: they know no rounds.
-    pub fn check(&self, rounds: Rounds) -> Result<(), BadSetting> {
-        let step_tokens = self.batch.saturating_mul(self.seq);
-        let whole_steps = rounds.samples > 0 && rounds.samples.is_multiple_of(self.batch as u64);
-        let outer = self.outer;
-        let rules: [(&'static str, String, bool, String); 6] = [
-            (
-                "batch * seq",
-                step_tokens.to_string(),
-                (1..=MOST_STEP_TOKENS).contains(&step_tokens),
-                format!("1 to {MOST_STEP_TOKENS} tokens a step"),
-            ),
-            (
-                "rounds.count",
-                rounds.count.to_string(),
-                rounds.count > 0,
-                "1 or more".into(),
-            ),
-            // A short last step would make the others' schedule a different one.
-            (
-                "rounds.samples",
-                rounds.samples.to_string(),
-                whole_steps,
-                format!("a multiple of batch, which is {}", self.batch),
-            ),
-            (
-                "outer.learning_rate",
-                outer.learning_rate.to_string(),
-                outer.learning_rate.is_finite() && outer.learning_rate > 0.0,
-                "numbers above 0".into(),
-            ),
-            (
-                "outer.momentum",
-                outer.momentum.to_string(),
-                (0.0..1.0).contains(&outer.momentum),
-                "0 up to, not including, 1".into(),
-            ),
-            (
-                "threads",
-                self.threads.to_string(),
-                self.threads <= 1024,
-                "0 to 1024".into(),
-            ),
-        ];
-        match rules.into_iter().find(|(_, _, ok, _)| !ok) {
-            Some((key, value, _, wanted)) => Err(BadSetting { key, value, wanted }),
-            None => Ok(()),
-        }
-    }
-
     /// The shape of the model, for a vocabulary of `vocab` tokens.
     pub fn shape(&self, vocab: usize) -> ModelConfig {
         ModelConfig {
@@ -165,14 +107,28 @@ impl Settings {
             ..ModelConfig::default()
         }
     }
+}
 
-    /// How a site trains. The schedule spans all rounds.
-    pub fn training(&self, rounds: Rounds) -> TrainConfig {
+impl JobSettings for Settings {
+    fn check(&self, rounds: Rounds) -> Result<(), BadSetting> {
+        let step_tokens = self.batch.saturating_mul(self.seq);
+        if !(1..=MOST_STEP_TOKENS).contains(&step_tokens) {
+            return Err(BadSetting {
+                key: "batch * seq",
+                value: step_tokens.to_string(),
+                wanted: format!("1 to {MOST_STEP_TOKENS} tokens a step"),
+            });
+        }
+        program::check(rounds, self.batch, self.outer, self.threads)
+    }
+
+    fn training(&self, rounds: Rounds) -> TrainConfig {
+        let steps_a_round = rounds.samples / self.batch.max(1) as u64;
         TrainConfig {
             batch: self.batch,
             learning_rate: self.learning_rate,
             warmup: self.warmup,
-            steps: u64::from(rounds.count).saturating_mul(self.steps_a_round(rounds)),
+            steps: u64::from(rounds.count).saturating_mul(steps_a_round),
             floor: self.floor,
             weight_decay: self.weight_decay,
             clip: self.clip,
@@ -181,9 +137,12 @@ impl Settings {
         }
     }
 
-    /// Steps that a site takes in a round.
-    pub fn steps_a_round(&self, rounds: Rounds) -> u64 {
-        rounds.samples / self.batch.max(1) as u64
+    fn outer(&self) -> OuterConfig {
+        self.outer
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
     }
 }
 

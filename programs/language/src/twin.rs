@@ -3,13 +3,13 @@
 //! So whichever of the two a site runs, the others can't tell.
 
 use crate::finish;
-use crate::run::{RunError, open_inputs, read_job};
+use crate::job::open_inputs;
 use crate::settings::Settings;
-use crate::state::Agreed;
 use crate::tokens::Tokens;
 use crate::windows::Windows;
 use crate::{Family, ModelConfig, hf};
 use nn::{Layout, Model, Network};
+use program::{Agreed, JobSettings as _, RunError, read_job};
 use serde_json::Value;
 use sync::contract::JobFile;
 use sync::{JobFolder, Written};
@@ -28,7 +28,7 @@ pub struct Twin {
 impl Twin {
     /// Reads the job in `folder`, as [`crate::run`] does.
     pub fn open(folder: &JobFolder) -> Result<Self, RunError> {
-        let job = read_job(&folder.job())?;
+        let job = read_job::<Settings>(&folder.job())?;
         let (train, valid) = open_inputs(folder, job.settings.seq)?;
         Ok(Self {
             folder: folder.clone(),

@@ -110,7 +110,7 @@ mod tests {
             rules
                 .may_use("language", "programs/language")
                 .map(<[String]>::len),
-            Some(3)
+            Some(4)
         );
         assert_eq!(rules.may_use("newcomer", "crates/newcomer"), None);
     }

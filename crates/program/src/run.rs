@@ -1,5 +1,5 @@
-//! The training program: what a site starts as a child process, orders about by lines and hears from by
-//! lines ([`sync::contract`]).
+//! The process that a site starts as a child, orders about by lines and hears from by lines
+//! ([`sync::contract`]).
 //!
 //! ```text
 //! Ready    a checkpoint was found and is this job's, or the beginning
@@ -7,20 +7,16 @@
 //! Commit   everyone's updates of a round, one outer step; an update that did not count is undone
 //! Save     what all agree on, for those who join later
 //! Restore  what others agree on, in place of the rounds before
-//! Finish   the model, judged before and after, the report and the tokeniser
+//! Finish   the results, which the programme makes of what is agreed
 //! ```
 //!
 //! A round's training is a function of this site's weights and moments and of the interval. The learning rate
 //! follows the round's number, not what this site has lived through. So a site that was killed and asked
 //! again writes the same bytes, and one that joins late has the others' rate.
 
-use crate::Family;
-use crate::finish;
-use crate::settings::{BadSetting, Settings};
+use crate::settings::{BadSetting, JobSettings};
 use crate::state::{Agreed, State, Trained, Unusable};
-use crate::tokens::{Tokens, TokensError};
-use crate::windows::Windows;
-use nn::{CheckpointError, Model, write_whole};
+use nn::{CheckpointError, Model, Network, write_whole};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 use std::fs::{self, File};
@@ -31,24 +27,67 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
-use sync::contract::{BadLine, JobFile};
-use sync::{Accepted, CodecError, Contribution, JobFolder, Order, OuterError, Said, Update, fragments};
-use train::{Flow, Moments, Report, Step, Trainer};
+use sync::contract::{BadLine, JobFile, Written};
+use sync::{
+    Accepted, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update, fragments,
+};
+use train::{Flow, Moments, Report, Step, TrainConfig, Trainer};
+
+/// What a programme brings to a job.
+pub trait Programme: Sized + Send {
+    /// What a job may set.
+    type Settings: JobSettings + Send;
+    /// What is trained.
+    type Network: Network;
+
+    /// Opens what the job reads; its settings have passed their check. What is said about an input that can't be
+    /// used is said now, not after the last round.
+    ///
+    /// # Errors
+    /// Which input is wrong, and what to do about it.
+    fn open(folder: &JobFolder, job: &JobFile<Self::Settings>) -> Result<Self, RunError>;
+
+    /// The network, with its first weights: the same at every site.
+    ///
+    /// # Errors
+    /// If the settings make none.
+    fn model(&self) -> Result<Model<Self::Network>, RunError>;
+
+    /// Trains on positions `first..end` of the data order, a batch a step.
+    ///
+    /// # Errors
+    /// What the trainer has; [`train::Error::Stopped`] if `after_step` says so.
+    fn train(
+        &self,
+        trainer: &mut Trainer<Self::Network>,
+        first: u64,
+        end: u64,
+        after_step: &mut dyn FnMut(&Step) -> Flow,
+    ) -> Result<Report, train::Error>;
+
+    /// Writes the results of `model`, whose weights are those agreed on, and tells where they are. Asked again, it
+    /// writes the same bytes again.
+    ///
+    /// # Errors
+    /// If they can't be made or written.
+    fn finish(&self, agreed: &Agreed, model: &Model<Self::Network>) -> Result<Vec<Written>, RunError>;
+}
 
 /// Does the job in `folder`: obeys `orders` and answers through `said`, a line each, until the results are
 /// written or the orders end, which means stop at once: at most one step is finished.
 ///
+/// # Errors
 /// An error is said, as [`Said::Failed`], and returned. What was committed before it is safe.
-pub fn run(
+pub fn run<P: Programme>(
     folder: &JobFolder,
-    orders: impl BufRead + Send + 'static,
-    mut said: impl Write + Send,
+    orders: Box<dyn BufRead + Send>,
+    said: &mut Sink<'_>,
 ) -> Result<(), RunError> {
-    let result = obey(folder, orders, &mut said);
+    let result = obey::<P>(folder, orders, said);
     if let Err(error) = &result {
         let message = error.to_string();
         // Nobody may be left to hear it; the caller has the error.
-        let _ = say(&mut said, &Said::Failed { message });
+        let _ = say(said, &Said::Failed { message });
     }
     result
 }
@@ -75,12 +114,9 @@ pub enum RunError {
     /// A setting out of range.
     #[error(transparent)]
     Setting(#[from] BadSetting),
-    /// Token files that don't go together.
+    /// Inputs that the programme can't use.
     #[error("{0}")]
     Inputs(String),
-    /// A token file that can't be used.
-    #[error(transparent)]
-    Tokens(#[from] TokensError),
     /// A model that can't be built.
     #[error(transparent)]
     Model(#[from] nn::Error),
@@ -142,42 +178,43 @@ impl From<Unusable> for RunError {
     }
 }
 
-fn obey(
+fn obey<P: Programme>(
     folder: &JobFolder,
-    orders: impl BufRead + Send + 'static,
+    orders: Box<dyn BufRead + Send>,
     said: &mut Sink<'_>,
 ) -> Result<(), RunError> {
-    let job = read_job(&folder.job())?;
+    let job = read_job::<P::Settings>(&folder.job())?;
     let pool = ThreadPoolBuilder::new()
-        .num_threads(job.settings.threads)
+        .num_threads(job.settings.threads())
         .build()?;
     let orders = Orders::listen(orders);
     pool.install(move || {
-        let mut program = Program::start(folder, job, said)?;
-        while let Some(order) = program.wait(&orders) {
+        let mut process = Process::<P>::start(folder, &job, said)?;
+        while let Some(order) = process.wait(&orders) {
             match order? {
-                Order::Train { round, first, end } => program.train(round, first, end, &orders)?,
-                Order::Commit { round, updates } => program.commit(round, &updates)?,
-                Order::Save { round } => program.save(round)?,
-                Order::Restore { round, file, outer } => program.restore(round, &file, &outer)?,
-                Order::Finish => return program.finish(),
+                Order::Train { round, first, end } => process.train(round, first, end, &orders)?,
+                Order::Commit { round, updates } => process.commit(round, &updates)?,
+                Order::Save { round } => process.save(round)?,
+                Order::Restore { round, file, outer } => process.restore(round, &file, &outer)?,
+                Order::Finish => return process.finish(),
             }
         }
         Ok(())
     })
 }
 
-/// Where answers go. Not a type parameter: what is generic is compiled in the crate that uses it, and there
-/// the training would be built without optimisation in a test.
+/// Where answers go.
 type Sink<'a> = dyn Write + Send + 'a;
 
 /// A job under way.
-struct Program<'a> {
+struct Process<'a, P: Programme> {
     folder: &'a JobFolder,
-    job: JobFile<Settings>,
-    train: Tokens,
-    valid: Tokens,
-    trainer: Trainer<Family>,
+    programme: P,
+    /// The settings as they are written down, defaults and all.
+    job: JobFile,
+    training: TrainConfig,
+    outer: OuterConfig,
+    trainer: Trainer<P::Network>,
     /// What the rounds send of the model, in turn.
     fragments: Vec<Range<usize>>,
     state: State,
@@ -186,19 +223,19 @@ struct Program<'a> {
     voice: Voice<'a>,
 }
 
-impl<'a> Program<'a> {
+impl<'a, P: Programme> Process<'a, P> {
     fn start(
         folder: &'a JobFolder,
-        job: JobFile<Settings>,
+        job: &JobFile<P::Settings>,
         said: &'a mut Sink<'a>,
     ) -> Result<Self, RunError> {
-        let (train, valid) = open_inputs(folder, job.settings.seq)?;
-        let config = job.settings.shape(train.vocab());
-        let model = Model::new(Family::new(config)?, job.settings.seed);
-        let trainer = Trainer::new(model, job.settings.training(job.rounds))?;
+        let programme = P::open(folder, job)?;
+        let (training, outer) = (job.settings.training(job.rounds), job.settings.outer());
+        let job = written_down(job);
+        let trainer = Trainer::new(programme.model()?, training.clone())?;
         let mut voice = Voice::new(said, &folder.metrics())?;
         let nothing_yet = &trainer.optimizer.moments;
-        let found = match State::load(&state_file(folder), &job, nothing_yet) {
+        let found = match State::load(&state_file(folder), &job, outer, nothing_yet) {
             Err(Unusable::Damaged(what)) => {
                 let message = format!("{what}. Starting over; the rounds that are closed can be replayed");
                 voice.say(&Said::Note { message })?;
@@ -210,25 +247,26 @@ impl<'a> Program<'a> {
         let state = match found {
             Some(state) => state,
             None => {
-                let agreed = Agreed::new(trainer.model.params.clone(), job.settings.outer);
+                let agreed = Agreed::new(trainer.model.params.clone(), outer);
                 State::new(agreed, job.rounds.codec, nothing_yet.clone())
             }
         };
-        let tensors = &nn::Network::layout(&trainer.model.network).tensors;
+        let tensors = &trainer.model.network.layout().tensors;
         let sizes: Vec<usize> = tensors.iter().map(|tensor| tensor.range.len()).collect();
-        let mut program = Self {
+        let mut process = Self {
             folder,
+            programme,
             fragments: fragments(&sizes, job.rounds.fragments as usize),
             job,
-            train,
-            valid,
+            training,
+            outer,
             trainer,
             state,
             fresh,
             voice,
         };
-        program.say_ready()?;
-        Ok(program)
+        process.say_ready()?;
+        Ok(process)
     }
 
     fn say_ready(&mut self) -> Result<(), RunError> {
@@ -307,7 +345,7 @@ impl<'a> Program<'a> {
                 committed.saturating_add(overlap)
             )));
         }
-        let (samples, batch) = (self.job.rounds.samples, self.job.settings.batch as u64);
+        let (samples, batch) = (self.job.rounds.samples, self.training.batch as u64);
         let asked = end.saturating_sub(first);
         if !(1..=samples).contains(&asked) || !asked.is_multiple_of(batch) {
             return Err(RunError::Order(format!(
@@ -336,17 +374,15 @@ impl<'a> Program<'a> {
         orders: &Orders,
     ) -> Result<Option<Report>, RunError> {
         let Self {
+            programme,
             trainer,
             state,
             voice,
-            train,
-            job,
             ..
         } = self;
         trainer.model.params.copy_from_slice(state.local.params());
         trainer.optimizer.moments.clone_from(&state.moments);
-        trainer.step = u64::from(round) * job.settings.steps_a_round(job.rounds);
-        let windows = Windows::new(train, job.settings.seq);
+        trainer.step = u64::from(round) * (self.job.rounds.samples / self.training.batch as u64);
         let mut broken = None;
         voice.begin();
         let mut after_step = |step: &Step| {
@@ -357,7 +393,7 @@ impl<'a> Program<'a> {
                 Flow::GoOn
             }
         };
-        let outcome = trainer.train(&windows, first, end, &mut after_step);
+        let outcome = programme.train(trainer, first, end, &mut after_step);
         match (broken, outcome) {
             (Some(error), _) => Err(error),
             (None, Ok(report)) => Ok(Some(report)),
@@ -408,9 +444,9 @@ impl<'a> Program<'a> {
     fn restore(&mut self, round: u32, file: &str, outer: &str) -> Result<(), RunError> {
         self.check_round("restore", round)?;
         if round >= self.state.committed() {
-            let (path, config) = (self.folder.file(file), self.job.settings.outer);
+            let path = self.folder.file(file);
             let params = self.trainer.model.params.len();
-            match Agreed::read(&path, round, outer, params, config) {
+            match Agreed::read(&path, round, outer, params, self.outer) {
                 Ok(agreed) => {
                     let known = &self.state.moments;
                     let moments = Moments::new(known.m.len(), known.v.len());
@@ -468,13 +504,7 @@ impl<'a> Program<'a> {
             .model
             .params
             .copy_from_slice(self.state.agreed.outer.params());
-        let outputs = finish::write(
-            self.folder,
-            &self.job,
-            &self.state.agreed,
-            &self.trainer.model,
-            &self.valid,
-        )?;
+        let outputs = self.programme.finish(&self.state.agreed, &self.trainer.model)?;
         self.voice.say(&Said::Done { outputs })
     }
 }
@@ -586,7 +616,7 @@ struct Orders {
 }
 
 impl Orders {
-    fn listen(input: impl BufRead + Send + 'static) -> Self {
+    fn listen(input: Box<dyn BufRead + Send>) -> Self {
         let (sender, queue) = mpsc::channel();
         let ended = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ended);
@@ -617,9 +647,13 @@ impl Orders {
     }
 }
 
-pub(crate) fn read_job(path: &Path) -> Result<JobFile<Settings>, RunError> {
+/// Reads a job's file, and refuses settings that can't be.
+///
+/// # Errors
+/// Where in the file what is wrong.
+pub fn read_job<S: JobSettings>(path: &Path) -> Result<JobFile<S>, RunError> {
     let text = fs::read_to_string(path).map_err(at(path))?;
-    let job: JobFile<Settings> = toml::from_str(&text).map_err(|error| RunError::JobFile {
+    let job: JobFile<S> = toml::from_str(&text).map_err(|error| RunError::JobFile {
         path: path.to_owned(),
         what: error.to_string(),
     })?;
@@ -627,29 +661,29 @@ pub(crate) fn read_job(path: &Path) -> Result<JobFile<Settings>, RunError> {
     Ok(job)
 }
 
-/// The training and the validation tokens.
-pub(crate) fn open_inputs(folder: &JobFolder, seq: usize) -> Result<(Tokens, Tokens), RunError> {
-    let train = Tokens::open(&folder.input("train.tokens"))?;
-    let valid = Tokens::open(&folder.input("valid.tokens"))?;
-    if train.vocab() != valid.vocab() {
-        return Err(RunError::Inputs(format!(
-            "inputs/train.tokens has a vocabulary of {} and inputs/valid.tokens one of {}: tokenise both with \
-             the same tokeniser",
-            train.vocab(),
-            valid.vocab()
-        )));
+/// The job with its settings as text has them: numbers of 16 or 32 bits are the same whether they were kept or are
+/// told anew.
+fn written_down<S: JobSettings>(job: &JobFile<S>) -> JobFile {
+    let settings = serde_json::to_string(&job.settings).expect("settings are plain data");
+    JobFile {
+        name: job.name.clone(),
+        job: job.job.clone(),
+        site: job.site.clone(),
+        program: job.program.clone(),
+        label: job.label.clone(),
+        inputs: job.inputs.clone(),
+        rounds: job.rounds,
+        settings: serde_json::from_str(&settings).expect("it was just written"),
     }
-    // Said before the first round, not after the last.
-    for (name, tokens) in [("train", &train), ("valid", &valid)] {
-        if train::Samples::is_empty(&Windows::new(tokens, seq)) {
-            return Err(RunError::Inputs(format!(
-                "inputs/{name}.tokens has {} tokens: a sample takes seq + 1, which is {}",
-                tokens.len_tokens(),
-                seq + 1
-            )));
-        }
+}
+
+/// A result that lies in the job's folder: its name is that of the file.
+pub fn written(file: &str, kind: &str) -> Written {
+    Written {
+        name: file.trim_start_matches("outputs/").to_owned(),
+        file: file.to_owned(),
+        kind: kind.to_owned(),
     }
-    Ok((train, valid))
 }
 
 fn state_file(folder: &JobFolder) -> PathBuf {
@@ -662,7 +696,7 @@ fn say(said: &mut Sink<'_>, message: &Said) -> io::Result<()> {
 }
 
 /// Says which file it was.
-pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
+pub fn at(path: &Path) -> impl FnOnce(io::Error) -> RunError {
     let path = path.to_owned();
     move |error| RunError::File { path, error }
 }

@@ -8,7 +8,6 @@
 //! What all agree on can also be kept alone, for those who join later: `outer.params` and `outer.momentum` as
 //! flat tensors and the words about them, the same bytes from every site.
 
-use crate::settings::Settings;
 use nn::{Checkpoint, CheckpointError};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -70,7 +69,7 @@ pub(crate) enum Unusable {
 /// All of a state but its numbers.
 #[derive(Serialize, Deserialize)]
 struct Words {
-    job: JobFile<Settings>,
+    job: JobFile,
     agreed: AgreedWords,
     /// The digest of all that is the site's own.
     own: String,
@@ -147,7 +146,7 @@ impl State {
     }
 
     /// Writes it, all or nothing.
-    pub(crate) fn save(&self, path: &Path, job: &JobFile<Settings>) -> Result<(), CheckpointError> {
+    pub(crate) fn save(&self, path: &Path, job: &JobFile) -> Result<(), CheckpointError> {
         let (own, sent) = self.local.parts();
         let mut checkpoint = Checkpoint::default();
         self.agreed.push(&mut checkpoint);
@@ -182,7 +181,8 @@ impl State {
     /// is no file.
     pub(crate) fn load(
         path: &Path,
-        job: &JobFile<Settings>,
+        job: &JobFile,
+        config: OuterConfig,
         new: &Moments,
     ) -> Result<Option<Self>, Unusable> {
         let checkpoint = match Checkpoint::read(path) {
@@ -198,17 +198,22 @@ impl State {
         let words = checkpoint.metadata(WORDS).map_err(|e| damaged(e.to_string()))?;
         let words: Words = serde_json::from_str(words).map_err(|e| damaged(e.to_string()))?;
         check_job(path, &words.job, job)?;
-        let state = Self::restored(&checkpoint, words, new).map_err(|e| damaged(e.to_string()))?;
+        let state = Self::restored(&checkpoint, words, config, new).map_err(|e| damaged(e.to_string()))?;
         Ok(Some(state))
     }
 
-    fn restored(checkpoint: &Checkpoint, words: Words, new: &Moments) -> Result<Self, String> {
+    fn restored(
+        checkpoint: &Checkpoint,
+        words: Words,
+        config: OuterConfig,
+        new: &Moments,
+    ) -> Result<Self, String> {
         let all = new.m.len();
         let codec = words.job.rounds.codec;
         if digest_of_own(checkpoint) != words.own {
             return Err("the site's own numbers are not the ones whose digest it tells".into());
         }
-        let agreed = Agreed::restored(checkpoint, words.agreed, all, words.job.settings.outer)?;
+        let agreed = Agreed::restored(checkpoint, words.agreed, all, config)?;
         let part = |name: &str, step: u64| read_own(checkpoint, name, codec, new, step);
         let (own, moments) = part("own", words.adamw_step).map_err(|e| e.to_string())?;
         let (mut sent, mut trained) = (Vec::new(), Vec::new());
@@ -378,7 +383,7 @@ fn tensor(checkpoint: &Checkpoint, name: &str, len: usize) -> Result<Vec<f32>, C
 }
 
 /// The name, the site and the label may change; what the numbers come from may not.
-fn check_job(path: &Path, theirs: &JobFile<Settings>, ours: &JobFile<Settings>) -> Result<(), Unusable> {
+fn check_job(path: &Path, theirs: &JobFile, ours: &JobFile) -> Result<(), Unusable> {
     let path = path.display();
     let foreign = |what: String| {
         let hint = "give the job a folder of its own, or remove checkpoint/ to start it over";
@@ -408,7 +413,7 @@ mod tests {
     use std::fs;
     use sync::contract::Rounds;
 
-    fn job() -> JobFile<Settings> {
+    fn job() -> JobFile {
         JobFile {
             name: "n".into(),
             job: "job-7".into(),
@@ -417,7 +422,7 @@ mod tests {
             label: "open".into(),
             inputs: BTreeMap::new(),
             rounds: Rounds::new(3, 16),
-            settings: Settings::default(),
+            settings: serde_json::json!({"clip": 1.0}),
         }
     }
 
@@ -429,7 +434,7 @@ mod tests {
             step: 4,
         };
         let momentum = vec![0.0, 0.0, 0.0, 0.0, 0.25];
-        let outer = Outer::restored(vec![0.5; 5], momentum, job().settings.outer);
+        let outer = Outer::restored(vec![0.5; 5], momentum, OuterConfig::default());
         let agreed = Agreed {
             digests: vec!["blake3:0".into(), outer.digest()],
             outer,
@@ -451,15 +456,15 @@ mod tests {
         state
     }
 
-    fn nothing_yet() -> Moments {
-        Moments::new(5, 5)
+    fn open(path: &Path, job: &JobFile) -> Result<Option<State>, Unusable> {
+        State::load(path, job, OuterConfig::default(), &Moments::new(5, 5))
     }
 
     #[test]
     fn a_state_survives_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoint/state.safetensors");
-        let load = || State::load(&path, &job(), &nothing_yet()).unwrap();
+        let load = || open(&path, &job()).unwrap();
         assert_eq!(load(), None);
         let mut nothing_sent = state();
         nothing_sent.undo(0);
@@ -483,7 +488,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         let load = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            State::load(&path, &job(), &nothing_yet())
+            open(&path, &job())
         };
         for cut in 0..whole.len() {
             let error = load(&whole[..cut]).unwrap_err();
@@ -498,7 +503,7 @@ mod tests {
         let agreed = dir.path().join("outer.safetensors");
         let read = |bytes: &[u8], outer: &str| {
             fs::write(&agreed, bytes).unwrap();
-            Agreed::read(&agreed, 1, outer, 5, job().settings.outer)
+            Agreed::read(&agreed, 1, outer, 5, OuterConfig::default())
         };
         state().agreed.write(&agreed).unwrap();
         let bytes = fs::read(&agreed).unwrap();
@@ -518,7 +523,9 @@ mod tests {
         // One more parameter than the file has.
         let other = Moments::new(6, 6);
         fs::write(&path, &whole).unwrap();
-        let error = State::load(&path, &job(), &other).unwrap_err().to_string();
+        let error = State::load(&path, &job(), OuterConfig::default(), &other)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("shape [5], not [6]"), "{error}");
     }
 
@@ -527,12 +534,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.safetensors");
         state().save(&path, &job()).unwrap();
-        let check = |change: fn(&mut JobFile<Settings>), expected: &str| {
+        let check = |change: fn(&mut JobFile), expected: &str| {
             let mut job = job();
             change(&mut job);
-            let error = State::load(&path, &job, &nothing_yet())
-                .err()
-                .map(|e| e.to_string());
+            let error = open(&path, &job).err().map(|e| e.to_string());
             assert!(error.unwrap_or_default().contains(expected), "{expected}");
         };
         check(
@@ -540,7 +545,10 @@ mod tests {
             "belongs to job-7, and job.toml is job-8",
         );
         check(|job| job.rounds.samples = 32, "with other rounds");
-        check(|job| job.settings.clip = 0.5, "with other settings");
+        check(
+            |job| job.settings = serde_json::json!({"clip": 0.5}),
+            "with other settings",
+        );
         check(
             |job| drop(job.inputs.insert("train.tokens".into(), "blake3:1".into())),
             "with other inputs",
@@ -549,6 +557,6 @@ mod tests {
             name: "other".into(),
             ..job()
         };
-        assert!(State::load(&path, &renamed, &nothing_yet()).unwrap().is_some());
+        assert!(open(&path, &renamed).unwrap().is_some());
     }
 }
