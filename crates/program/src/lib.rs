@@ -9,7 +9,7 @@
 //! # fn go<P: Programme>() -> Result<(), RunError> {
 //! use std::io::{BufReader, stdin, stdout};
 //! let folder = sync::JobFolder::new("jobs/job-7");
-//! program::run::<P>(&folder, Box::new(BufReader::new(stdin())), &mut stdout())
+//! program::run::<P>(&folder, None, Box::new(BufReader::new(stdin())), &mut stdout())
 //! # }
 //! ```
 

@@ -40,12 +40,13 @@ pub trait Programme: Sized + Send {
     /// What is trained.
     type Network: Network;
 
-    /// Opens what the job reads; its settings have passed their check. What is said about an input that can't be
-    /// used is said now, not after the last round.
+    /// Opens what the job reads, and `own`, the folder of what the site keeps for this programme, if it keeps any; the
+    /// settings have passed their check. What is said about an input that can't be used is said now, not after the
+    /// last round.
     ///
     /// # Errors
     /// Which input is wrong, and what to do about it.
-    fn open(folder: &JobFolder, job: &JobFile<Self::Settings>) -> Result<Self, RunError>;
+    fn open(folder: &JobFolder, job: &JobFile<Self::Settings>, own: Option<&Path>) -> Result<Self, RunError>;
 
     /// The network, with its first weights: the same at every site.
     ///
@@ -73,17 +74,18 @@ pub trait Programme: Sized + Send {
     fn finish(&self, agreed: &Agreed, model: &Model<Self::Network>) -> Result<Vec<Written>, RunError>;
 }
 
-/// Does the job in `folder`: obeys `orders` and answers through `said`, a line each, until the results are
+/// Does the job in `folder`, with what the site keeps in `own`: obeys `orders` and answers through `said`, a line each, until the results are
 /// written or the orders end, which means stop at once: at most one step is finished.
 ///
 /// # Errors
 /// An error is said, as [`Said::Failed`], and returned. What was committed before it is safe.
 pub fn run<P: Programme>(
     folder: &JobFolder,
+    own: Option<&Path>,
     orders: Box<dyn BufRead + Send>,
     said: &mut Sink<'_>,
 ) -> Result<(), RunError> {
-    let result = obey::<P>(folder, orders, said);
+    let result = obey::<P>(folder, own, orders, said);
     if let Err(error) = &result {
         let message = error.to_string();
         // Nobody may be left to hear it; the caller has the error.
@@ -180,6 +182,7 @@ impl From<Unusable> for RunError {
 
 fn obey<P: Programme>(
     folder: &JobFolder,
+    own: Option<&Path>,
     orders: Box<dyn BufRead + Send>,
     said: &mut Sink<'_>,
 ) -> Result<(), RunError> {
@@ -189,7 +192,7 @@ fn obey<P: Programme>(
         .build()?;
     let orders = Orders::listen(orders);
     pool.install(move || {
-        let mut process = Process::<P>::start(folder, &job, said)?;
+        let mut process = Process::<P>::start(P::open(folder, &job, own)?, folder, &job, said)?;
         while let Some(order) = process.wait(&orders) {
             match order? {
                 Order::Train { round, first, end } => process.train(round, first, end, &orders)?,
@@ -225,11 +228,11 @@ struct Process<'a, P: Programme> {
 
 impl<'a, P: Programme> Process<'a, P> {
     fn start(
+        programme: P,
         folder: &'a JobFolder,
         job: &JobFile<P::Settings>,
         said: &'a mut Sink<'a>,
     ) -> Result<Self, RunError> {
-        let programme = P::open(folder, job)?;
         let (training, outer) = (job.settings.training(job.rounds), job.settings.outer());
         let job = written_down(job);
         let trainer = Trainer::new(programme.model()?, training.clone())?;

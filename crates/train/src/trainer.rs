@@ -166,10 +166,33 @@ impl<N: Network> Trainer<N> {
         end: u64,
         after_step: &mut dyn FnMut(&Step) -> Flow,
     ) -> Result<Report, Error> {
+        let (samples, seed) = (data.len(), self.config.seed);
+        let sample = |at| Order::new(samples, seed).sample(at);
+        self.train_on(data, (first, end), &sample, after_step)
+    }
+
+    /// The same for data that takes positions themselves, because what it makes of a sample differs each time it
+    /// comes up.
+    pub fn train_in_turn(
+        &mut self,
+        data: &dyn Samples<N::Batch>,
+        first: u64,
+        end: u64,
+        after_step: &mut dyn FnMut(&Step) -> Flow,
+    ) -> Result<Report, Error> {
+        self.train_on(data, (first, end), &|at| at, after_step)
+    }
+
+    fn train_on(
+        &mut self,
+        data: &dyn Samples<N::Batch>,
+        (first, end): (u64, u64),
+        sample: &dyn Fn(u64) -> u64,
+        after_step: &mut dyn FnMut(&Step) -> Flow,
+    ) -> Result<Report, Error> {
         if data.is_empty() {
             return Err(Error::NoSamples);
         }
-        let order = Order::new(data.len(), self.config.seed);
         let mut report = Report {
             steps: 0,
             tokens: 0,
@@ -179,7 +202,7 @@ impl<N: Network> Trainer<N> {
         let mut position = first;
         while position < end {
             let next = end.min(position + self.config.batch as u64);
-            let samples: Vec<u64> = (position..next).map(|at| order.sample(at)).collect();
+            let samples: Vec<u64> = (position..next).map(sample).collect();
             let step = self.take_step(data, &samples)?;
             position = next;
             report.steps += 1;

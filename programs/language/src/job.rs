@@ -8,6 +8,7 @@ use crate::windows::Windows;
 use nn::Model;
 use program::{Agreed, Programme, RunError};
 use std::io::{BufRead, Write};
+use std::path::Path;
 use sync::contract::JobFile;
 use sync::{JobFolder, Written};
 use train::{Flow, Report, Samples, Step, Trainer};
@@ -31,7 +32,7 @@ fn obey(
     orders: Box<dyn BufRead + Send>,
     said: &mut (dyn Write + Send),
 ) -> Result<(), RunError> {
-    program::run::<Language>(folder, orders, said)
+    program::run::<Language>(folder, None, orders, said)
 }
 
 /// A job of the programme language.
@@ -46,7 +47,7 @@ impl Programme for Language {
     type Settings = Settings;
     type Network = Family;
 
-    fn open(folder: &JobFolder, job: &JobFile<Settings>) -> Result<Self, RunError> {
+    fn open(folder: &JobFolder, job: &JobFile<Settings>, _: Option<&Path>) -> Result<Self, RunError> {
         let (train, valid) = open_inputs(folder, job.settings.seq)?;
         Ok(Self {
             folder: folder.clone(),
