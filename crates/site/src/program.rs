@@ -35,6 +35,8 @@ pub struct Programs {
     pub own: Vec<OsString>,
     /// Programs that come in another way.
     pub named: BTreeMap<String, Source>,
+    /// Folders of the site's own data, by program. It is told where they are, and nobody else is.
+    pub data: BTreeMap<String, PathBuf>,
 }
 
 /// Where a program comes from.
@@ -63,8 +65,11 @@ pub(crate) struct Program {
 impl Programs {
     /// The programs that `own` starts.
     pub fn of(own: Vec<OsString>) -> Self {
-        let named = BTreeMap::new();
-        Self { own, named }
+        Self {
+            own,
+            named: BTreeMap::new(),
+            data: BTreeMap::new(),
+        }
     }
 }
 
@@ -96,6 +101,9 @@ impl Program {
             }
             None => (own(&programs.own, name, folder, threads), Duration::ZERO),
         };
+        if let Some(data) = programs.data.get(name) {
+            starting.env(socket::OWN_VARIABLE, data);
+        }
         let path = PathBuf::from(starting.get_program());
         let failed = |why| SiteError::File { path, why };
         starting

@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 pub const FOLDER_VARIABLE: &str = "KHUB_JOB_FOLDER";
 /// Where it tells where its socket is.
 pub const SOCKET_VARIABLE: &str = "KHUB_SOCKET";
+/// Where it tells in which folder the site's own data for it are, if the site keeps any. They never leave the site.
+pub const OWN_VARIABLE: &str = "KHUB_OWN_DATA";
 
 const NAME: &str = "program.sock";
 /// What `sun_path` holds everywhere, with its end.
