@@ -12,6 +12,8 @@ mod confidence;
 mod examples;
 mod fold;
 mod geometry;
+mod job;
+mod library;
 mod metrics;
 mod relatives;
 mod session;
@@ -22,6 +24,8 @@ mod trunk;
 mod weights;
 
 pub use examples::Changes;
+pub use job::{JobSettings, run};
+pub use library::Library;
 pub use session::{Looked, NetError, Pace, Settings, Summary, Told, train};
 pub use trunk::Shape;
 pub use weights::{LONGEST, Weights};

@@ -5,11 +5,12 @@
 //! functions of the position and the seed, so that a run that goes on after a stop sees what it would have seen.
 
 use super::geometry::{Known, NEAR, class};
-use super::relatives::{Hints, PAIR, RESIDUE, none, odds};
+use super::relatives::{Hints, PAIR, RESIDUE, hints, none, odds};
 use super::trunk::ENDS;
 use crate::Random;
 use nn::{Batch, IGNORE};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 use train::{Order, Samples};
 
 /// The type of a residue that is hidden: the unknown one.
@@ -90,7 +91,10 @@ impl Default for Changes {
 /// Chains to learn from.
 pub(super) struct Chains<'a> {
     pub(super) chains: Vec<&'a Known>,
-    pub(super) hints: Vec<&'a Hints>,
+    /// What relatives say of each; it is looked for when it is first asked for.
+    pub(super) hints: &'a [OnceLock<Hints>],
+    /// Where relatives are looked for.
+    pub(super) library: &'a [Known],
     pub(super) changes: Option<Changes>,
     pub(super) seed: u64,
 }
@@ -113,15 +117,20 @@ impl Samples<Examples> for Chains<'_> {
 }
 
 impl Chains<'_> {
+    /// What the relatives of a chain say of it.
+    pub(super) fn hints(&self, chain: usize) -> &Hints {
+        self.hints[chain].get_or_init(|| hints(&self.chains[chain].kinds, self.library, true))
+    }
+
     fn example(&self, sample: u64) -> Example {
         let Some(changes) = &self.changes else {
             let chain = sample as usize;
-            let (known, hints) = (self.chains[chain], self.hints[chain]);
+            let (known, hints) = (self.chains[chain], self.hints(chain));
             return with_truth(known, 0..known.len(), hints.clone());
         };
         let chain = Order::new(self.len(), self.seed).sample(sample) as usize;
         let mut random = Random::new(self.seed ^ sample.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (known, hints) = (self.chains[chain], self.hints[chain]);
+        let (known, hints) = (self.chains[chain], self.hints(chain));
         let l = known.len();
         // Half of the chains that fit are shown whole, of the others any piece of 24 residues and more.
         let whole = l <= changes.piece && random.unit() < 0.5;

@@ -14,17 +14,19 @@
 use super::confidence;
 use super::examples::{Chains, Changes};
 use super::geometry::Known;
+use super::library::{Library, chain};
 use super::metrics::Metrics;
-use super::relatives::{Hints, fours, hints};
+use super::relatives::{Hints, fours};
 use super::trunk::{LONGEST, Shape, Trunk};
 use super::weights::{Opinion, Weights, contacts};
 use crate::measure::{ContactSettings, contact_precision, lddt_ca};
-use crate::{AminoAcid, Atom, Chain, Random, Residue};
+use crate::{Chain, Random};
 use nn::{CheckpointError, Model, write_whole};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 use train::{Flow, Precision, Saver, Step, TrainConfig, Trainer, evaluate, load_latest};
 
@@ -185,43 +187,64 @@ pub fn train(
     folder: &Path,
     told: &mut dyn FnMut(&Told) -> Flow,
 ) -> Result<Summary, NetError> {
-    let library: Vec<Known> = chains
-        .iter()
-        .map(Known::of)
-        .filter(|known| (2..=LONGEST).contains(&known.len()))
-        .collect();
-    if library.len() < 10 {
-        return Err(NetError::Data(format!(
-            "{} chains of 2 to {LONGEST} residues with N, CA and C: it takes 10 and more to learn from",
-            library.len()
-        )));
-    }
-    let mut found = Vec::with_capacity(library.len());
-    for (i, known) in library.iter().enumerate() {
+    let library = Library::of(chains);
+    check(&library)?;
+    let library = library.0;
+    let seed = settings.train.seed;
+    let (held_out, learned) = parts(&library, settings.run.held_out, seed);
+    let found = [&learned, &held_out].map(|part| unsought(part.len()));
+    let part = |chains: Vec<_>, hints, changes| Chains {
+        chains,
+        hints,
+        library: &library,
+        changes,
+        seed,
+    };
+    let parts = (
+        part(learned, &found[0], Some(settings.changes.clone())),
+        part(held_out, &found[1], None),
+    );
+    for (i, (part, chain)) in [&parts.0, &parts.1]
+        .into_iter()
+        .flat_map(|part| (0..part.chains.len()).map(move |chain| (part, chain)))
+        .enumerate()
+    {
         if i % 50 == 0 && told(&Told::Relatives(i, library.len())) == Flow::Stop {
             return Err(NetError::Stopped(0));
         }
-        found.push(hints(&known.kinds, &library, true));
+        part.hints(chain);
     }
-    let held_out = loners(&library, settings.run.held_out, settings.train.seed);
-    let all = || library.iter().zip(&found).enumerate();
-    let part = |held: bool, changes: Option<Changes>| Chains {
-        chains: all()
-            .filter(|(i, _)| held_out[*i] == held)
-            .map(|(_, (known, _))| known)
-            .collect(),
-        hints: all()
-            .filter(|(i, _)| held_out[*i] == held)
-            .map(|(_, (_, hints))| hints)
-            .collect::<Vec<&Hints>>(),
-        changes,
-        seed: settings.train.seed,
-    };
-    let parts = (part(false, Some(settings.changes.clone())), part(true, None));
     let mut session = Session::new(&parts, settings, folder, told)?;
     session.run()?;
     session.saver.take().map_or(Ok(()), Saver::finish)?;
     session.finish(&library)
+}
+
+/// Refuses a library that is too small.
+pub(super) fn check(library: &Library) -> Result<(), NetError> {
+    match library.len() {
+        10.. => Ok(()),
+        few => Err(NetError::Data(format!(
+            "{few} chains of 2 to {LONGEST} residues with N, CA and C: it takes 10 and more to learn from"
+        ))),
+    }
+}
+
+/// Places for what relatives say, which nobody has looked for yet.
+pub(super) fn unsought(chains: usize) -> Vec<OnceLock<Hints>> {
+    (0..chains).map(|_| OnceLock::new()).collect()
+}
+
+/// The chains that are held out, and those to learn from.
+pub(super) fn parts(library: &[Known], part: f64, seed: u64) -> (Vec<&Known>, Vec<&Known>) {
+    let held_out = loners(library, part, seed);
+    let of = |held: bool| {
+        let pairs = library.iter().zip(&held_out);
+        pairs
+            .filter(move |(_, own)| **own == held)
+            .map(|(known, _)| known)
+    };
+    (of(true).collect(), of(false).collect())
 }
 
 /// Which chains are held out: drawn by the seed from those that share few 4-mers with every other.
@@ -351,9 +374,9 @@ impl<'a> Session<'a> {
             part: 2,
         };
         let mut precisions = Vec::new();
-        for (known, hints) in self.held_out.chains.iter().zip(&self.held_out.hints) {
+        for (i, known) in self.held_out.chains.iter().enumerate() {
             if known.len() >= 30 {
-                let example = super::examples::example(&known.kinds, (*hints).clone());
+                let example = super::examples::example(&known.kinds, self.held_out.hints(i).clone());
                 let told = model.network.tell(&model.params, &nn::Pool::default(), &example);
                 let likely = contacts(&told, known.len());
                 precisions.extend(contact_precision(&likely, &chain(known), settings));
@@ -370,22 +393,10 @@ impl<'a> Session<'a> {
 
     /// Learns confidence from the held-out chains, and writes what came out.
     fn finish(&mut self, library: &[Known]) -> Result<Summary, NetError> {
-        let model = &self.trainer.model;
-        let mut weights = Weights {
-            trunk: model.network.clone(),
-            params: model.params.clone(),
-            library: library.to_vec(),
-            confidence: [0.0; confidence::FACTS],
-            pair_confidence: [0.0; confidence::PAIR_FACTS],
-        };
-        let mut opinions = Vec::new();
-        for (i, known) in self.held_out.chains.iter().enumerate() {
-            if (self.told)(&Told::Folded(i, self.held_out.chains.len())) == Flow::Stop {
-                return Err(NetError::Stopped(self.trainer.step));
-            }
-            opinions.push((*known, weights.opinion(&known.kinds, true)));
-        }
-        let lddt_ca = learn_confidence(&mut weights, &opinions);
+        let (told, held_out) = (&mut *self.told, &self.held_out.chains);
+        let mut tell = |done| told(&Told::Folded(done, held_out.len()));
+        let found = with_confidence(&self.trainer.model, library, held_out, &mut tell);
+        let (weights, lddt_ca) = found.ok_or(NetError::Stopped(self.trainer.step))?;
         weights.save(&self.folder.join("model.safetensors"))?;
         let none = Looked {
             loss: f64::NAN,
@@ -414,6 +425,32 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The weights that fold: parameters, library, and confidence that is learned from chains held out of the training.
+/// With them the mean lDDT of those chains' CA. None if `told`, who hears how many are done, says stop.
+pub(super) fn with_confidence(
+    model: &Model<Trunk>,
+    library: &[Known],
+    held_out: &[&Known],
+    told: &mut dyn FnMut(usize) -> Flow,
+) -> Option<(Weights, f64)> {
+    let mut weights = Weights {
+        trunk: model.network.clone(),
+        params: model.params.clone(),
+        library: library.to_vec(),
+        confidence: [0.0; confidence::FACTS],
+        pair_confidence: [0.0; confidence::PAIR_FACTS],
+    };
+    let mut opinions = Vec::new();
+    for (i, known) in held_out.iter().enumerate() {
+        if told(i) == Flow::Stop {
+            return None;
+        }
+        opinions.push((*known, weights.opinion(&known.kinds, true)));
+    }
+    let lddt_ca = learn_confidence(&mut weights, &opinions);
+    Some((weights, lddt_ca))
+}
+
 /// Fits both regressions to chains that the network has not seen; returns the mean lDDT of their CA.
 fn learn_confidence(weights: &mut Weights, opinions: &[(&Known, Opinion)]) -> f64 {
     let (mut pairs, mut scores) = (Vec::new(), Vec::new());
@@ -436,29 +473,6 @@ fn learn_confidence(weights: &mut Weights, opinions: &[(&Known, Opinion)]) -> f6
     });
     weights.pair_confidence = confidence::fit(of_pairs.filter(|(facts, _)| facts[0] != 0.0));
     scores.iter().sum::<f64>() / scores.len().max(1) as f64
-}
-
-/// A known chain as measures take it.
-fn chain(known: &Known) -> Chain {
-    let residue = |(i, (kind, frame)): (usize, (&u8, &[crate::Point; 3]))| {
-        let mut atoms = [None; 5];
-        for (atom, place) in [Atom::N, Atom::Ca, Atom::C].into_iter().zip(frame) {
-            atoms[atom as usize] = Some(*place);
-        }
-        let kinds = AminoAcid::all().nth(usize::from(*kind));
-        Residue {
-            kind: kinds.unwrap_or(AminoAcid::Unknown),
-            number: i as i32 + 1,
-            insertion: None,
-            atoms,
-            b_factor: 0.0,
-        }
-    };
-    let pairs = known.kinds.iter().zip(&known.frames);
-    Chain {
-        id: String::new(),
-        residues: pairs.enumerate().map(residue).collect(),
-    }
 }
 
 /// Says which file it was.

@@ -4,18 +4,19 @@
 //! |---|---|
 //! | `shape` | the network's shape, as JSON, in the metadata |
 //! | the network's tensors | its parameters |
-//! | `library.lengths`, `.kinds`, `.places` | residues of each chain; their types; N, CA and C of each |
+//! | `library.lengths`, `.kinds`, `.places` | the chains of the library, as `library.rs` has them |
 //! | `confidence`, `confidence.pairs` | weights of the regressions for pLDDT and PAE |
 
 use super::confidence::{self, FACTS, PAIR_FACTS};
 use super::examples::example;
 use super::fold::{Folded, fold};
 use super::geometry::{CLASSES, CONTACTS, Known};
+use super::library;
 use super::relatives::{Hints, hints, none};
 use super::templates::templates;
 use super::trunk;
 use super::trunk::{Likely, Shape, Trunk};
-use crate::{AminoAcid, Prediction, Predictor, Sequence, Square};
+use crate::{Prediction, Predictor, Sequence, Square};
 use nn::{Checkpoint, CheckpointError, Network, Pool};
 use std::path::Path;
 
@@ -71,7 +72,7 @@ impl Weights {
         }
         let mut weights = Self {
             params,
-            library: library(&checkpoint)?,
+            library: library::read(&checkpoint)?,
             confidence: [0.0; FACTS],
             pair_confidence: [0.0; PAIR_FACTS],
             trunk,
@@ -94,15 +95,7 @@ impl Weights {
             let values = self.params[tensor.range.clone()].to_vec();
             checkpoint.push(&tensor.name, &tensor.shape, values);
         }
-        let residues: usize = self.library.iter().map(Known::len).sum();
-        let lengths = self.library.iter().map(|known| known.len() as f32).collect();
-        let kinds = self.library.iter().flat_map(|known| &known.kinds);
-        let kinds = kinds.map(|kind| f32::from(*kind)).collect();
-        let places = self.library.iter().flat_map(|known| known.frames.as_flattened());
-        let places = places.flatten().copied().collect();
-        checkpoint.push("library.lengths", &[self.library.len()], lengths);
-        checkpoint.push("library.kinds", &[residues], kinds);
-        checkpoint.push("library.places", &[residues, 9], places);
+        library::push(&mut checkpoint, &self.library);
         checkpoint.push("confidence", &[FACTS], self.confidence.to_vec());
         checkpoint.push("confidence.pairs", &[PAIR_FACTS], self.pair_confidence.to_vec());
         Ok(checkpoint.write(path)?)
@@ -199,42 +192,6 @@ pub(super) fn contacts(told: &Likely, l: usize) -> Square {
         }
     }
     Square::new(l, values)
-}
-
-fn library(checkpoint: &Checkpoint) -> Result<Vec<Known>, nn::Error> {
-    let find = |name: &str| {
-        let found = checkpoint.tensors.iter().find(|(other, _, _)| other == name);
-        let (_, _, values) = found.ok_or_else(|| content(format!("it has no tensor {name}")))?;
-        Ok::<_, nn::Error>(values.as_slice())
-    };
-    let (lengths, kinds, places) = (
-        find("library.lengths")?,
-        find("library.kinds")?,
-        find("library.places")?,
-    );
-    let whole = |x: &f32, below: usize| {
-        let fits = x.fract() == 0.0 && (0.0..below as f32).contains(x);
-        fits.then_some(*x as usize)
-    };
-    let wrong = || content("its library's lengths, kinds and places don't fit together".to_owned());
-    if places.len() != 9 * kinds.len() || places.iter().any(|x| !x.is_finite()) {
-        return Err(wrong());
-    }
-    let (mut library, mut from) = (Vec::new(), 0);
-    for length in lengths {
-        let length = whole(length, LONGEST + 1).ok_or_else(wrong)?;
-        let own = kinds.get(from..from + length).ok_or_else(wrong)?;
-        let kind = |x: &f32| whole(x, AminoAcid::COUNT).map(|kind| kind as u8);
-        let own: Option<Vec<u8>> = own.iter().map(kind).collect();
-        let frames = places[9 * from..9 * (from + length)].chunks_exact(9);
-        let frames = frames.map(|at| [0, 3, 6].map(|k| [at[k], at[k + 1], at[k + 2]]));
-        library.push(Known::new(own.ok_or_else(wrong)?, frames.collect()));
-        from += length;
-    }
-    if from != kinds.len() {
-        return Err(wrong());
-    }
-    Ok(library)
 }
 
 fn content(what: String) -> nn::Error {
