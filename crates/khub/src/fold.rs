@@ -1,6 +1,7 @@
 //! `khub fold`: protein structures from sequences, and how good they are.
 
 mod eval;
+mod pack;
 mod predict;
 mod score;
 mod split;
@@ -39,6 +40,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Split(split::Args),
+    Pack(pack::Args),
     Score(score::Args),
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Some(Command::Train(args)) => train::run(args),
         Some(Command::Eval(args)) => eval::run(args),
         Some(Command::Split(args)) => split::run(args),
+        Some(Command::Pack(args)) => pack::run(args),
         Some(Command::Score(args)) => score::run(args),
     }
 }

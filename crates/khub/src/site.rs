@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  khub site --hub https://hub.example.kr --credential site.token --folder /srv/khub-site\n  \
     khub site ... --program 'language=torchrun --nproc-per-node 8 train.py'\n  \
     khub site ... --attach language\n  \
+    khub site ... --own folding=/srv/structures\n  \
     khub site ... --slurm --slurm-rest http://localhost:6820 --users users.toml"
 )]
 pub(crate) struct Args {
@@ -40,6 +41,12 @@ pub(crate) struct Args {
     /// Don't start this program: wait until somebody's own process connects; may be given several times.
     #[arg(long, value_name = "NAME")]
     attach: Vec<String>,
+    /// The folder of this site's own data for a program; may be given several times.
+    ///
+    /// Jobs that ask for it train on these data where they are: they never leave the site. The program finds the
+    /// folder in KHUB_OWN_DATA.
+    #[arg(long, value_name = "NAME=DIR", value_parser = folder_of)]
+    own: Vec<(String, PathBuf)>,
     /// GPUs of this machine, which batch jobs share.
     #[arg(long, default_value_t = 0, conflicts_with = "slurm")]
     gpus: u32,
@@ -73,6 +80,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .map(|(name, command)| (name, Source::Command(command)));
     let awaited = args.attach.into_iter().map(|name| (name, Source::Attach));
     programs.named.extend(commands.chain(awaited));
+    programs.data.extend(args.own);
     let slurm = args.slurm.then(|| SlurmConfig {
         rest: args.slurm_rest.clone(),
         partition: args.partition.clone(),
@@ -117,5 +125,17 @@ fn named(written: &str) -> Result<(String, String), String> {
             Ok((name.to_owned(), command.to_owned()))
         }
         _ => Err("it takes NAME=COMMAND, as in 'language=torchrun train.py'".to_owned()),
+    }
+}
+
+fn folder_of(written: &str) -> Result<(String, PathBuf), String> {
+    match written.split_once('=') {
+        Some((name, folder)) if !name.is_empty() && Path::new(folder).is_dir() => {
+            // A program has a working folder of its own.
+            let folder = std::path::absolute(folder).map_err(|error| error.to_string())?;
+            Ok((name.to_owned(), folder))
+        }
+        Some((name, folder)) if !name.is_empty() => Err(format!("there is no folder {folder}")),
+        _ => Err("it takes NAME=DIR, as in folding=/srv/structures".to_owned()),
     }
 }
