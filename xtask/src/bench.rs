@@ -4,6 +4,7 @@
 //! cargo xtask bench train-step --size S --dtype f32 --peer auto
 //! cargo xtask bench moe
 //! cargo xtask bench generate --size M --peer python3
+//! cargo xtask bench fold --peer auto
 //! cargo xtask bench loss --peer auto --json
 //! cargo xtask bench codec
 //! cargo xtask bench sites
@@ -16,6 +17,7 @@
 //! meets all of them alike.
 
 mod codec;
+mod fold;
 mod generate;
 mod hub;
 mod loss;
@@ -45,6 +47,8 @@ pub(crate) enum What {
     Moe(moe::Asked),
     /// Generate text by greedy choice: tokens a second
     Generate(generate::Asked),
+    /// Read protein sequences with ESM-2 of random weights: residues a second
+    Fold(fold::Asked),
     /// Train on real text from the same first weights: the losses on the way and at the end
     Loss(loss::Asked),
     /// Write and read updates of cross-site training: GB/s on one core
@@ -64,6 +68,7 @@ pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
         What::TrainStep(asked) => train_step::run(root, asked),
         What::Moe(asked) => moe::run(root, asked),
         What::Generate(asked) => generate::run(root, asked),
+        What::Fold(asked) => fold::run(root, asked),
         What::Loss(asked) => loss::run(root, asked),
         What::Codec(asked) => codec::run(root, asked),
         What::Sites(asked) => sites::run(root, asked),

@@ -5,6 +5,7 @@
 //! reads, `{"peak_rss_bytes": ...}` for `end`.
 
 mod codec;
+mod fold;
 mod hub;
 mod leave;
 mod loss;
@@ -35,6 +36,7 @@ pub(crate) struct Args {
 enum What {
     TrainStep(TrainStep),
     Generate(Generate),
+    Fold(fold::Args),
     Loss(loss::Args),
     Codec(codec::Args),
     Sites(sites::Args),
@@ -101,6 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::TrainStep(asked) => train_step(asked),
         What::Generate(asked) => generate(asked),
+        What::Fold(asked) => fold::run(asked),
         What::Loss(asked) => loss::run(asked),
         What::Codec(asked) => codec::run(asked),
         What::Sites(asked) => sites::run(asked),

@@ -31,9 +31,9 @@ pub(super) struct Turn {
     pub(super) seconds: f64,
     /// The loss of a training step, in nats a token.
     pub(super) loss: Option<f64>,
-    /// How many tokens were generated.
+    /// How many tokens were generated, or residues read.
     pub(super) tokens: Option<u64>,
-    /// Which ones.
+    /// Which ones, or which is the likeliest at each place.
     pub(super) ids: Option<Vec<u32>>,
 }
 
