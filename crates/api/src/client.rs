@@ -1,12 +1,12 @@
 use crate::wire::{
-    Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders, PostingView, Progress,
-    Ruling, SiteView,
+    Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders, PostingView,
+    Progress, ProjectView, Ruling, SiteView,
 };
 use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
 use consortium::{
-    Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Organisation, Output, Person, Project,
-    ProjectId, Publication, Reading, Scope, Site, SiteId, Update, Won,
+    Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Organisation, Output, Person,
+    Programme, Project, ProjectId, Publication, Reading, Scope, Site, SiteId, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -282,6 +282,16 @@ impl Client {
     /// Every account.
     pub fn ledger(&self) -> Answer<LedgerView> {
         self.get("/ledger")
+    }
+
+    /// The projects that the bearer may know of.
+    pub fn projects(&self) -> Answer<Vec<ProjectView>> {
+        self.get("/projects")
+    }
+
+    /// A programme's results, of the reports that the bearer may read.
+    pub fn board(&self, programme: Programme) -> Answer<Board> {
+        self.get(&format!("/programmes/{programme}/board"))
     }
 
     /// The artifacts of `project` that the bearer may read.

@@ -18,6 +18,7 @@ mod wire;
 pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
-    AwardView, Behalf, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
-    OpenRound, Orders, PostingView, Progress, Ruling, RulingPolicy, SiteJob, SiteView,
+    AwardView, Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView,
+    LogPart, Me, OpenRound, Orders, PostingView, Progress, ProjectView, Ranked, Ranking, Ruling,
+    RulingPolicy, SiteJob, SiteView,
 };

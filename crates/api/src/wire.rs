@@ -2,8 +2,9 @@
 
 use consortium::ledger::Balance;
 use consortium::{
-    Account, Action, Actor, Award, AwardId, Digest, FlopSeconds, Holder, Home, Interval, Job, JobId, JobSpec,
-    Label, OrganisationId, PersonId, Phase, Presence, Round, Scope, Site, SiteId, Time, Won,
+    Account, Action, Actor, ArtifactId, Award, AwardId, Digest, FlopSeconds, Holder, Home, Interval, Job,
+    JobId, JobSpec, Label, OrganisationId, PersonId, Phase, Presence, Programme, ProjectId, Round, Scope,
+    Site, SiteId, Time, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -111,6 +112,58 @@ pub struct AwardView {
     pub award: Award,
     /// What is left.
     pub left: Balance,
+}
+
+/// A project, for whoever may know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectView {
+    /// Its name in addresses.
+    pub id: ProjectId,
+    /// What it is about.
+    pub title: String,
+    /// Whose project it is.
+    pub organisation: OrganisationId,
+    /// Under which programme.
+    pub programme: Programme,
+}
+
+/// A programme's leaderboard: what those reports say that the asker may read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Board {
+    /// Which programme.
+    pub programme: Programme,
+    /// One ranking for each set that was judged on and each measure that ranks.
+    pub rankings: Vec<Ranking>,
+}
+
+/// Results that can be compared, the best first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// The data that all of them were judged on.
+    pub judged_on: Digest,
+    /// The measure that decides.
+    pub rank_by: String,
+    /// Whether more of it is better.
+    pub higher_is_better: bool,
+    /// The results.
+    pub results: Vec<Ranked>,
+}
+
+/// One result, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranked {
+    /// The job that made the report; none if a person brought it.
+    pub job: Option<JobId>,
+    /// The job's name, or the report's if the asker may not know the job.
+    pub name: String,
+    /// The report.
+    pub report: ArtifactId,
+    /// How far it may go.
+    pub label: Label,
+    /// Whose project it is of.
+    pub organisation: OrganisationId,
+    /// Values by measure.
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// Every account, and the check that they balance.

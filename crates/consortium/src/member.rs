@@ -126,6 +126,18 @@ pub enum Programme {
     Worlds,
 }
 
+impl fmt::Display for Programme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Language => "language",
+            Self::Folding => "folding",
+            Self::Speech => "speech",
+            Self::Flight => "flight",
+            Self::Worlds => "worlds",
+        })
+    }
+}
+
 /// A project: people who work on one thing, with awards to spend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
