@@ -15,6 +15,7 @@
 //! Nothing here dials out: sites come and fetch their orders.
 
 mod artifacts;
+mod board;
 pub mod desk;
 mod explain;
 mod extract;
@@ -43,6 +44,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(logs::routes())
         .merge(sites::routes())
         .merge(artifacts::routes())
+        .merge(board::routes())
         .merge(explain::routes())
         .fallback(extract::no_such_address)
         .method_not_allowed_fallback(extract::no_such_method);

@@ -3,13 +3,14 @@
 use crate::extract::{Answer, At, Bearer, Body, Json, Key};
 use crate::hub::{Shared, now};
 use crate::views;
-use api::{AwardView, Credential, Done, Health, Issued, LedgerView, Me, SiteView};
+use api::{AwardView, Credential, Done, Health, Issued, LedgerView, Me, ProjectView, SiteView};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{MethodRouter, delete, get, post};
 use consortium::policy::Resource;
-use consortium::{Account, Action, Command, Digest, Organisation, Won};
+use consortium::{Account, Action, Command, Digest, Organisation, Project, ProjectId, Won};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
@@ -23,7 +24,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         )
         .route("/people", command(Command::AddPerson))
         .route("/sites", get(sites).merge(command(Command::AddSite)))
-        .route("/projects", command(Command::OpenProject))
+        .route("/projects", get(projects).merge(command(Command::OpenProject)))
         .route("/appropriations", command(money))
         .route("/awards", get(awards).merge(command(Command::Grant)))
         .route("/policy", get(policy).merge(command(Command::AdoptPolicy)))
@@ -70,6 +71,36 @@ async fn sites(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<
             .silence(&site.id)
             .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
         job: views::job_that_holds(&state, &bearer.actor, &site.id),
+    });
+    Ok(Json(views.collect()))
+}
+
+/// The projects of which the asker may know anything: who works in one, whoever may audit, and whoever may read
+/// some artifact or job of it.
+async fn projects(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<ProjectView>> {
+    let state = shared.read()?;
+    let may = |action, resource: &Resource<'_>| state.permit(&bearer.actor, action, resource).is_ok();
+    let audits = may(Action::Audit, &Resource::Consortium);
+    let works_in = |project: &&Project| audits || may(Action::Contribute, &Resource::Project(project));
+    let mut known: BTreeSet<&ProjectId> = state.projects.values().filter(works_in).map(|p| &p.id).collect();
+    for artifact in state.artifacts.values() {
+        let project = &artifact.id.project;
+        if !known.contains(project) && may(Action::Read, &Resource::Artifact(artifact)) {
+            known.insert(project);
+        }
+    }
+    for job in state.jobs.values() {
+        let project = &job.spec.project;
+        if !known.contains(project) && may(Action::Read, &Resource::Job(job)) {
+            known.insert(project);
+        }
+    }
+    let views = known.into_iter().filter_map(|id| state.projects.get(id));
+    let views = views.map(|project| ProjectView {
+        id: project.id.clone(),
+        title: project.title.clone(),
+        organisation: project.organisation.clone(),
+        programme: project.programme,
     });
     Ok(Json(views.collect()))
 }
