@@ -11,6 +11,7 @@ mod artifact;
 mod audit;
 mod backup;
 mod bench;
+mod board;
 mod connect;
 mod corpus;
 mod data;
@@ -75,6 +76,7 @@ enum Command {
     Artifacts(artifact::List),
     Put(artifact::Put),
     Fetch(artifact::Fetch),
+    Board(board::Args),
     Publish(publish::Args),
     Members(members::Args),
     Token(token::Args),
@@ -137,6 +139,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Artifacts(args) => artifact::list(&args),
         Command::Put(args) => artifact::put(&args),
         Command::Fetch(args) => artifact::fetch(&args),
+        Command::Board(args) => board::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Members(args) => members::run(&args),
         Command::Token(args) => token::run(&args),
