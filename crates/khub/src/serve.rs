@@ -27,6 +27,10 @@ pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
+    /// The folder of what the pages can do without, as the structure viewer that `dev/molstar` brings; else
+    /// `assets` in the data folder.
+    #[arg(long, value_name = "DIR")]
+    assets: Option<PathBuf>,
     /// How many seconds a site may be silent before its jobs go on without it.
     #[arg(long, default_value_t = 15.0, value_parser = seconds)]
     lose_after: f64,
@@ -57,10 +61,12 @@ pub(crate) fn hub_config(folder: &Path, database: Option<&Place>) -> HubConfig {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let folder = Folder(args.folder.clone());
+    let own = hub_config(&args.folder, args.database.as_ref());
     let config = HubConfig {
         listen: args.listen,
         lose_after: Duration::from_secs_f64(args.lose_after),
-        ..hub_config(&args.folder, args.database.as_ref())
+        assets: args.assets.clone().unwrap_or_else(|| own.assets.clone()),
+        ..own
     };
     let hub = match Hub::start(&config) {
         Err(HubError::Store(StoreError::Busy { place })) if args.database.is_some() => {

@@ -34,6 +34,8 @@ pub struct HubConfig {
     pub tick: Duration,
     /// The largest artifact it takes, bytes.
     pub largest: u64,
+    /// The folder of what its pages can do without: the structure viewer in `molstar`.
+    pub assets: PathBuf,
 }
 
 impl HubConfig {
@@ -42,6 +44,7 @@ impl HubConfig {
         let folder = folder.into();
         Self {
             log: Place::from(&folder),
+            assets: folder.join("assets"),
             folder,
             stand_by: false,
             listen: ([127, 0, 0, 1], 0).into(),
@@ -91,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) log: Place,
     pub(crate) blobs: Blobs,
     pub(crate) largest: u64,
+    pub(crate) assets: PathBuf,
     /// The number of the last record, told at every commit.
     pub(crate) changed: watch::Sender<u64>,
     /// Why the hub has stopped; none while it runs.
@@ -130,6 +134,7 @@ impl Hub {
             log: config.log.clone(),
             blobs,
             largest: config.largest,
+            assets: config.assets.clone(),
             changed: watch::channel(store.seq()).0,
             stopped: watch::channel(None).0,
             state: RwLock::new(state),

@@ -26,6 +26,7 @@ mod lockout;
 mod logs;
 mod metrics;
 mod office;
+mod pages;
 mod sites;
 mod views;
 mod writer;
@@ -52,6 +53,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .nest("/api/v1", api)
         .merge(huggingface::routes())
         .merge(metrics::routes())
+        .merge(pages::routes())
         .fallback(extract::no_such_address)
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),

@@ -3,12 +3,14 @@
 
 mod audit;
 mod batch;
+mod browser;
 mod data;
 mod errors;
 mod fold;
 mod help;
 mod hub;
 mod kill;
+mod pages;
 mod quickstart;
 mod run;
 mod simulate;

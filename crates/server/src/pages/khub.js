@@ -1,0 +1,271 @@
+// The hub's pages: what /api/v1 answers, for reading. Addresses stand behind the #, so that the hub serves one file:
+//
+//   #/projects                           the projects that the asker may know of
+//   #/projects/P                         its artifacts
+//   #/projects/P/artifacts/DIGEST        one artifact; a structure is shown
+//   #/programmes/NAME                    its projects and its leaderboard
+//
+// Elements are made by `el`, which sets text as text: nothing that the hub tells is ever read as HTML. The token is
+// kept for this tab alone and travels in a header.
+
+import { words } from "./words.js";
+import { isStructure, view } from "./structure.js";
+
+const PROGRAMMES = ["language", "folding", "speech", "flight", "worlds"];
+/** The most bytes that are shown as a structure, and that a browser is asked to hold for a download. */
+const SHOWN = 50e6, HELD = 1e9;
+
+const keep = (key, value) => value === null ? sessionStorage.removeItem(key) : sessionStorage.setItem(key, value);
+const kept = (key) => sessionStorage.getItem(key);
+let turn = 0;
+
+addEventListener("hashchange", () => show());
+show();
+
+/** Shows the page of the address. `told` is said above the way to sign in. */
+async function show(told) {
+  const own = ++turn;
+  document.documentElement.lang = tongue();
+  let page, state = "ready";
+  try {
+    page = kept("token") === null ? (state = "sign-in", signIn(told)) : await route();
+  } catch (error) {
+    if (own !== turn) return;
+    if (error.problem?.status === 401) {
+      keep("token", null);
+      return show(say("badToken"));
+    }
+    [state, page] = ["refused", [refusal(error)]];
+  }
+  // Somebody may have gone on in the meantime.
+  if (own !== turn) return;
+  document.querySelector("header").replaceChildren(...heading());
+  document.querySelector("main").replaceChildren(...page);
+  document.body.dataset.page = state;
+}
+
+function route() {
+  const [first, second, third, fourth, ...more] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  if (more.length === 0) {
+    if (!second && (!first || first === "projects")) return projects();
+    if (first === "projects" && !third) return project(second);
+    if (first === "projects" && third === "artifacts" && fourth) return artifact(second, fourth);
+    if (first === "programmes" && PROGRAMMES.includes(second) && !third) return programme(second);
+  }
+  return [el("p", {}, say("notFound"))];
+}
+
+// ---- pages ----
+
+async function projects() {
+  return [el("h1", {}, say("projects")), projectTable(await ask("/projects"))];
+}
+
+async function project(id) {
+  const artifacts = await ask(`/projects/${encodeURIComponent(id)}/artifacts`);
+  const row = (it) => [
+    link(artifactAt(it.id), it.name), say(`kind.${it.kind}`), say(it.label), number(size(it.bytes)), it.job ?? "",
+  ];
+  const head = [say("name"), say("kind"), say("label"), number(say("size")), say("job")];
+  return [el("h1", {}, `${say("project")} ${id}`), el("h2", {}, say("artifacts")), table(head, artifacts.map(row))];
+}
+
+async function artifact(project, digest) {
+  const path = `/projects/${encodeURIComponent(project)}/artifacts`;
+  const found = (await ask(path)).find((it) => it.id === `${project}/${digest}`);
+  if (!found) {
+    // What can't be read isn't listed; whoever asks for it hears why.
+    await bytes(`${path}/${encodeURIComponent(digest)}`, { range: "bytes=0-0" });
+    throw new Error(say("notFound"));
+  }
+  const from = found.made_from.map((digest) => el("div", {}, link(artifactAt(`${project}/${digest}`), el("code", {}, digest))));
+  const facts = [
+    ["kind", say(`kind.${found.kind}`)], ["label", `${say(found.label)}: ${say(`${found.label}.means`)}`],
+    ["size", size(found.bytes)], ["digest", el("code", {}, digest)], ["project", link(`#/projects/${project}`, project)],
+    ["job", found.job ?? "–"], ["madeFrom", from.length ? el("div", {}, ...from) : "–"],
+  ];
+  const rows = facts.map(([name, value]) => el("tr", {}, el("th", {}, say(name)), el("td", {}, value)));
+  const command = `khub fetch ${project}/${digest} --output ${quoted(found.name)} --hub ${location.origin}`;
+  const load = () => bytes(`${path}/${encodeURIComponent(digest)}`);
+  const page = [
+    el("h1", {}, found.name), el("table", { id: "facts" }, ...rows),
+    el("h2", {}, say("fetch")), el("pre", {}, el("code", {}, command)), download(found, load),
+  ];
+  if (isStructure(found.name)) page.push(el("h2", {}, say("structure")), structure(found, load));
+  return page;
+}
+
+async function programme(name) {
+  const [all, board] = await Promise.all([ask("/projects"), ask(`/programmes/${name}/board`)]);
+  return [
+    el("h1", {}, `${say("programme")}: ${say(`programme.${name}`)}`),
+    el("h2", {}, say("projects")), projectTable(all.filter((project) => project.programme === name)),
+    el("h2", {}, say("leaderboard")),
+    ...(board.rankings.length ? board.rankings.flatMap(ranking) : [el("p", { class: "quiet" }, say("noBoard"))]),
+  ];
+}
+
+function signIn(told) {
+  const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false" });
+  const form = el("form", {}, el("p", {}, el("label", { for: "token" }, say("token"))), input, " ",
+    el("button", {}, say("signIn")));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    // Others than these can't travel in a header.
+    const token = input.value.replace(/[^!-~]/g, "");
+    if (!token) return show(say("noToken"));
+    keep("token", token);
+    show();
+  });
+  const no = told ? [el("p", { class: "no", role: "alert" }, told)] : [];
+  return [el("h1", {}, say("signIn")), ...no, el("p", {}, say("signInHow")), form];
+}
+
+// ---- parts of pages ----
+
+function heading() {
+  const other = () => { keep("language", tongue() === "ko" ? "en" : "ko"); show(); };
+  const leave = () => { keep("token", null); show(); };
+  const of = (name) => link(`#/programmes/${name}`, say(`programme.${name}`));
+  const places = kept("token") === null ? [] : [link("#/projects", say("projects")), ...PROGRAMMES.map(of)];
+  const out = kept("token") === null ? [] : [" ", button(say("signOut"), leave)];
+  return [el("strong", {}, "khub"), ...places, el("span", { class: "right" }, button(say("language"), other), ...out)];
+}
+
+function refusal(error) {
+  const { problem } = error;
+  if (!problem) return el("p", { class: "no", role: "alert" }, error.message);
+  const policies = problem.policies?.length ? [el("p", {}, say("because", problem.policies.join(", ")))] : [];
+  const hint = problem.hint ? [el("p", { class: "quiet" }, problem.hint)] : [];
+  return el("div", { class: "no", role: "alert" },
+    el("p", {}, `${say("refused")} (${problem.status}): ${problem.detail}`), ...policies, ...hint);
+}
+
+function projectTable(all) {
+  const row = (it) => [
+    link(`#/projects/${it.id}`, it.id), it.title, it.organisation,
+    link(`#/programmes/${it.programme}`, say(`programme.${it.programme}`)),
+  ];
+  return table([say("project"), say("title"), say("organisation"), say("programme")], all.map(row));
+}
+
+/** One ranking; the measure that ranks comes first. */
+function ranking({ judged_on, rank_by, higher_is_better, results }) {
+  const others = new Set(results.flatMap((result) => Object.keys(result.scores)));
+  others.delete(rank_by);
+  const measures = [rank_by, ...[...others].sort()];
+  const score = (value) => number(value === undefined ? "–" : value.toFixed(4));
+  const of = (id) => id.split("/")[0];
+  const row = (it, i) => [
+    number(`${i + 1}`), it.name, it.job ?? "", link(`#/projects/${of(it.report)}`, of(it.report)), it.organisation,
+    ...measures.map((name) => score(it.scores[name])), link(artifactAt(it.report), say("report")),
+  ];
+  const head = [number(say("place")), say("name"), say("job"), say("project"), say("organisation"),
+    ...measures.map((name) => number(name)), ""];
+  const better = say(higher_is_better ? "more" : "less");
+  const board = table(head, results.map(row));
+  board.classList.add("board");
+  return [el("p", {}, say("judgedOn", judged_on, rank_by, better)), board];
+}
+
+function download(found, load) {
+  if (found.bytes > HELD) return el("p", { class: "quiet" }, say("fetchIt", size(found.bytes)));
+  return button(say("download"), async () => {
+    const url = URL.createObjectURL(await (await load()).blob());
+    el("a", { href: url, download: found.name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  });
+}
+
+/** The viewer's place, which says in `data-structure` how far it is: loading, shown, missing or failed. */
+function structure(found, load) {
+  if (found.bytes > SHOWN) return el("p", { class: "quiet" }, say("tooLarge", size(found.bytes), size(SHOWN)));
+  const place = el("div", { class: "structure", "data-structure": "loading" }, say("loading"));
+  const end = (state, text) => {
+    place.dataset.structure = state;
+    place.className = "quiet";
+    place.replaceChildren(text);
+  };
+  view(place, found.name, async () => (await load()).text()).then(
+    (is) => is || end("missing", say("noMolstar")),
+    (error) => end("failed", say("noStructure", error.message)),
+  );
+  return place;
+}
+
+function table(head, rows) {
+  if (!rows.length) return el("p", { class: "quiet" }, say("nothing"));
+  const line = (kind, cells) => el("tr", {}, ...cells.map((cell) => cell.number === undefined
+    ? el(kind, {}, cell) : el(kind, { class: "number" }, cell.number)));
+  return el("div", { class: "wide" },
+    el("table", {}, el("thead", {}, line("th", head)), el("tbody", {}, ...rows.map((row) => line("td", row)))));
+}
+
+// ---- the hub ----
+
+/** What `path` of /api/v1 answers, as JSON. */
+async function ask(path) {
+  return (await bytes(path)).json();
+}
+
+async function bytes(path, headers = {}) {
+  const token = kept("token");
+  const asked = fetch(`/api/v1${path}`, { headers: { ...headers, authorization: `Bearer ${token}` }, cache: "no-store" });
+  const response = await asked.catch((error) => { throw new Error(say("unreachable", error.message)); });
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({ status: response.status, detail: response.statusText }));
+  throw Object.assign(new Error(problem.detail), { problem });
+}
+
+// ---- small things ----
+
+/** An element. Children that are strings become text. */
+function el(name, attributes, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+function link(href, text) {
+  return el("a", { href }, text);
+}
+
+function button(text, pressed) {
+  const element = el("button", { type: "button" }, text);
+  element.addEventListener("click", () => pressed());
+  return element;
+}
+
+/** A cell that stands to the right. */
+function number(text) {
+  return { number: text };
+}
+
+/** The address of an artifact's page; its id is PROJECT/DIGEST. */
+function artifactAt(id) {
+  return `#/projects/${id.replace("/", "/artifacts/")}`;
+}
+
+/** The browser's language, unless the other was chosen. */
+function tongue() {
+  return kept("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
+}
+
+function say(key, ...fill) {
+  const text = words[tongue()][key] ?? key;
+  return text.replace(/\{(\d)\}/g, (_, i) => fill[i]);
+}
+
+/** Bytes as people say them. */
+function size(n) {
+  for (const [unit, name] of [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) {
+    if (n >= unit) return `${(n / unit).toFixed(1)} ${name}`;
+  }
+  return `${n} bytes`;
+}
+
+/** A word for a shell. */
+function quoted(text) {
+  return /^[\w.][\w.-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
