@@ -108,12 +108,11 @@ pub(crate) fn max(x: &[f32]) -> f32 {
             *lane = if x > *lane { x } else { *lane };
         }
     }
-    let rest = chunks
-        .remainder()
-        .iter()
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
-    lanes.iter().copied().fold(rest, f32::max)
+    let tail = chunks.remainder();
+    for (lane, &x) in lanes.iter_mut().zip(tail) {
+        *lane = if x > *lane { x } else { *lane };
+    }
+    lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// e^x to about two units in the last place, without a branch: 2^n times a polynomial on |r| <= ln 2 / 2.
@@ -126,7 +125,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let bounded = x.clamp(-87.0, 88.0);
-    let n = bounded.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let rounded = bounded.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     let r = (-n).mul_add(LN2_LOW, (-n).mul_add(LN2_HIGH, bounded));
     // Taylor with the last terms adjusted for the interval (Cephes' coefficients).
     let p = 1.987_569_1e-4f32;
@@ -136,8 +136,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p.mul_add(r, 1.666_666_5e-1);
     let p = p.mul_add(r, 0.5);
     let e = p.mul_add(r * r, r + 1.0);
-    // A float's exponent is an integer in disguise. NaN becomes 0 here and stays NaN through `e`.
-    let power = f32::from_bits((((n as i32) + 127) << 23) as u32);
+    // The last bits of `rounded` are n, and a float's exponent is an integer in disguise. A cast would be checked
+    // for NaN value by value; of NaN this makes anything, and it stays NaN through `e`.
+    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     e * power
 }
 
@@ -152,11 +153,15 @@ pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
             *lane += *x;
         }
     }
-    let mut rest = 0.0;
-    for x in chunks.into_remainder() {
+    // A whole chunk of them costs what one of them would.
+    let tail = chunks.into_remainder();
+    let mut whole = [0f32; LANES];
+    whole[..tail.len()].copy_from_slice(tail);
+    for x in &mut whole {
         *x = exp(*x - shift);
-        rest += *x;
     }
+    tail.copy_from_slice(&whole[..tail.len()]);
+    let rest: f32 = tail.iter().sum();
     lanes.iter().sum::<f32>() + rest
 }
 
