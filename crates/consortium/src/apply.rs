@@ -7,7 +7,7 @@ use crate::{
     Artifact, ArtifactId, ArtifactKind, Digest, Event, Interval, Job, JobId, Label, Member, Outcome, Phase,
     Placed, Presence,
 };
-use crate::{OuterCheckpoint, Round, SiteId, State, Time, Update, Usage};
+use crate::{OuterCheckpoint, Proposed, Round, SiteId, Stands, State, Time, Update, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes `state` by one `event` that happened at `at`.
@@ -16,17 +16,39 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::PolicyAdopted { text } => {
             if let Ok(policy) = crate::Policy::parse(text) {
                 state.policy = policy;
-                for id in &state.active {
-                    if let Some(job) = state.jobs.get_mut(id) {
-                        job.reconsider = true;
-                    }
-                }
+                reconsider_all(state);
             }
         }
         Event::Admitted(organisation) => {
             state
                 .organisations
                 .insert(organisation.id.clone(), organisation.clone());
+        }
+        Event::StandingSet {
+            organisation,
+            standing,
+            ground,
+        } => {
+            let stands = Stands {
+                standing: *standing,
+                ground: ground.clone(),
+                since: at,
+            };
+            state.standings.insert(organisation.clone(), stands);
+            reconsider_all(state);
+        }
+        Event::ReleaseProposed { artifact, to, by } => {
+            let proposed = Proposed {
+                to: *to,
+                by: by.clone(),
+            };
+            state.proposed.insert(artifact.clone(), proposed);
+        }
+        Event::Released { artifact, to, .. } => {
+            state.proposed.remove(artifact);
+            if let Some(artifact) = state.artifacts.get_mut(artifact) {
+                artifact.label = *to;
+            }
         }
         Event::PersonAdded(person) => {
             state.people.insert(person.id.clone(), person.clone());
@@ -209,7 +231,17 @@ fn with(state: &mut State, job: JobId, change: impl FnOnce(&mut Job)) {
     }
 }
 
-/// Of an artifact that is there already, the label may become stricter and the lineage longer.
+/// Who may hold a job is no longer what it was when its sites were chosen.
+fn reconsider_all(state: &mut State) {
+    for id in &state.active {
+        if let Some(job) = state.jobs.get_mut(id) {
+            job.reconsider = true;
+        }
+    }
+}
+
+/// Of an artifact that is there already, the label may become stricter and the lineage longer. A release that was
+/// proposed before is then proposed no longer: whoever agrees to it would agree to something else.
 fn keep(state: &mut State, artifact: &Artifact) {
     let kept = state
         .artifacts
@@ -218,10 +250,13 @@ fn keep(state: &mut State, artifact: &Artifact) {
     for from in &artifact.made_from {
         if !kept.made_from.contains(from) {
             kept.made_from.push(*from);
+            state.proposed.remove(&artifact.id);
         }
     }
+    kept.by.extend(artifact.by.iter().cloned());
     if kept.label < artifact.label {
         kept.label = artifact.label;
+        state.proposed.remove(&artifact.id);
         restrict_what_was_made_from(state, &artifact.id, artifact.label);
     }
 }
@@ -243,6 +278,7 @@ fn restrict_what_was_made_from(state: &mut State, id: &ArtifactId, label: Label)
             let made_from = artifact.made_from.iter().any(|digest| stricter.contains(digest));
             if made_from && artifact.id.project == id.project && artifact.label < label {
                 artifact.label = label;
+                state.proposed.remove(&artifact.id);
                 children.insert(artifact.id.digest);
             }
         }
@@ -277,6 +313,7 @@ fn made_by(job: &Job, kind: ArtifactKind, name: String, digest: Digest, bytes: u
         label: job.label,
         job: Some(job.id),
         made_from: job.spec.inputs.values().copied().collect(),
+        by: BTreeSet::new(),
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn next_step(state: &State, job: &Job) -> Vec<Event> {
             }
             _ => Vec::new(),
         },
-        // Its label or the policy has changed since: it runs where it may, if there is such a site.
+        // Its label, the policy or a standing has changed since: it runs where it may, if there is such a site.
         Phase::Running if job.reconsider && !job.members.keys().all(may_hold) => {
             vec![Event::Stopping {
                 job: job.id,

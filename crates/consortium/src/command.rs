@@ -4,7 +4,7 @@ use crate::{
     ArtifactId, ArtifactKind, Award, Credential, Digest, Holder, JobId, JobSpec, Label, Organisation, Person,
     PersonId,
 };
-use crate::{Exit, Project, Publication, Site, SiteId, Update, Usage, Won};
+use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -28,6 +28,22 @@ pub enum Command {
     AdoptPolicy(String),
     /// Let an organisation in.
     Admit(Organisation),
+    /// Suspend an organisation, let it go, or have it back.
+    SetStanding {
+        /// Which.
+        organisation: OrganisationId,
+        /// How it stands from now on.
+        standing: Standing,
+        /// What that rests on.
+        ground: String,
+    },
+    /// Propose to make an artifact less closed, or agree to that.
+    Release {
+        /// Which.
+        artifact: ArtifactId,
+        /// The label it shall have.
+        to: Label,
+    },
     /// Let a person act for an organisation.
     AddPerson(Person),
     /// Add a place with machines, at its owner's price.

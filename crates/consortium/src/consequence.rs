@@ -94,8 +94,8 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
     if !out.is_empty() && job.outputs.is_empty() && stay.len() < job.spec.rounds.quorum as usize {
         let names: Vec<&str> = out.iter().map(|site| site.as_str()).collect();
         let reason = format!(
-            "since its label or the policy changed, {} may not hold the job, and the sites that are left are no \
-             quorum",
+            "since its label, the policy or a standing changed, {} may not hold the job, and the sites that are left \
+             are no quorum",
             names.join(", ")
         );
         return ended(state, job, Outcome::Failed { reason });

@@ -19,6 +19,7 @@ use crate::{
     Transfer, Won,
 };
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// In one update or interval: keeps every sum within its integer, see `Update` weights in `sync`.
@@ -74,6 +75,12 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::IssueCredential { token, credential } => {
             crate::credential::issue(state, actor, *token, credential, now)
         }
+        Command::SetStanding {
+            organisation,
+            standing,
+            ground,
+        } => crate::standing::set(state, actor, organisation, *standing, ground),
+        Command::Release { artifact, to } => crate::release::release(state, actor, artifact, *to),
         Command::RevokeCredential { token } => crate::credential::revoke(state, actor, token),
         Command::Register(output) => register(state, actor, output),
         Command::Publish(publication) => crate::publication::publish(state, actor, publication),
@@ -207,10 +214,15 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
 fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>, Refusal> {
     let project = find(&state.projects, "project", &output.id.project)?;
     state.permit(actor, Action::Contribute, &Resource::Project(project))?;
-    let artifact = inherit(state, output)?;
+    let mut artifact = inherit(state, output)?;
+    if let Actor::Person(person) = actor {
+        artifact.by.insert(person.clone());
+    }
     let known = state.artifacts.get(&artifact.id).is_some_and(|known| {
         let mut from = artifact.made_from.iter();
-        known.label >= artifact.label && from.all(|digest| known.made_from.contains(digest))
+        known.label >= artifact.label
+            && known.by.is_superset(&artifact.by)
+            && from.all(|digest| known.made_from.contains(digest))
     });
     Ok(if known {
         Vec::new()
@@ -232,6 +244,7 @@ fn inherit(state: &State, output: &Output) -> Result<Artifact, Refusal> {
         label,
         job: None,
         made_from: output.made_from.clone(),
+        by: BTreeSet::new(),
     })
 }
 

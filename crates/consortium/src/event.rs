@@ -4,11 +4,12 @@
 use crate::batch::{Again, Stop};
 use crate::place::Candidate;
 use crate::{
-    Artifact, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label, Organisation, Person,
-    PersonId,
+    Artifact, ArtifactId, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label, Organisation,
+    Person, PersonId,
 };
 use crate::{
-    OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Transfer, Update, Usage, Won,
+    OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
+    Transfer, Update, Usage, Won,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,24 @@ pub enum Event {
     PolicyAdopted { text: String },
     /// An organisation was let in.
     Admitted(Organisation),
+    /// An organisation takes part, or doesn't.
+    StandingSet {
+        organisation: OrganisationId,
+        standing: Standing,
+        ground: String,
+    },
+    /// Somebody would make an artifact less closed.
+    ReleaseProposed {
+        artifact: ArtifactId,
+        to: Label,
+        by: PersonId,
+    },
+    /// Two people made an artifact less closed.
+    Released {
+        artifact: ArtifactId,
+        to: Label,
+        by: [PersonId; 2],
+    },
     /// A person acts for an organisation.
     PersonAdded(Person),
     /// A site is there.

@@ -196,7 +196,7 @@ pub struct Job {
     pub returned: Vec<Interval>,
     /// The first sample nobody has been given yet.
     pub next_sample: u64,
-    /// Its label or the policy has changed since its sites were chosen, so some may not hold it any more.
+    /// Its label, the policy or a standing has changed since its sites were chosen, so some may not hold it any more.
     #[serde(default)]
     pub reconsider: bool,
     /// What came out.

@@ -43,8 +43,10 @@ pub mod policy;
 mod publication;
 pub mod queue;
 mod refusal;
+mod release;
 mod round;
 mod seat;
+mod standing;
 mod state;
 
 pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
@@ -65,5 +67,7 @@ pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};
 pub use publication::{ModelId, Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
+pub use release::Proposed;
 pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};
+pub use standing::{Standing, Stands};
 pub use state::{Remembered, State};

@@ -56,6 +56,8 @@ pub enum Role {
     Office,
     /// Reads the ledger and the log.
     Auditor,
+    /// May read what is a matter of security, where they may read at all.
+    Cleared,
 }
 
 /// A person who acts for an organisation.
@@ -172,15 +174,23 @@ pub struct Award {
 pub enum Label {
     /// Anyone with an account may read it.
     Open,
-    /// Only its project's domestic members and the programme office may read it.
+    /// Every domestic member may read it.
+    Consortium,
+    /// Sensitive: only its project's domestic members and the programme office may read it.
+    #[serde(alias = "sensitive")]
     Restricted,
+    /// The same, if they are cleared for matters of security; machines other than the national centre's never
+    /// get it.
+    Security,
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Open => "open",
+            Self::Consortium => "consortium",
             Self::Restricted => "restricted",
+            Self::Security => "security",
         })
     }
 }
@@ -216,12 +226,15 @@ pub struct Artifact {
     pub kind: ArtifactKind,
     /// Its size.
     pub bytes: u64,
-    /// How far it may go: never less strict than what it was made from.
+    /// How far it may go: never less strict than what it was made from, unless two people have released it.
     pub label: Label,
     /// The job that made it; none if a person brought it.
     pub job: Option<JobId>,
     /// What it was made from, in the same project.
     pub made_from: Vec<Digest>,
+    /// The people who have brought it; none if a job made it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub by: BTreeSet<PersonId>,
 }
 
 /// Whom a credential speaks for.

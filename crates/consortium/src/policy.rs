@@ -12,11 +12,12 @@
 
 use crate::{
     Actor, Artifact, ArtifactKind, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal,
-    Role, SiteId,
+    Role, SiteId, Standing, Tenure,
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -70,6 +71,13 @@ pub struct Decision {
 pub struct Policy {
     text: String,
     set: cedar::PolicySet,
+    mentions: Mentions,
+}
+
+/// What is written out in a policy's text, as Cedar parsed it: comments don't count.
+#[derive(Clone, Default)]
+struct Mentions {
+    words: BTreeSet<String>,
 }
 
 /// What is wrong with a policy's text.
@@ -89,6 +97,7 @@ impl Policy {
             )));
         }
         let mut set = cedar::PolicySet::new();
+        let mut mentions = Mentions::default();
         // Cedar keeps policies and errors in no order; the same text gets the same answer here.
         let mut policies: Vec<_> = parsed.policies().collect();
         policies.sort_by_key(ToString::to_string);
@@ -96,6 +105,8 @@ impl Policy {
             let name = policy.annotation("id").filter(|id| !id.is_empty());
             let name = name.ok_or_else(|| BadPolicy(format!("a policy has no @id(\"...\"): {policy}")))?;
             let named = policy.new_id(cedar::PolicyId::new(name));
+            let parts = policy.to_json().map_err(|e| BadPolicy(e.to_string()))?;
+            mentions.gather(&parts);
             set.add(named).map_err(|e| BadPolicy(e.to_string()))?;
         }
         let (schema, _) =
@@ -108,12 +119,24 @@ impl Policy {
         Ok(Self {
             text: text.to_owned(),
             set,
+            mentions,
         })
     }
 
     /// The text it was parsed from.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The label as this policy knows it. A policy from when there were two says nothing of the others; to it, what
+    /// isn't open is restricted.
+    fn word_for(&self, label: Label) -> String {
+        let word = label.to_string();
+        let newer = matches!(label, Label::Consortium | Label::Security);
+        if newer && !self.mentions.words.contains(&word) {
+            return Label::Restricted.to_string();
+        }
+        word
     }
 
     /// The text of the policy with this `@id`.
@@ -131,7 +154,7 @@ impl Policy {
     /// May `actor` do `action` with `resource`?
     pub fn ask(&self, state: &State, actor: &Actor, action: Action, resource: &Resource<'_>) -> Decision {
         let principal = actor_entity(state, actor);
-        let resource = resource_entity(state, resource);
+        let resource = resource_entity(self, state, resource);
         let request = cedar::Request::new(
             principal.uid(),
             uid("Action", action.name()),
@@ -157,6 +180,22 @@ impl Policy {
     }
 }
 
+impl Mentions {
+    /// From a policy as JSON: `{"Value": "open"}`.
+    fn gather(&mut self, part: &Value) {
+        match part {
+            Value::Object(fields) => {
+                if let Some(Value::String(word)) = fields.get("Value") {
+                    self.words.insert(word.clone());
+                }
+                fields.values().for_each(|part| self.gather(part));
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| self.gather(part)),
+            _ => {}
+        }
+    }
+}
+
 impl Decision {
     /// The decision as a result, refused in words: who may not do what.
     pub fn require(self, what: impl FnOnce() -> String) -> Result<(), Refusal> {
@@ -176,7 +215,7 @@ impl State {
     /// Whether `actor` may do `action` with `resource`; the refusal says why not.
     pub fn permit(&self, actor: &Actor, action: Action, resource: &Resource<'_>) -> Result<(), Refusal> {
         let decision = self.policy.ask(self, actor, action, resource);
-        decision.require(|| format!("{actor} may not {} {resource}", action.verb()))
+        decision.require(|| format!("{actor} may not {} {}", action.verb(), resource.without_name()))
     }
 }
 
@@ -197,6 +236,16 @@ impl Action {
             Self::Contribute => "contribute to",
             Self::Hold => "receive the weights of",
             other => other.name(),
+        }
+    }
+}
+
+impl Resource<'_> {
+    /// For those who may not read it: they may know nothing of an artifact but its digest.
+    pub fn without_name(&self) -> String {
+        match self {
+            Self::Artifact(artifact) => format!("{} ({})", artifact.id, artifact.label),
+            other => other.to_string(),
         }
     }
 }
@@ -291,6 +340,14 @@ fn home(home: Option<Home>) -> cedar::RestrictedExpression {
     })
 }
 
+fn standing(state: &State, actor: &Actor) -> cedar::RestrictedExpression {
+    // Whoever isn't known takes no part.
+    let standing = state
+        .stands(actor)
+        .map_or(Standing::Left, |(_, standing)| standing);
+    text(&standing.to_string())
+}
+
 fn actor_entity(state: &State, actor: &Actor) -> cedar::Entity {
     match actor {
         Actor::Hub => entity(uid("Hub", "hub"), vec![("home", home(Some(Home::Domestic)))]),
@@ -304,35 +361,49 @@ fn actor_entity(state: &State, actor: &Actor) -> cedar::Entity {
                 .map(|role| match role {
                     Role::Office => text("office"),
                     Role::Auditor => text("auditor"),
+                    Role::Cleared => text("cleared"),
                 });
             let attributes = vec![
                 ("home", home(state.home_of_person(id))),
                 ("organisation", text(organisation)),
+                ("standing", standing(state, actor)),
                 ("roles", cedar::RestrictedExpression::new_set(roles)),
             ];
             entity(uid("Person", id.as_str()), attributes)
         }
         Actor::Site(id) => {
             let owner = state.sites.get(id).map_or("", |site| site.owner.as_str());
-            let attributes = vec![("home", home(state.home_of_site(id))), ("owner", text(owner))];
+            let tenure = state.sites.get(id).map_or("", |site| match site.tenure {
+                Tenure::Rented => "rented",
+                Tenure::Member => "member",
+                Tenure::National => "national",
+            });
+            let attributes = vec![
+                ("home", home(state.home_of_site(id))),
+                ("owner", text(owner)),
+                ("standing", standing(state, actor)),
+                ("tenure", text(tenure)),
+            ];
             entity(uid("Site", id.as_str()), attributes)
         }
     }
 }
 
-fn resource_entity(state: &State, resource: &Resource<'_>) -> cedar::Entity {
-    let guarded = |uid, label: Label, project: &ProjectId, sites: BTreeSet<&SiteId>| {
-        let members = state.projects.get(project).map(|p| &p.members);
-        let attributes = vec![
-            ("label", text(&label.to_string())),
-            ("members", people(members.into_iter().flatten())),
-            (
-                "sites",
-                set_of(sites.into_iter().map(|site| self::uid("Site", site.as_str()))),
-            ),
-        ];
-        entity(uid, attributes)
-    };
+fn resource_entity(policy: &Policy, state: &State, resource: &Resource<'_>) -> cedar::Entity {
+    let guarded =
+        |uid, label: Label, project: &ProjectId, sites: BTreeSet<&SiteId>, by: &BTreeSet<PersonId>| {
+            let members = state.projects.get(project).map(|p| &p.members);
+            let attributes = vec![
+                ("by", people(by.iter())),
+                ("label", text(&policy.word_for(label))),
+                ("members", people(members.into_iter().flatten())),
+                (
+                    "sites",
+                    set_of(sites.into_iter().map(|site| self::uid("Site", site.as_str()))),
+                ),
+            ];
+            entity(uid, attributes)
+        };
     match resource {
         Resource::Consortium => entity(uid("Consortium", "khub"), Vec::new()),
         Resource::Project(project) => entity(
@@ -346,6 +417,7 @@ fn resource_entity(state: &State, resource: &Resource<'_>) -> cedar::Entity {
                 artifact.label,
                 &artifact.id.project,
                 state.sites_that_need(artifact),
+                &artifact.by,
             )
         }
         Resource::Job(job) => {
@@ -355,6 +427,7 @@ fn resource_entity(state: &State, resource: &Resource<'_>) -> cedar::Entity {
                 job.label,
                 &job.spec.project,
                 sites,
+                &BTreeSet::new(),
             )
         }
         Resource::Planned(spec, label) => guarded(
@@ -362,6 +435,7 @@ fn resource_entity(state: &State, resource: &Resource<'_>) -> cedar::Entity {
             *label,
             &spec.project,
             BTreeSet::new(),
+            &BTreeSet::new(),
         ),
     }
 }

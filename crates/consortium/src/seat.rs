@@ -374,6 +374,7 @@ pub(crate) fn artifacts(job: &Job, outputs: &[Output]) -> Vec<Artifact> {
         label: output.label.max(job.label),
         job: Some(job.id),
         made_from: inputs.clone(),
+        by: std::collections::BTreeSet::new(),
     });
     artifacts.collect()
 }

@@ -4,7 +4,9 @@ use crate::{
     Artifact, ArtifactId, Award, AwardId, Credential, Digest, Job, JobId, Ledger, Organisation,
     OrganisationId,
 };
-use crate::{ModelId, Person, PersonId, Policy, Project, ProjectId, Published, Site, SiteId, Won};
+use crate::{
+    ModelId, Person, PersonId, Policy, Project, ProjectId, Proposed, Published, Site, SiteId, Stands, Won,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,9 @@ pub struct State {
     pub policy: Policy,
     /// Who is in.
     pub organisations: BTreeMap<OrganisationId, Organisation>,
+    /// How they stand and since when; active since they were admitted without an entry.
+    #[serde(default)]
+    pub standings: BTreeMap<OrganisationId, Stands>,
     /// Who acts for them.
     pub people: BTreeMap<PersonId, Person>,
     /// Places with machines.
@@ -29,6 +34,9 @@ pub struct State {
     pub credentials: BTreeMap<Digest, Credential>,
     /// Artifacts of all projects.
     pub artifacts: BTreeMap<ArtifactId, Artifact>,
+    /// Releases that one person has proposed.
+    #[serde(default)]
+    pub proposed: BTreeMap<ArtifactId, Proposed>,
     /// Models under their names.
     #[serde(default)]
     pub models: BTreeMap<ModelId, Published>,

@@ -1,5 +1,5 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
-//! [`money`], printed in [`policy`], and hunted with random commands in [`simulate`].
+//! [`money`], printed in [`policy`], told of standings and releases in [`standing`], and hunted with random commands in [`simulate`].
 
 mod batch;
 mod jobs;
@@ -10,4 +10,5 @@ mod queue;
 mod requests;
 mod rounds;
 mod simulate;
+mod standing;
 mod world;
