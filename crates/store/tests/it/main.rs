@@ -10,3 +10,4 @@ mod postgres;
 mod seals;
 mod server;
 mod story;
+mod upgrade;
