@@ -1,12 +1,13 @@
 use crate::wire::{
-    Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders, PostingView,
-    Progress, ProjectView, Ruling, SiteView,
+    Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders,
+    OrganisationView, PostingView, Progress, ProjectView, ReleaseView, Ruling, SiteView,
 };
 use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
 use consortium::{
-    Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Organisation, Output, Person,
-    Programme, Project, ProjectId, Publication, Reading, Scope, Site, SiteId, Update, Won,
+    Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Label, ModelId, Organisation,
+    OrganisationId, Output, Person, Programme, Project, ProjectId, Publication, Reading, Scope, Site, SiteId,
+    Standing, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,13 +119,23 @@ impl Client {
 
     /// What the hub counts, in Prometheus' text format; for whoever may audit.
     pub fn metrics(&self) -> Answer<String> {
+        self.text("/metrics")
+    }
+
+    /// The newest revision of a model, in the words of the Hugging Face Hub.
+    pub fn model(&self, model: &ModelId) -> Answer<String> {
+        self.text(&format!("/api/models/{model}"))
+    }
+
+    /// What is at an address outside `/api/v1`.
+    fn text(&self, path: &str) -> Answer<String> {
         let root = Self {
             url: self.url.trim_end_matches("/api/v1").to_owned(),
             ..self.clone()
         };
-        let mut response = root.run("GET", "/metrics", (), |request| request)?;
+        let mut response = root.run("GET", path, (), |request| request)?;
         let text = response.body_mut().read_to_string();
-        text.map_err(|e| root.strange("/metrics", &e.to_string()))
+        text.map_err(|e| root.strange(path, &e.to_string()))
     }
 
     /// Whether the hub is there.
@@ -144,9 +155,32 @@ impl Client {
         self.post("/organisations", organisation)
     }
 
-    /// Who is in.
-    pub fn organisations(&self) -> Answer<Vec<Organisation>> {
+    /// Who is in, and how they stand.
+    pub fn organisations(&self) -> Answer<Vec<OrganisationView>> {
         self.get("/organisations")
+    }
+
+    /// Suspends an organisation, lets it go, or has it back, on some ground.
+    pub fn set_standing(
+        &self,
+        organisation: &OrganisationId,
+        standing: Standing,
+        ground: &str,
+    ) -> Answer<Done> {
+        self.post(
+            &format!("/organisations/{organisation}/standing"),
+            &(standing, ground),
+        )
+    }
+
+    /// Proposes to make an artifact less closed, or agrees to it.
+    pub fn release(&self, artifact: &ArtifactId, to: Label) -> Answer<Done> {
+        self.post("/releases", &(artifact, to))
+    }
+
+    /// What is proposed to be made less closed, of what the bearer may decide about.
+    pub fn releases(&self) -> Answer<Vec<ReleaseView>> {
+        self.get("/releases")
     }
 
     /// Lets a person act for an organisation.

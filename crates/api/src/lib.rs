@@ -19,6 +19,6 @@ pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
     AwardView, Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView,
-    LogPart, Me, OpenRound, Orders, PostingView, Progress, ProjectView, Ranked, Ranking, Ruling,
-    RulingPolicy, SiteJob, SiteView,
+    LogPart, Me, OpenRound, Orders, OrganisationView, PostingView, Progress, ProjectView, Ranked, Ranking,
+    ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
 };

@@ -2,9 +2,9 @@
 
 use consortium::ledger::Balance;
 use consortium::{
-    Account, Action, Actor, ArtifactId, Award, AwardId, Digest, FlopSeconds, Holder, Home, Interval, Job,
-    JobId, JobSpec, Label, OrganisationId, PersonId, Phase, Presence, Programme, ProjectId, Round, Scope,
-    Site, SiteId, Time, Won,
+    Account, Action, Actor, Artifact, ArtifactId, Award, AwardId, Digest, FlopSeconds, Holder, Home,
+    Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase, Presence, Programme,
+    ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,6 +103,33 @@ pub struct SiteView {
     pub silent_ms: Option<u64>,
     /// The job that holds its machines, where the asker may know it.
     pub job: Option<JobId>,
+}
+
+/// An organisation and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganisationView {
+    /// The organisation.
+    #[serde(flatten)]
+    pub organisation: Organisation,
+    /// Whether it takes part.
+    #[serde(default)]
+    pub standing: Standing,
+    /// Since when it stands so; none if it was never otherwise.
+    #[serde(default)]
+    pub since: Option<Time>,
+    /// What that rests on, for whoever may audit.
+    #[serde(default)]
+    pub ground: Option<String>,
+}
+
+/// A release that one person has proposed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseView {
+    /// Of which artifact, with its label of now and its lineage.
+    pub artifact: Artifact,
+    /// What is proposed, and by whom.
+    #[serde(flatten)]
+    pub proposed: Proposed,
 }
 
 /// An award and what is left of it.

@@ -53,10 +53,16 @@ async fn explanation(
             id: id.clone(),
             text: state.policy.text_of(id).unwrap_or_default(),
         });
+        let reads = || state.permit(&bearer.actor, Action::Read, resource).is_ok();
+        let is_closed = matches!(resource, Resource::Artifact(_)) && !reads();
         Ruling {
             who: who.to_string(),
             action: *action,
-            what: name.clone(),
+            what: if is_closed {
+                resource.without_name()
+            } else {
+                name.clone()
+            },
             allowed: decision.allowed,
             policies: policies.collect(),
         }

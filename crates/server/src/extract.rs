@@ -9,7 +9,7 @@ use axum::extract::{
 use axum::http::request::Parts;
 use axum::http::{Method, Uri, header};
 use axum::response::{IntoResponse, Response};
-use consortium::{Actor, Credential, Holder, Scope};
+use consortium::{Actor, Credential, Holder, Scope, Standing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
@@ -70,6 +70,8 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
                 .hint("`khub token new` makes one for who has one; else ask the programme office for a credential")
                 .into());
         };
+        let actor = Actor::from(holder.clone());
+        takes_part(&actor, shared)?;
         let reads = parts.method == Method::GET || parts.method == Method::HEAD;
         if scope == Scope::Read && !reads {
             let no = Problem::new(
@@ -84,9 +86,23 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
             Holder::Person(_) => None,
         };
         Ok(Self {
-            actor: holder.into(),
+            actor,
             _hearing: hearing,
         })
+    }
+}
+
+/// Whoever's organisation is suspended or gone is told so, whatever they ask.
+fn takes_part(actor: &Actor, shared: &Shared) -> Result<(), Problem> {
+    let state = shared.read()?;
+    match state.stands(actor) {
+        Some((organisation, standing)) if standing != Standing::Active => {
+            let detail =
+                format!("organisation {organisation} is {standing}: its people and sites take no part");
+            let no = Problem::new(403, "forbidden", detail);
+            Err(no.hint("ask the programme office, which decides about standing"))
+        }
+        _ => Ok(()),
     }
 }
 

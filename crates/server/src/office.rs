@@ -3,17 +3,23 @@
 use crate::extract::{Answer, At, Bearer, Body, Json, Key};
 use crate::hub::{Shared, now};
 use crate::views;
-use api::{AwardView, Credential, Done, Health, Issued, LedgerView, Me, ProjectView, SiteView};
+use api::{
+    AwardView, Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView,
+    SiteView,
+};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{MethodRouter, delete, get, post};
 use consortium::policy::Resource;
-use consortium::{Account, Action, Command, Digest, Organisation, Project, ProjectId, Won};
+use consortium::{
+    Account, Action, ArtifactId, Command, Digest, Label, OrganisationId, Project, ProjectId, Standing, Won,
+};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
+    let released = |(artifact, to): (ArtifactId, Label)| Command::Release { artifact, to };
     let money = |(year, won): (u16, Won)| Command::Appropriate { year, won };
     Router::new()
         .route("/health", get(health))
@@ -22,6 +28,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
             "/organisations",
             get(organisations).merge(command(Command::Admit)),
         )
+        .route("/organisations/{organisation}/standing", post(stand))
+        .route("/releases", get(releases).merge(command(released)))
         .route("/people", command(Command::AddPerson))
         .route("/sites", get(sites).merge(command(Command::AddSite)))
         .route("/projects", get(projects).merge(command(Command::OpenProject)))
@@ -59,8 +67,49 @@ async fn me(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Me> {
     Ok(Json(views::me(&state, bearer.actor)))
 }
 
-async fn organisations(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<Vec<Organisation>> {
-    Ok(Json(shared.read()?.organisations.values().cloned().collect()))
+async fn organisations(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<OrganisationView>> {
+    let state = shared.read()?;
+    let audits = state
+        .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
+        .is_ok();
+    let views = state.organisations.values().map(|organisation| {
+        let stands = state.standings.get(&organisation.id);
+        OrganisationView {
+            organisation: organisation.clone(),
+            standing: stands.map(|it| it.standing).unwrap_or_default(),
+            since: stands.map(|it| it.since),
+            ground: stands.filter(|_| audits).map(|it| it.ground.clone()),
+        }
+    });
+    Ok(Json(views.collect()))
+}
+
+async fn stand(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(organisation): At<OrganisationId>,
+    Body((standing, ground)): Body<(Standing, String)>,
+) -> Answer<Done> {
+    let command = Command::SetStanding {
+        organisation,
+        standing,
+        ground,
+    };
+    shared.carry_out(bearer.actor, key, command).await
+}
+
+/// What waits for a second person, for those who may be that person.
+async fn releases(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<ReleaseView>> {
+    let state = shared.read()?;
+    state.permit(&bearer.actor, Action::Administer, &Resource::Consortium)?;
+    let views = state.proposed.iter().filter_map(|(id, proposed)| {
+        Some(ReleaseView {
+            artifact: state.artifacts.get(id)?.clone(),
+            proposed: proposed.clone(),
+        })
+    });
+    Ok(Json(views.collect()))
 }
 
 async fn sites(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<SiteView>> {

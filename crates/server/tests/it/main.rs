@@ -4,6 +4,7 @@
 mod access;
 mod board;
 mod jobs;
+mod matrix;
 mod models;
 mod tokens;
 mod world;

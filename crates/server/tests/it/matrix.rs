@@ -1,0 +1,442 @@
+//! Who gets what: every standing, role and label against every route, over HTTP. The table is a snapshot; whoever
+//! changes it changes what the consortium lets out.
+//!
+//! Everything closed has a secret in it: a file's name and bytes, a job's name. A row is an asker, a line a route. For
+//! a route that names one thing there are four answers, of the open, consortium, restricted and security one; then
+//! come the labels (`ocrs`) whose secrets were seen in any of them. A list has one answer.
+
+use crate::world::{World, output, spec};
+use consortium::policy::SHIPPED;
+use consortium::*;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+const LABELS: [Label; 4] = [Label::Open, Label::Consortium, Label::Restricted, Label::Security];
+
+/// Name, organisation, roles, whether they work in the project.
+const PEOPLE: [(&str, &str, &[Role], bool); 12] = [
+    ("member", "gaon", &[], true),
+    ("member-cleared", "gaon", &[Role::Cleared], true),
+    ("outsider", "gaon", &[], false),
+    ("auditor", "gaon", &[Role::Auditor], false),
+    ("officer", "office", &[Role::Office], false),
+    ("officer-cleared", "office", &[Role::Office, Role::Cleared], false),
+    ("partner", "fjord", &[], true),
+    ("partner-cleared", "fjord", &[Role::Cleared], true),
+    ("stranger", "fjord", &[], false),
+    ("suspended", "mokpo", &[], true),
+    (
+        "suspended-officer",
+        "mokpo",
+        &[Role::Office, Role::Cleared],
+        false,
+    ),
+    ("gone", "left", &[], true),
+];
+
+/// Of one thing: `{artifact}`, `{job}` and `{label}` are filled in. `{digest}` is what the partner has brought.
+const THINGS: [&str; 13] = [
+    "/projects/closed/artifacts/{artifact}",
+    "/jobs/{job}",
+    "/jobs/{job}/explanation",
+    "/jobs/{job}/postings",
+    "/jobs/{job}/log",
+    "/policy/explanation?who={me}&what={job}",
+    "/policy/explanation?who={me}&what=closed/{artifact}",
+    "/policy/explanation?who={me}&what=gaon/{label}",
+    "//api/models/gaon/{label}",
+    "//api/models/gaon/{label}/revision/main",
+    "//api/models/gaon/{label}/tree/main",
+    "//api/models/gaon/{label}/tree/main/secret-{label}",
+    "//gaon/{label}/resolve/main/secret-{label}/file",
+];
+
+/// Of many or of the whole.
+const WHOLE: [&str; 15] = [
+    "/me",
+    "//api/whoami-v2",
+    "/organisations",
+    "/projects",
+    "/projects/closed/artifacts",
+    "/projects/closed/artifacts/{digest}",
+    "/jobs",
+    "/queue",
+    "/sites",
+    "/awards",
+    "/programmes/language/board",
+    "/releases",
+    "/policy",
+    "/ledger",
+    "//metrics",
+];
+
+/// What only the process beside a site may ask: `jobs.rs` has those.
+const OF_SITES: [&str; 11] = [
+    "/sites/{site}/orders",
+    "/jobs/{job}/join",
+    "/jobs/{job}/rounds/{round}/updates",
+    "/jobs/{job}/rounds/{round}/outer",
+    "/jobs/{job}/rounds/{round}/checkpoint",
+    "/jobs/{job}/reset",
+    "/jobs/{job}/readings",
+    "/jobs/{job}/progress",
+    "/jobs/{job}/leave",
+    "/jobs/{job}/fail",
+    "/jobs/{job}/end",
+];
+
+/// What tells nothing of the consortium.
+const OF_NOBODY: [&str; 3] = ["/health", "/bytes/{digest}", "//"];
+
+struct Case {
+    world: World,
+    artifacts: BTreeMap<Label, ArtifactId>,
+    jobs: BTreeMap<Label, JobId>,
+    brought: ArtifactId,
+    /// Names and tokens.
+    askers: Vec<(String, String)>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let world = World::new();
+        found(&world);
+        let mut askers = Vec::new();
+        for (name, ..) in PEOPLE {
+            let holder = Holder::Person(name.parse().unwrap());
+            askers.push((name.to_owned(), world.hub.issue(holder).unwrap()));
+        }
+        for site in ["a", "f", "m"] {
+            let holder = Holder::Site(site.parse().unwrap());
+            askers.push((format!("site:{site}"), world.hub.issue(holder).unwrap()));
+        }
+        let mut case = Self {
+            artifacts: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            brought: ArtifactId {
+                project: "closed".parse().unwrap(),
+                digest: Digest::of(b"the partner's"),
+            },
+            askers,
+            world,
+        };
+        case.fill();
+        for (id, standing) in [("mokpo", Standing::Suspended), ("left", Standing::Left)] {
+            let command = Command::SetStanding {
+                organisation: id.parse().unwrap(),
+                standing,
+                ground: "the secret ground".into(),
+            };
+            case.world.hub.ask(id, command).unwrap();
+        }
+        case
+    }
+
+    /// An artifact, a model and a job of each label, by a member who is cleared; and what the partner brings.
+    fn fill(&mut self) {
+        let (client, partner) = (self.world.person("member-cleared"), self.world.person("partner"));
+        let path = self.world.folder.path().join("to-send");
+        for label in LABELS {
+            let bytes = format!("secret-{label} bytes");
+            std::fs::write(&path, &bytes).unwrap();
+            let mut sent = output(bytes.as_bytes(), label);
+            sent.id.project = "closed".parse().unwrap();
+            sent.name = format!("secret-{label}.bin");
+            client.put(&path, &sent).unwrap();
+            client
+                .publish(&Publication {
+                    model: format!("gaon/{label}").parse().unwrap(),
+                    project: sent.id.project.clone(),
+                    files: [(format!("secret-{label}/file"), sent.id.digest)].into(),
+                })
+                .unwrap();
+            let job = JobSpec {
+                project: sent.id.project.clone(),
+                name: format!("secret-{label} job"),
+                label,
+                ..spec()
+            };
+            self.jobs
+                .insert(label, client.submit(&job, &label.to_string()).unwrap());
+            self.artifacts.insert(label, sent.id);
+        }
+        std::fs::write(&path, "the partner's").unwrap();
+        let mut sent = output(b"the partner's", Label::Restricted);
+        sent.id = self.brought.clone();
+        partner.put(&path, &sent).unwrap();
+    }
+
+    fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
+        let path = match path.strip_prefix('/') {
+            Some(root) if root.starts_with('/') => root.to_owned(),
+            _ => format!("/api/v1{path}"),
+        };
+        request(&self.world.hub.url(), token, method, &path, body)
+    }
+}
+
+/// Two organisations that won't take part for long, everyone of the table, the project.
+fn found(world: &World) {
+    let mut key = 0;
+    let mut ask = |command| {
+        key += 1;
+        world.hub.ask(&format!("matrix {key}"), command).unwrap();
+    };
+    for id in ["mokpo", "left"] {
+        ask(Command::Admit(Organisation {
+            id: id.parse().unwrap(),
+            name: id.into(),
+            name_ko: id.into(),
+            kind: Kind::University,
+            home: Home::Domestic,
+        }));
+    }
+    for (id, organisation, roles, _) in PEOPLE {
+        ask(Command::AddPerson(Person {
+            id: id.parse().unwrap(),
+            organisation: organisation.parse().unwrap(),
+            roles: roles.iter().copied().collect(),
+        }));
+    }
+    ask(Command::AddSite(Site {
+        id: "m".parse().unwrap(),
+        owner: "mokpo".parse().unwrap(),
+        tenure: Tenure::National,
+        rated: FlopsPerSecond(1_000_000_000_000),
+        price: Price(1),
+        gpus: 1,
+        gpu: None,
+        marginal: None,
+    }));
+    let members = PEOPLE.iter().filter(|(.., works)| *works);
+    ask(Command::OpenProject(Project {
+        id: "closed".parse().unwrap(),
+        title: "Closed".into(),
+        organisation: "gaon".parse().unwrap(),
+        programme: Programme::Language,
+        members: members.map(|(id, ..)| id.parse().unwrap()).collect(),
+    }));
+}
+
+/// The status and the whole answer, headers and all.
+fn request(url: &str, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
+    let mut line = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    write!(
+        line,
+        "{method} {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer)
+}
+
+/// The labels whose secrets are in `text`.
+fn seen(text: &str) -> BTreeSet<Label> {
+    let there = |label: &Label| text.contains(&format!("secret-{label}"));
+    LABELS.into_iter().filter(there).collect()
+}
+
+fn letters(labels: &BTreeSet<Label>) -> String {
+    labels.iter().map(|label| label.to_string().remove(0)).collect()
+}
+
+#[test]
+fn the_matrix_is_as_it_was_decided() {
+    let case = Case::new();
+    let mut table = String::new();
+    for (who, token) in &case.askers {
+        let _ = writeln!(table, "\n{who}");
+        let get = |path: &str| case.ask(token, "GET", path, &Value::Null);
+        let mut everything = BTreeSet::new();
+        let mut readable = BTreeSet::new();
+        for route in THINGS {
+            let mut statuses = Vec::new();
+            let mut all = String::new();
+            for label in LABELS {
+                let path = route
+                    .replace("{artifact}", &case.artifacts[&label].digest.to_string())
+                    .replace("{job}", &case.jobs[&label].to_string())
+                    .replace("{label}", &label.to_string())
+                    .replace("{me}", who);
+                let (status, text) = get(&path);
+                if route == THINGS[0] && status == 200 {
+                    readable.insert(label);
+                }
+                statuses.push(status.to_string());
+                // What the asker says is no news.
+                all.push_str(
+                    &text
+                        .replace(&format!("secret-{label}/file"), "")
+                        .replace(&path, ""),
+                );
+            }
+            let secrets = seen(&all);
+            let _ = writeln!(
+                table,
+                "  {route:<52} {}  {}",
+                statuses.join(" "),
+                letters(&secrets)
+            );
+            everything.extend(secrets);
+        }
+        for route in WHOLE {
+            let (status, text) = get(&route.replace("{digest}", &case.brought.digest.to_string()));
+            let secrets = seen(&text);
+            let _ = writeln!(
+                table,
+                "  {route:<52} {status}  {}{}",
+                letters(&secrets),
+                extras(&text)
+            );
+            everything.extend(secrets);
+        }
+        assert!(
+            everything.is_subset(&readable),
+            "{who} sees {everything:?} and may read {readable:?}"
+        );
+    }
+    for (who, token) in &case.askers {
+        let _ = writeln!(table, "\n{who} would");
+        for (what, method, path, body) in deeds() {
+            let (status, text) = case.ask(token, method, path, &body);
+            let told = if seen(&text).is_empty() { "" } else { "  SECRET" };
+            let _ = writeln!(table, "  {what:<52} {status}{told}");
+        }
+    }
+    insta::assert_snapshot!("matrix", table.trim_end());
+}
+
+/// Whoever adds a route decides here who gets what from it.
+#[test]
+fn every_route_is_in_the_matrix() {
+    let deeds = deeds();
+    let listed = THINGS.into_iter().chain(WHOLE).chain(OF_SITES).chain(OF_NOBODY);
+    let listed: Vec<&str> = listed.chain(deeds.iter().map(|(_, _, path, _)| *path)).collect();
+    let parts = |path: &str| -> Vec<String> {
+        let path = path.strip_prefix("//").map_or(path, |_| &path[1..]);
+        let path = path.split('?').next().unwrap_or(path);
+        path.split('/').map(str::to_owned).collect()
+    };
+    let fits = |route: &str, path: &str| {
+        let (route, path) = (parts(route), parts(path));
+        let rest = route.last().is_some_and(|last| last.starts_with("{*"));
+        let same = |(a, b): (&String, &String)| a.starts_with('{') || a == b;
+        (route.len() == path.len() || rest && path.len() > route.len()) && route.iter().zip(&path).all(same)
+    };
+    let mut routes = 0;
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        for after in text.split(".route(").skip(1) {
+            let route = after
+                .trim_start()
+                .strip_prefix('"')
+                .and_then(|rest| rest.split('"').next());
+            let route = route.expect("a route begins with its path");
+            routes += 1;
+            // The pages' own files are the same for everyone.
+            let known = route.starts_with("/assets/") || listed.iter().any(|path| fits(route, path));
+            assert!(known, "{route} is not in the matrix");
+        }
+    }
+    assert!(routes > 40, "{routes} routes were found");
+}
+
+/// What else of an answer isn't for everyone.
+fn extras(text: &str) -> &'static str {
+    match (text.contains("the secret ground"), text.contains("\"closed\"")) {
+        (true, _) => "  grounds of standing",
+        (_, true) => "  the project",
+        _ => "",
+    }
+}
+
+/// What changes something. Whoever may do it does nothing that the rows after theirs would notice.
+fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
+    let job = |label| {
+        let job = JobSpec {
+            project: "closed".parse().unwrap(),
+            label,
+            ..spec()
+        };
+        serde_json::to_value(job).unwrap()
+    };
+    let nobody = json!({"id": "nobody", "organisation": "nothing", "roles": []});
+    let nothing = json!({"id": "nothing", "title": "", "organisation": "nothing", "programme": "language", "members": []});
+    let unsent = json!({
+        "id": format!("closed/{}", Digest::of(b"never sent")), "name": "x", "kind": "dataset", "bytes": 1, "label": "open",
+    });
+    let site = json!({"id": "new", "owner": "nothing", "tenure": "member", "rated": 1, "price": 1});
+    let award = json!({"id": "new", "project": "nothing", "won": 1, "compute": "1"});
+    let gaon = json!({"id": "gaon", "name": "", "name_ko": "", "kind": "company", "home": "foreign"});
+    let model = json!({"model": "gaon/new", "project": "closed", "files": {}});
+    let unknown = format!("closed/{}", Digest::of(b"never sent"));
+    vec![
+        ("submit an open job", "POST", "/jobs", job(Label::Open)),
+        ("submit a consortium job", "POST", "/jobs", job(Label::Consortium)),
+        ("submit a restricted job", "POST", "/jobs", job(Label::Restricted)),
+        ("submit a security job", "POST", "/jobs", job(Label::Security)),
+        (
+            "cancel a job that isn't there",
+            "POST",
+            "/jobs/job-999/cancel",
+            Value::Null,
+        ),
+        (
+            "register what was never sent",
+            "POST",
+            "/projects/closed/artifacts",
+            unsent,
+        ),
+        ("publish nothing", "POST", "/models", model),
+        (
+            "release what isn't there",
+            "POST",
+            "/releases",
+            json!([unknown, "open"]),
+        ),
+        (
+            "suspend what isn't there",
+            "POST",
+            "/organisations/nothing/standing",
+            json!(["suspended", "x"]),
+        ),
+        ("admit who is in", "POST", "/organisations", gaon),
+        ("add somebody of nothing", "POST", "/people", nobody),
+        ("add a site of nothing", "POST", "/sites", site),
+        ("open a project of nothing", "POST", "/projects", nothing),
+        (
+            "appropriate nothing",
+            "POST",
+            "/appropriations",
+            json!([2021, -1]),
+        ),
+        ("award to nothing", "POST", "/awards", award),
+        ("adopt the policy", "POST", "/policy", json!(SHIPPED)),
+        (
+            "make a token for the officer",
+            "POST",
+            "/credentials",
+            json!({"holder": {"person": "officer"}}),
+        ),
+        ("revoke an unknown token", "DELETE", UNKNOWN_TOKEN, Value::Null),
+    ]
+}
+
+const UNKNOWN_TOKEN: &str =
+    "/credentials/blake3:0000000000000000000000000000000000000000000000000000000000000000";
