@@ -35,9 +35,28 @@ pub(crate) struct Put {
     /// What it is: dataset, tokenizer, model, report or metrics.
     #[arg(long, default_value = "dataset", value_parser = word::<ArtifactKind>)]
     kind: ArtifactKind,
-    /// How far it may go: open or restricted.
+    /// How far it may go: open, consortium, restricted (sensitive) or security.
     #[arg(long, default_value = "restricted", value_parser = word::<Label>)]
     label: Label,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Make an artifact less closed than it is; without one, list what waits for a second person.
+///
+/// One of the programme office proposes it, and another agrees by asking for the same. What was made from it keeps its own
+/// label.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  khub release korean-reviews/blake3:3f2a... --to open --as office\n  khub release --as office"
+)]
+pub(crate) struct Release {
+    /// Which: PROJECT/DIGEST, as `khub artifacts` prints it.
+    #[arg(requires = "to")]
+    artifact: Option<ArtifactId>,
+    /// The label it shall have: open, consortium or restricted.
+    #[arg(long, requires = "artifact", value_parser = word::<Label>)]
+    to: Option<Label>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -77,6 +96,32 @@ pub(crate) fn put(args: &Put) -> Result<(), Failure> {
     let client = args.connect.client()?;
     let id = bring(&client, &args.file, &args.project, args.kind, args.label)?;
     show::print(&format!("{id}\n"));
+    Ok(())
+}
+
+pub(crate) fn release(args: &Release) -> Result<(), Failure> {
+    let client = args.connect.client()?;
+    let (Some(artifact), Some(to)) = (&args.artifact, args.to) else {
+        let row = |it: &api::ReleaseView| {
+            vec![
+                it.artifact.name.clone(),
+                it.artifact.label.to_string(),
+                it.proposed.to.to_string(),
+                it.proposed.by.to_string(),
+                it.artifact.id.to_string(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = client.releases()?.iter().map(row).collect();
+        let head = ["name", "label", "proposed", "by", "artifact"];
+        show::print(&show::table(&head, &rows));
+        return Ok(());
+    };
+    client.release(artifact, to)?;
+    let waits = |it: &api::ReleaseView| it.artifact.id == *artifact;
+    show::print(&match client.releases()?.iter().any(waits) {
+        true => "proposed; somebody else of the programme office has to ask for the same\n".to_owned(),
+        false => format!("{artifact} is {to} now\n"),
+    });
     Ok(())
 }
 

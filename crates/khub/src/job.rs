@@ -26,7 +26,7 @@ pub(crate) struct Submit {
     /// Of a script: the project that pays; instead of its --account.
     #[arg(long)]
     project: Option<ProjectId>,
-    /// Of a script: how far its results may go, open or restricted.
+    /// Of a script: how far its results may go: open, consortium, restricted (sensitive) or security.
     #[arg(long, value_parser = word::<Label>)]
     label: Option<Label>,
     /// Of a script: its wall time; instead of its --time.

@@ -3,11 +3,12 @@
 mod csv;
 mod example;
 
+use crate::artifact::word;
 use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
-use consortium::{Home, Kind, Organisation};
-use serde::de::DeserializeOwned;
+use api::OrganisationView;
+use consortium::{Home, Kind, Organisation, OrganisationId, Standing};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -22,7 +23,27 @@ pub(crate) struct Args {
 enum Command {
     List(List),
     Import(Import),
+    Standing(SetStanding),
     Example(Example),
+}
+
+/// Suspend an organisation, let it go, or have it back. Its people and sites do nothing while it isn't active.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  khub members standing fjord-institute suspended \\\n    \
+    --ground 'decision 12 of the board' --as office"
+)]
+struct SetStanding {
+    /// Which.
+    organisation: OrganisationId,
+    /// How it stands from now on: active, suspended or left.
+    #[arg(value_parser = word::<Standing>)]
+    standing: Standing,
+    /// What that rests on: a letter, a decision, a contract.
+    #[arg(long)]
+    ground: String,
+    #[command(flatten)]
+    connect: Connect,
 }
 
 /// List the organisations.
@@ -64,6 +85,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::List(args) => list(args),
         Command::Import(args) => import(args),
+        Command::Standing(args) => {
+            let client = args.connect.client()?;
+            client.set_standing(&args.organisation, args.standing, &args.ground)?;
+            show::print(&format!("{} is {}\n", args.organisation, args.standing));
+            Ok(())
+        }
         Command::Example(args) => {
             show::print(&example::csv(args.seed));
             Ok(())
@@ -76,17 +103,21 @@ fn list(args: &List) -> Result<(), Failure> {
     if args.json {
         return show::json(&organisations);
     }
-    let row = |it: &Organisation| {
+    let row = |it: &OrganisationView| {
+        let organisation = &it.organisation;
         vec![
-            it.id.to_string(),
-            it.name.clone(),
-            it.name_ko.clone(),
-            written(&it.kind),
-            written(&it.home),
+            organisation.id.to_string(),
+            organisation.name.clone(),
+            organisation.name_ko.clone(),
+            written(&organisation.kind),
+            written(&organisation.home),
+            it.standing.to_string(),
+            it.ground.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<Vec<String>> = organisations.iter().map(row).collect();
-    show::print(&show::table(&["id", "name", "name_ko", "kind", "home"], &rows));
+    let head = ["id", "name", "name_ko", "kind", "home", "standing", "ground"];
+    show::print(&show::table(&head, &rows));
     Ok(())
 }
 
@@ -95,7 +126,10 @@ fn import(args: &Import) -> Result<(), Failure> {
     let read = read(&text).map_err(|e| Failure::file(&args.file, e))?;
     let client = args.connect.client()?;
     let known = client.organisations()?;
-    let known: BTreeMap<_, _> = known.iter().map(|it| (&it.id, it)).collect();
+    let known: BTreeMap<_, _> = known
+        .iter()
+        .map(|it| (&it.organisation.id, &it.organisation))
+        .collect();
     let mut new = Vec::new();
     for organisation in &read {
         match known.get(&organisation.id) {
@@ -160,11 +194,6 @@ fn read(text: &[u8]) -> Result<Vec<Organisation>, String> {
         organisations.push(organisation);
     }
     Ok(organisations)
-}
-
-/// A word of the rules, as they write it in JSON.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(text.into()).map_err(|e| e.to_string())
 }
 
 fn written(word: &impl serde::Serialize) -> String {

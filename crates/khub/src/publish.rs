@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Which project keeps the files.
     #[arg(long)]
     project: ProjectId,
-    /// How far it may go: open or restricted.
+    /// How far it may go: open, consortium, restricted (sensitive) or security.
     #[arg(long, default_value = "restricted", value_parser = word::<Label>)]
     label: Label,
     /// Digests of the project's artifacts that it was made from; what they forbid, it forbids.
