@@ -46,6 +46,7 @@ mod refusal;
 mod release;
 mod round;
 mod seat;
+mod sight;
 mod standing;
 mod state;
 
@@ -69,5 +70,6 @@ pub use publication::{ModelId, Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
 pub use release::Proposed;
 pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};
+pub use sight::Sight;
 pub use standing::{Standing, Stands};
 pub use state::{Remembered, State};

@@ -78,6 +78,8 @@ pub struct Policy {
 #[derive(Clone, Default)]
 struct Mentions {
     words: BTreeSet<String>,
+    /// Kinds of things of which a single one is named.
+    named: BTreeSet<String>,
 }
 
 /// What is wrong with a policy's text.
@@ -126,6 +128,12 @@ impl Policy {
     /// The text it was parsed from.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it names a single artifact or job, so that two with the same attributes may be told apart.
+    pub(crate) fn names_one(&self) -> bool {
+        let named = &self.mentions.named;
+        ["Artifact", "Job"].iter().any(|kind| named.contains(*kind))
     }
 
     /// The label as this policy knows it. A policy from when there were two says nothing of the others; to it, what
@@ -181,12 +189,15 @@ impl Policy {
 }
 
 impl Mentions {
-    /// From a policy as JSON: `{"Value": "open"}`.
+    /// From a policy as JSON: `{"Value": "open"}`, `{"__entity": {"type": "Job", "id": "job-1"}}`.
     fn gather(&mut self, part: &Value) {
         match part {
             Value::Object(fields) => {
                 if let Some(Value::String(word)) = fields.get("Value") {
                     self.words.insert(word.clone());
+                }
+                if let (Some(Value::String(kind)), Some(_)) = (fields.get("type"), fields.get("id")) {
+                    self.named.insert(kind.clone());
                 }
                 fields.values().for_each(|part| self.gather(part));
             }
@@ -457,7 +468,7 @@ impl State {
 
     /// Sites in a running job that reads `artifact`, or whose update or checkpoint it is. An earlier job may have made the
     /// same bytes: training is deterministic.
-    fn sites_that_need(&self, artifact: &Artifact) -> BTreeSet<&SiteId> {
+    pub(crate) fn sites_that_need(&self, artifact: &Artifact) -> BTreeSet<&SiteId> {
         let needs = |job: &&Job| {
             let input = || {
                 let mut inputs = job.spec.inputs.values();

@@ -9,6 +9,7 @@ mod policy;
 mod queue;
 mod requests;
 mod rounds;
+mod sight;
 mod simulate;
 mod standing;
 mod world;

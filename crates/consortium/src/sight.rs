@@ -1,0 +1,86 @@
+//! What an actor may do with many things at once: Cedar is asked once for all that it can't tell apart.
+//!
+//! A decision follows from the policy, the actor and the resource's attributes. So things with the same attributes get
+//! the same answer, and a listing of a hundred thousand jobs asks a few dozen times. Only a policy that names a
+//! single artifact or job could tell two of them apart; under such a policy each is asked about.
+//!
+//! ```
+//! use consortium::{Action, Actor, Sight, State};
+//! let state = State::default();
+//! let mut sight = Sight::new(&state, &Actor::Hub, Action::Read);
+//! assert!(state.jobs.values().all(|job| sight.sees_job(job)));
+//! ```
+
+use crate::policy::Resource;
+use crate::{Action, Actor, Artifact, Job, Label, PersonId, ProjectId, SiteId, State};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The answers for one actor and one action, as far as they were needed.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    state: &'a State,
+    actor: &'a Actor,
+    action: Action,
+    shares: bool,
+    known: BTreeMap<Attributes<'a>, bool>,
+}
+
+/// All that Cedar is told of a resource but its name; see `resource_entity`, which this follows.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Attributes<'a> {
+    is_job: bool,
+    label: Label,
+    project: &'a ProjectId,
+    sites: BTreeSet<&'a SiteId>,
+    by: Option<&'a BTreeSet<PersonId>>,
+}
+
+impl<'a> Sight<'a> {
+    /// Of `actor`, who would do `action`.
+    pub fn new(state: &'a State, actor: &'a Actor, action: Action) -> Self {
+        Self {
+            state,
+            actor,
+            action,
+            shares: !state.policy.names_one(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it may be done with this artifact.
+    pub fn sees_artifact(&mut self, artifact: &'a Artifact) -> bool {
+        let attributes = Attributes {
+            is_job: false,
+            label: artifact.label,
+            project: &artifact.id.project,
+            sites: self.state.sites_that_need(artifact),
+            by: Some(&artifact.by),
+        };
+        self.answer(attributes, &Resource::Artifact(artifact))
+    }
+
+    /// Whether it may be done with this job.
+    pub fn sees_job(&mut self, job: &'a Job) -> bool {
+        let attributes = Attributes {
+            is_job: true,
+            label: job.label,
+            project: &job.spec.project,
+            sites: job.members.keys().filter(|_| job.is_active()).collect(),
+            by: None,
+        };
+        self.answer(attributes, &Resource::Job(job))
+    }
+
+    fn answer(&mut self, attributes: Attributes<'a>, resource: &Resource<'_>) -> bool {
+        let ask = || {
+            self.state
+                .policy
+                .ask(self.state, self.actor, self.action, resource)
+                .allowed
+        };
+        match self.shares {
+            true => *self.known.entry(attributes).or_insert_with(ask),
+            false => ask(),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The listing's predicate against Cedar, row by row, on random consortia.
+
+use crate::world::{id, spec};
+use consortium::policy::{Resource, SHIPPED};
+use consortium::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Numbers that look random, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+const LABELS: [Label; 4] = [Label::Open, Label::Consortium, Label::Restricted, Label::Security];
+
+fn consortium(seed: u64) -> State {
+    let mut dice = Dice(seed);
+    let mut state = State::default();
+    let mut events = Vec::new();
+    for n in 0..5 {
+        let organisation: OrganisationId = id(&format!("o-{n}"));
+        let home = dice.pick(&[Home::Domestic, Home::Foreign]);
+        let kind = dice.pick(&[Kind::Company, Kind::University]);
+        let name = organisation.to_string();
+        events.push(Event::Admitted(Organisation {
+            id: organisation.clone(),
+            name: name.clone(),
+            name_ko: name,
+            kind,
+            home,
+        }));
+        let standing = dice.pick(&[
+            Standing::Active,
+            Standing::Active,
+            Standing::Suspended,
+            Standing::Left,
+        ]);
+        events.push(Event::StandingSet {
+            organisation: organisation.clone(),
+            standing,
+            ground: "dice".into(),
+        });
+        events.push(Event::SiteAdded(Site {
+            id: id(&format!("s-{n}")),
+            owner: organisation,
+            tenure: dice.pick(&[Tenure::Rented, Tenure::Member, Tenure::National]),
+            rated: FlopsPerSecond(1),
+            price: Price(1),
+            gpus: 1,
+            gpu: None,
+            marginal: None,
+        }));
+    }
+    for n in 0..8 {
+        let all = [Role::Office, Role::Auditor, Role::Cleared];
+        let roles = all.into_iter().filter(|_| dice.below(3) == 0).collect();
+        let organisation = id(&format!("o-{}", dice.below(5)));
+        events.push(Event::PersonAdded(Person {
+            id: id(&format!("p-{n}")),
+            organisation,
+            roles,
+        }));
+    }
+    for n in 0..4 {
+        let members: BTreeSet<PersonId> = (0..8)
+            .filter(|_| dice.below(3) == 0)
+            .map(|n| id(&format!("p-{n}")))
+            .collect();
+        events.push(Event::ProjectOpened(Project {
+            id: id(&format!("x-{n}")),
+            title: "X".into(),
+            organisation: id("o-0"),
+            programme: Programme::Language,
+            members,
+        }));
+    }
+    for n in 0..60u64 {
+        let project: ProjectId = id(&format!("x-{}", dice.below(4)));
+        let by = (0..8)
+            .filter(|_| dice.below(6) == 0)
+            .map(|n| id(&format!("p-{n}")))
+            .collect();
+        let digest = Digest::of(&n.to_le_bytes());
+        let label = dice.pick(&LABELS);
+        events.push(Event::Kept(Artifact {
+            id: ArtifactId {
+                project: project.clone(),
+                digest,
+            },
+            name: "a".into(),
+            kind: ArtifactKind::Dataset,
+            bytes: 1,
+            label,
+            job: None,
+            made_from: vec![],
+            by,
+        }));
+        let job = JobId(n + 1);
+        let spec = JobSpec {
+            project,
+            inputs: BTreeMap::from([("a".into(), digest)]),
+            ..spec()
+        };
+        let submitter = id(&format!("p-{}", dice.below(8)));
+        events.push(Event::Submitted {
+            job,
+            spec: Box::new(spec),
+            submitter,
+            label: dice.pick(&LABELS),
+        });
+        if dice.below(3) > 0 {
+            let sites = (0..5)
+                .filter(|_| dice.below(2) == 0)
+                .map(|n| placed(&format!("s-{n}")))
+                .collect();
+            events.push(Event::Placed {
+                job,
+                award: id("w"),
+                sites,
+                candidates: vec![],
+            });
+        }
+        if dice.below(3) > 0 {
+            events.push(Event::Ended {
+                job,
+                outcome: Outcome::Cancelled,
+            });
+        }
+    }
+    for event in &events {
+        apply(&mut state, event, Time(0));
+    }
+    state
+}
+
+fn placed(site: &str) -> Placed {
+    Placed {
+        site: id(site),
+        price: Price(1),
+        rated: FlopsPerSecond(1),
+        reserved: Won(0),
+        reserved_compute: FlopSeconds(0),
+    }
+}
+
+/// How many rows were compared.
+fn compare(state: &State) -> usize {
+    let people = state.people.keys().map(|id| Actor::Person(id.clone()));
+    let sites = state.sites.keys().map(|id| Actor::Site(id.clone()));
+    let strangers = [
+        Actor::Hub,
+        Actor::Person(id("nobody")),
+        Actor::Site(id("nowhere")),
+    ];
+    let mut rows = 0;
+    for actor in people.chain(sites).chain(strangers) {
+        let mut sight = Sight::new(state, &actor, Action::Read);
+        for artifact in state.artifacts.values() {
+            let asked = state
+                .permit(&actor, Action::Read, &Resource::Artifact(artifact))
+                .is_ok();
+            assert_eq!(sight.sees_artifact(artifact), asked, "{actor}, {artifact:?}");
+            rows += 1;
+        }
+        for job in state.jobs.values() {
+            let asked = state.permit(&actor, Action::Read, &Resource::Job(job)).is_ok();
+            assert_eq!(sight.sees_job(job), asked, "{actor}, {}", job.id);
+            rows += 1;
+        }
+    }
+    rows
+}
+
+fn compare_rows(wanted: usize) {
+    let mut rows = 0;
+    let mut seed = 0;
+    while rows < wanted {
+        rows += compare(&consortium(seed));
+        seed += 1;
+    }
+}
+
+#[test]
+fn a_listing_shows_what_cedar_permits() {
+    compare_rows(6_000);
+}
+
+#[test]
+#[ignore = "the same for longer: `cargo nextest run --workspace --run-ignored only -E 'test(hundred_thousand_rows)'`"]
+fn a_hundred_thousand_rows() {
+    compare_rows(100_000);
+}
+
+/// A policy that tells things apart by their names has each of them asked about.
+#[test]
+fn also_under_a_policy_that_names_one_thing() {
+    let named = "@id(\"one\") forbid (principal is Person, action == Action::\"read\", resource == Job // one\n :: \"job-7\");";
+    for seed in 0..2 {
+        let mut state = consortium(seed);
+        state.policy = Policy::parse(&format!("{SHIPPED}\n{named}")).unwrap();
+        compare(&state);
+    }
+}
