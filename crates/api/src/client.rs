@@ -255,9 +255,20 @@ impl Client {
             .ok_or_else(|| self.strange("/jobs", "a submission without a job"))
     }
 
-    /// The jobs that the bearer may know about, newest first.
+    /// The jobs that the bearer may know about, newest first; the hub tells them in parts.
     pub fn jobs(&self) -> Answer<Vec<JobView>> {
-        self.get("/jobs")
+        const PART: usize = 500;
+        let mut jobs: Vec<JobView> = Vec::new();
+        loop {
+            let last = jobs.last().map(|view| format!("&before={}", view.job.id));
+            let path = format!("/jobs?limit={PART}{}", last.unwrap_or_default());
+            let more: Vec<JobView> = self.get(&path)?;
+            let is_last = more.len() < PART;
+            jobs.extend(more);
+            if is_last {
+                return Ok(jobs);
+            }
+        }
     }
 
     /// One job.

@@ -10,8 +10,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use consortium::policy::Resource;
-use consortium::{Action, Actor, Artifact, ArtifactId, Command, Digest, Output, ProjectId};
+use consortium::{Action, Actor, Artifact, ArtifactId, Command, Digest, Output, ProjectId, Sight};
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::pin::Pin;
@@ -123,12 +122,13 @@ async fn list(
         .artifacts
         .values()
         .filter(|artifact| artifact.id.project == project);
-    let readable = |artifact: &&Artifact| {
-        state
-            .permit(&bearer.actor, Action::Read, &Resource::Artifact(artifact))
-            .is_ok()
-    };
-    Ok(Json(of_project.filter(readable).cloned().collect()))
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
+    Ok(Json(
+        of_project
+            .filter(|artifact| sight.sees_artifact(artifact))
+            .cloned()
+            .collect(),
+    ))
 }
 
 /// Takes bytes in. They belong to nothing, and nobody can read them, until a command names them.

@@ -9,9 +9,8 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use consortium::explain::{Explanation, Waiting};
 use consortium::policy::Resource;
-use consortium::{Action, Actor, Command, Job, JobId, JobSpec, explain, waiting};
+use consortium::{Action, Actor, Command, Job, JobId, JobSpec, ProjectId, Sight, explain, waiting};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Reader;
@@ -36,11 +35,37 @@ async fn submit(
     shared.carry_out(bearer.actor, key, Command::Submit(spec)).await
 }
 
-async fn list(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<JobView>> {
+/// Which part of a long list.
+#[derive(Deserialize)]
+struct Page {
+    /// Only jobs before this one: the last of the page before.
+    before: Option<JobId>,
+    /// How many at most.
+    limit: Option<usize>,
+    /// Only those of one project.
+    project: Option<ProjectId>,
+}
+
+/// How many jobs are told where it isn't said, and at most.
+const PAGE: usize = 200;
+const LONGEST_PAGE: usize = 1_000;
+
+/// Newest first.
+async fn list(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(page): Ask<Page>,
+) -> Answer<Vec<JobView>> {
     let state = shared.read()?;
-    let newest_first = state.jobs.values().rev();
-    let seen = newest_first.filter(|job| views::may_read(&state, &bearer.actor, job));
-    Ok(Json(seen.map(|job| views::job(&shared, job)).collect()))
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
+    let before = page.before.unwrap_or(JobId(u64::MAX));
+    let newest_first = state.jobs.range(..before).rev().map(|(_, job)| job);
+    let asked = newest_first.filter(|job| page.project.as_ref().is_none_or(|id| job.spec.project == *id));
+    let seen = asked.filter(|job| sight.sees_job(job));
+    let limit = page.limit.unwrap_or(PAGE).min(LONGEST_PAGE);
+    Ok(Json(
+        seen.take(limit).map(|job| views::job(&shared, job)).collect(),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -85,15 +110,12 @@ async fn explanation(
 
 async fn queue(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<Waiting>> {
     let state = shared.read()?;
-    // Who may read one job of a project may read all that have the same label.
-    let mut known = BTreeMap::new();
-    let mut seen = |waits: &Waiting| {
-        let job = state.jobs.get(&waits.job)?;
-        let read = || views::may_read(&state, &bearer.actor, job);
-        Some(*known.entry((&job.spec.project, job.label)).or_insert_with(read))
-    };
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let mut waiting = waiting(&state, now());
-    waiting.retain(|waits| seen(waits) == Some(true));
+    waiting.retain(|waits| {
+        let job = state.jobs.get(&waits.job);
+        job.is_some_and(|job| sight.sees_job(job))
+    });
     Ok(Json(waiting))
 }
 

@@ -1,6 +1,6 @@
 use crate::world::{PROJECT, World, output, spec};
 use api::{ApiError, Client};
-use consortium::{ArtifactId, Digest, Home, Label, SiteId};
+use consortium::{ArtifactId, Command, Digest, Home, Label, Person, Role, SiteId, Standing};
 use server::{Hub, HubConfig, HubError};
 use std::time::Duration;
 
@@ -71,6 +71,54 @@ fn a_digest_alone_is_worth_nothing() {
     assert_eq!(no.status(), Some(422), "{no}");
     assert!(no.to_string().contains("blake3:"), "{no}");
     assert_eq!(status(partner.fetch(&secret.id)), 403);
+}
+
+#[test]
+fn a_release_takes_two_and_a_standing_its_ground() {
+    let world = World::new();
+    let person = Person {
+        id: "deputy".parse().unwrap(),
+        organisation: "office".parse().unwrap(),
+        roles: [Role::Office].into(),
+    };
+    world.hub.ask("deputy", Command::AddPerson(person)).unwrap();
+    let (member, ingrid) = (world.person("minji"), world.person("ingrid"));
+    let (head, deputy) = (world.person("head"), world.person("deputy"));
+    let closed = world.bring(&member, b"a model", Label::Restricted);
+    member.put(&world.folder.path().join("to-send"), &closed).unwrap();
+    head.release(&closed.id, Label::Open).unwrap();
+    let waits = &deputy.releases().unwrap()[0];
+    assert_eq!(
+        (waits.artifact.label, waits.proposed.to),
+        (Label::Restricted, Label::Open)
+    );
+    assert_eq!(status(ingrid.fetch(&closed.id)), 403);
+    deputy.release(&closed.id, Label::Open).unwrap();
+    assert!(head.releases().unwrap().is_empty());
+    assert_eq!(status(ingrid.fetch(&closed.id)), 200);
+
+    let fjord = "fjord".parse().unwrap();
+    head.set_standing(&fjord, Standing::Suspended, "letter 3")
+        .unwrap();
+    let world = world.restarted();
+    let no = world.person("ingrid").me().unwrap_err();
+    assert!(
+        no.status() == Some(403) && no.to_string().contains("fjord is suspended"),
+        "{no}"
+    );
+    let told = ["head", "minji"].map(|who| {
+        let all = world.person(who).organisations().unwrap();
+        let it = all.into_iter().find(|it| it.organisation.id == fjord).unwrap();
+        (it.standing, it.since.is_some(), it.ground)
+    });
+    let ground = Some("letter 3".to_owned());
+    assert_eq!(
+        told,
+        [
+            (Standing::Suspended, true, ground),
+            (Standing::Suspended, true, None)
+        ]
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
+use crate::matrix::request;
 use crate::world::{LONG, World, spec};
 use api::{Bytes, Client, Orders, SiteJob};
-use consortium::{Digest, JobId, Label, Phase, Presence, Reading, SiteId, Update, Usage};
+use consortium::{Digest, Holder, JobId, Label, Phase, Presence, Reading, SiteId, Update, Usage};
 use std::time::Duration;
 
 /// A site as its process is: knows its orders by their tag, waits for others.
@@ -274,4 +275,28 @@ fn what_a_restricted_run_learns_goes_to_its_sites_and_people_alone() {
         .unwrap()
         .unwrap();
     assert!(orders.jobs.is_empty());
+}
+
+#[test]
+fn jobs_are_told_in_parts() {
+    let world = World::new();
+    let minji = world.person("minji");
+    for n in 0..5 {
+        minji.submit(&spec(), &n.to_string()).unwrap();
+    }
+    let token = world.hub.issue(Holder::Person("minji".parse().unwrap())).unwrap();
+    let ask = |query: &str| {
+        let path = format!("/api/v1/jobs?{query}");
+        let (status, text) = request(&world.hub.url(), &token, "GET", &path, &serde_json::Value::Null);
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        let jobs: Vec<api::JobView> = serde_json::from_str(body).unwrap_or_default();
+        let ids: Vec<u64> = jobs.iter().map(|view| view.job.id.0).collect();
+        (status, ids)
+    };
+    assert_eq!(ask("limit=2"), (200, vec![5, 4]));
+    assert_eq!(ask("limit=2&before=job-4"), (200, vec![3, 2]));
+    assert_eq!(ask("before=job-2&project=reviews"), (200, vec![1]));
+    assert_eq!(ask("project=another"), (200, vec![]));
+    assert_eq!(ask("limit=many").0, 400);
+    assert_eq!(minji.jobs().unwrap().len(), 5);
 }

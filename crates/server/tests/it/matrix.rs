@@ -222,7 +222,7 @@ fn found(world: &World) {
 }
 
 /// The status and the whole answer, headers and all.
-fn request(url: &str, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
+pub(crate) fn request(url: &str, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
     let mut line = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     let body = if body.is_null() {
         String::new()
