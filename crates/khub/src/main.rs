@@ -30,6 +30,7 @@ mod policy;
 mod program;
 mod publish;
 mod quickstart;
+mod report;
 mod script;
 mod serve;
 mod show;
@@ -83,6 +84,7 @@ enum Command {
     Token(token::Args),
     Policy(policy::Args),
     Ledger(ledger::Args),
+    Report(report::Args),
     Audit(audit::Args),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -147,6 +149,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Token(args) => token::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Ledger(args) => ledger::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),

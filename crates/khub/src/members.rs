@@ -1,6 +1,6 @@
 //! `khub members`: organisations from a CSV file, and an example of as many as the consortium has.
 
-mod csv;
+pub(crate) mod csv;
 mod example;
 
 use crate::artifact::word;

@@ -1,7 +1,7 @@
 //! CSV as RFC 4180 has it, and as spreadsheets write it: with a byte order mark, or CR LF, or neither.
 
 /// Rows with the line each begins in, empty lines left out.
-pub(super) fn rows(text: &[u8]) -> Result<Vec<(usize, Vec<String>)>, String> {
+pub(crate) fn rows(text: &[u8]) -> Result<Vec<(usize, Vec<String>)>, String> {
     let text = std::str::from_utf8(text).map_err(|e| {
         let line = text[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         format!("line {line}: it is not UTF-8; save it as CSV UTF-8")
@@ -62,7 +62,7 @@ impl Row {
 }
 
 /// A cell, in quotes if it needs them.
-pub(super) fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

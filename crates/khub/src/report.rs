@@ -1,0 +1,378 @@
+//! `khub report`: what was used and what it cost, by month, from the log alone.
+
+mod focus;
+mod page;
+
+use crate::failure::Failure;
+use crate::folder::Data;
+use crate::members::csv::cell;
+use crate::show;
+use consortium::{
+    Account, Event, FlopSeconds, JobId, OrganisationId, Programme, ProjectId, SiteId, State, Time, Transfer,
+    Won, apply,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use store::Reader;
+
+/// Report what was used and what it cost.
+///
+/// Reads the log itself and needs no hub; one may be running. What is counted is what was settled: what the
+/// meters read, at the offer's price, by the month in Korea in which it was settled.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  khub report --by programme\n  khub report --by site --format csv --from 2021-07 --to 2021-12\n  \
+    khub report --format focus > focus.csv\n  khub report --format page > report.html"
+)]
+pub(crate) struct Args {
+    /// A line for each month and what?
+    #[arg(long, value_enum, default_value_t = By::Organisation)]
+    by: By,
+    /// As what?
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The first month, as 2021-07.
+    #[arg(long, value_name = "MONTH")]
+    from: Option<Month>,
+    /// The last month.
+    #[arg(long, value_name = "MONTH")]
+    to: Option<Month>,
+    #[command(flatten)]
+    data: Data,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    Programme,
+    /// The organisation of the project
+    Organisation,
+    Project,
+    Site,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    /// FOCUS 1.2, the FinOps Foundation's form for cost and usage, as CSV
+    Focus,
+    /// A page in Korean and English with charts, to be printed from a browser
+    Page,
+}
+
+/// What one job has used at one site in one month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Charge {
+    month: Month,
+    job: JobId,
+    site: SiteId,
+    owner: OrganisationId,
+    project: ProjectId,
+    organisation: OrganisationId,
+    programme: Programme,
+    won: Won,
+    compute: FlopSeconds,
+}
+
+/// A month of the calendar in Korea.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Month {
+    year: i64,
+    month: u8,
+}
+
+/// How many records are read at once.
+const PAGE: u64 = 1_000;
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let (state, mut charges) = read(&Reader::open(args.data.log())?)?;
+    let wanted =
+        |month: &Month| args.from.is_none_or(|from| *month >= from) && args.to.is_none_or(|to| *month <= to);
+    charges.retain(|charge| wanted(&charge.month));
+    match args.format {
+        Format::Table => show::print(&table(&charges, args.by)),
+        Format::Csv => show::print(&csv(&charges, args.by)),
+        Format::Focus => show::print(&focus::csv(&state, &charges)),
+        Format::Page => show::print(&page::html(&state, &charges)),
+    }
+    Ok(())
+}
+
+/// The last state, and everything that was settled, in the order of month, site and job.
+fn read(reader: &Reader) -> Result<(State, Vec<Charge>), Failure> {
+    let mut state = State::default();
+    let mut sums: BTreeMap<(Month, SiteId, JobId), (Won, FlopSeconds)> = BTreeMap::new();
+    let mut from = 1;
+    loop {
+        let records = reader.records(from, PAGE)?;
+        let Some(last) = records.last() else { break };
+        from = last.seq + 1;
+        for record in &records {
+            for event in &record.events {
+                if let Event::Posted(transfer) = event
+                    && let Some((job, site)) = settled(transfer)
+                {
+                    let sum = sums.entry((Month::of(record.at), site.clone(), job)).or_default();
+                    sum.0 += transfer.won;
+                    sum.1 += transfer.compute;
+                }
+                apply(&mut state, event, record.at);
+            }
+        }
+    }
+    let charge = |((month, site, job), (won, compute)): ((Month, SiteId, JobId), (Won, FlopSeconds))| {
+        let project = state.projects.get(&state.jobs.get(&job)?.spec.project)?;
+        Some(Charge {
+            month,
+            job,
+            owner: state.sites.get(&site)?.owner.clone(),
+            site,
+            project: project.id.clone(),
+            organisation: project.organisation.clone(),
+            programme: project.programme,
+            won,
+            compute,
+        })
+    };
+    let charges = sums.into_iter().filter_map(charge).collect();
+    Ok((state, charges))
+}
+
+/// The job and the site, if the transfer pays for what was metered.
+fn settled(transfer: &Transfer) -> Option<(JobId, &SiteId)> {
+    match (&transfer.from, &transfer.to) {
+        (Account::Reserved(job, site), Account::Earned(_)) => Some((*job, site)),
+        _ => None,
+    }
+}
+
+impl By {
+    fn of(self, charge: &Charge) -> String {
+        match self {
+            Self::Programme => charge.programme.to_string(),
+            Self::Organisation => charge.organisation.to_string(),
+            Self::Project => charge.project.to_string(),
+            Self::Site => charge.site.to_string(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Programme => "programme",
+            Self::Organisation => "organisation",
+            Self::Project => "project",
+            Self::Site => "site",
+        }
+    }
+}
+
+/// Sums by month and whatever is asked for.
+fn sums(charges: &[Charge], by: By) -> BTreeMap<(Month, String), (Won, FlopSeconds)> {
+    let mut sums: BTreeMap<_, (Won, FlopSeconds)> = BTreeMap::new();
+    for charge in charges {
+        let sum = sums.entry((charge.month, by.of(charge))).or_default();
+        sum.0 += charge.won;
+        sum.1 += charge.compute;
+    }
+    sums
+}
+
+fn table(charges: &[Charge], by: By) -> String {
+    let row = |((month, name), (won, compute)): ((Month, String), (Won, FlopSeconds))| {
+        vec![month.to_string(), name, won.0.to_string(), compute.pflop_hours()]
+    };
+    let rows: Vec<Vec<String>> = sums(charges, by).into_iter().map(row).collect();
+    show::table(&["month", by.name(), "won", "PFLOP-hours"], &rows)
+}
+
+fn csv(charges: &[Charge], by: By) -> String {
+    let mut text = format!("month,{},won,pflop_hours,flop_seconds\n", by.name());
+    for ((month, name), (won, compute)) in sums(charges, by) {
+        let (hours, seconds) = (compute.pflop_hours(), compute.0);
+        text.push_str(&format!("{month},{},{},{hours},{seconds}\n", cell(&name), won.0));
+    }
+    text
+}
+
+impl Month {
+    /// The month of a time, nine hours ahead of UTC.
+    fn of(at: Time) -> Self {
+        let days = (at.0 / 1_000 + 9 * 3_600) / 86_400;
+        // Days since 0000-03-01, in eras of 400 years (Howard Hinnant, "chrono-compatible low-level date
+        // algorithms", civil_from_days).
+        let z = i64::try_from(days).unwrap_or(i64::MAX / 2) + 719_468;
+        let (era, day) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+        let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        Self {
+            year: year_of_era + era * 400 + i64::from(month <= 2),
+            month: u8::try_from(month).unwrap_or(1),
+        }
+    }
+
+    fn next(self) -> Self {
+        match self.month {
+            12 => Self {
+                year: self.year + 1,
+                month: 1,
+            },
+            month => Self {
+                year: self.year,
+                month: month + 1,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.year, self.month)
+    }
+}
+
+impl std::str::FromStr for Month {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('-');
+        let read = parts.and_then(|(year, month)| Some((year.parse().ok()?, month.parse().ok()?)));
+        match read {
+            Some((year, month @ 1..=12)) if (1970..=9999).contains(&year) => Ok(Self { year, month }),
+            _ => Err(format!("{text:?} is no month; write it as 2021-07")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_koreas() {
+        for (seconds, month) in [
+            (0, "1970-01"),
+            (951_750_000, "2000-02"),   // 2000-02-28 15:00 UTC is the 29th in Korea
+            (951_836_400, "2000-03"),   // a day later
+            (1_640_962_799, "2021-12"), // the last second of 2021 in Korea
+            (1_640_962_800, "2022-01"),
+            (4_107_510_000, "2100-03"), // no leap year
+        ] {
+            assert_eq!(Month::of(Time(seconds * 1_000)).to_string(), month, "{seconds}");
+        }
+        for month in ["2021-07", "1970-01", "9999-12"] {
+            assert_eq!(month.parse::<Month>().unwrap().to_string(), month);
+        }
+        for text in ["2021", "2021-13", "2021-0", "07-2021", "x-1", ""] {
+            assert!(text.parse::<Month>().is_err(), "{text}");
+        }
+        let december: Month = "2021-12".parse().unwrap();
+        assert_eq!(december.next().to_string(), "2022-01");
+    }
+
+    /// Two jobs of a project, settled at one site in two months.
+    fn settled_log(dir: &std::path::Path) {
+        use consortium::{Actor, Label, Organisation};
+        use serde_json::json;
+        let organisation = |id: &str, name: &str| -> Organisation {
+            let it = json!({"id": id, "name": name, "name_ko": name, "kind": "company", "home": "domestic"});
+            serde_json::from_value(it).unwrap()
+        };
+        let site = json!({"id": "hangang-1", "owner": "hangang", "tenure": "rented", "rated": 1_000_000, "price": 7});
+        let project = json!({
+            "id": "reviews", "title": "Reviews", "organisation": "gaon", "programme": "language", "members": [],
+        });
+        let spec = json!({
+            "name": "x", "project": "reviews", "program": "language", "label": "open", "sites": 1,
+            "wall_minutes": 1, "inputs": {}, "settings": {},
+            "rounds": {"count": 1, "samples": 1, "quorum": 1, "grace_seconds": 0},
+        });
+        let submitted = |job| Event::Submitted {
+            job: JobId(job),
+            spec: serde_json::from_value(spec.clone()).unwrap(),
+            submitter: "minji".parse().unwrap(),
+            label: Label::Open,
+        };
+        let site_id: SiteId = "hangang-1".parse().unwrap();
+        let paid = |job, won| {
+            let (from, to) = (
+                Account::Reserved(JobId(job), site_id.clone()),
+                Account::Earned(site_id.clone()),
+            );
+            Event::Posted(Transfer::both(
+                from,
+                to,
+                Won(won),
+                FlopSeconds::from_pflop_hours(2),
+            ))
+        };
+        let reserve = |job| {
+            let to = Account::Reserved(JobId(job), site_id.clone());
+            let compute = FlopSeconds::from_pflop_hours(100);
+            Event::Posted(Transfer::both(Account::Source, to, Won(1_000), compute))
+        };
+        let july = Time(1_625_100_000_000);
+        let days: [(Time, Vec<Event>); 3] = [
+            (
+                july,
+                vec![
+                    Event::Admitted(organisation("hangang", "Hangang, \"Cloud\"")),
+                    Event::Admitted(organisation("gaon", "Gaon <b>")),
+                    Event::SiteAdded(serde_json::from_value(site).unwrap()),
+                    Event::ProjectOpened(serde_json::from_value(project).unwrap()),
+                    submitted(1),
+                    submitted(2),
+                    reserve(1),
+                    reserve(2),
+                ],
+            ),
+            (july, vec![paid(1, 100), paid(1, 50), paid(2, 7)]),
+            (july.plus(40 * 86_400_000), vec![paid(2, 30)]),
+        ];
+        let entries = days.map(|(at, events)| store::Entry {
+            actor: Actor::Hub,
+            at,
+            events,
+        });
+        store::Store::open(dir).unwrap().0.append(&entries).unwrap();
+    }
+
+    #[test]
+    fn what_was_settled_is_reported_once() {
+        let dir = std::env::temp_dir().join(format!("khub-report-{}", std::process::id()));
+        settled_log(&dir);
+        let (state, charges) = read(&Reader::open(&dir).unwrap()).unwrap();
+        let earned = state
+            .ledger
+            .balance(&Account::Earned("hangang-1".parse().unwrap()));
+        assert_eq!(charges.iter().map(|charge| charge.won).sum::<Won>(), earned.won);
+        assert_eq!(
+            charges.iter().map(|charge| charge.compute).sum::<FlopSeconds>(),
+            earned.compute
+        );
+        let expected = "month,site,won,pflop_hours,flop_seconds\n\
+            2021-07,hangang-1,157,6.000000000,21600000000000000000\n\
+            2021-08,hangang-1,30,2.000000000,7200000000000000000\n";
+        assert_eq!(csv(&charges, By::Site), expected);
+
+        let focus = crate::members::csv::rows(focus::csv(&state, &charges).as_bytes()).unwrap();
+        assert_eq!(focus.len(), 4);
+        assert!(focus.iter().all(|(_, row)| row.len() == focus[0].1.len()));
+        let cell = |row: usize, name: &str| {
+            let column = focus[0].1.iter().position(|title| title == name).unwrap();
+            focus[row].1[column].as_str()
+        };
+        assert_eq!(cell(1, "BilledCost"), "150");
+        assert_eq!(cell(1, "ProviderName"), "Hangang, \"Cloud\"");
+        assert_eq!(cell(3, "BillingPeriodStart"), "2021-07-31T15:00:00Z");
+        assert_eq!(cell(3, "ResourceId"), "job-2");
+
+        let page = page::html(&state, &charges);
+        assert!(
+            page.contains("2021-07 – 2021-08") && page.contains(">187<") && page.matches("<svg").count() == 4
+        );
+        assert!(!page.contains("<script") && !page.contains("http"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
