@@ -312,6 +312,15 @@ mod tests {
             let compute = FlopSeconds::from_pflop_hours(100);
             Event::Posted(Transfer::both(Account::Source, to, Won(1_000), compute))
         };
+        let placed = Event::Placed {
+            job: JobId(1),
+            award: "first".parse().unwrap(),
+            sites: vec![serde_json::from_value(json!({
+                "site": "hangang-1", "price": 7, "rated": 1_000_000, "reserved": 1_000, "reserved_compute": "1",
+            }))
+            .unwrap()],
+            candidates: Vec::new(),
+        };
         let july = Time(1_625_100_000_000);
         let days: [(Time, Vec<Event>); 3] = [
             (
@@ -323,6 +332,7 @@ mod tests {
                     Event::ProjectOpened(serde_json::from_value(project).unwrap()),
                     submitted(1),
                     submitted(2),
+                    placed,
                     reserve(1),
                     reserve(2),
                 ],
@@ -363,7 +373,11 @@ mod tests {
             let column = focus[0].1.iter().position(|title| title == name).unwrap();
             focus[row].1[column].as_str()
         };
-        assert_eq!(cell(1, "BilledCost"), "150");
+        assert_eq!(cell(1, "BilledCost"), "150.0");
+        assert_eq!(
+            (cell(1, "ListUnitPrice"), cell(1, "SkuPriceId")),
+            ("7.0", "hangang-1 at 7")
+        );
         assert_eq!(cell(1, "ProviderName"), "Hangang, \"Cloud\"");
         assert_eq!(cell(3, "BillingPeriodStart"), "2021-07-31T15:00:00Z");
         assert_eq!(cell(3, "ResourceId"), "job-2");

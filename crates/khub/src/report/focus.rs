@@ -1,119 +1,120 @@
 //! FOCUS 1.2, the FinOps Open Cost and Usage Specification (focus.finops.org): the columns that it makes mandatory for
-//! usage, and those that tell where the machines are and whose job it was.
+//! usage, and those that tell where the machines are, what they cost and whose job it was.
 //!
 //! Won have no smaller unit, and consumption is in PFLOP-hours to nine decimals. There are no discounts, taxes or
-//! commitments, so the four costs of a row are the same.
+//! commitments, so the four costs of a row are the same, and so are the two unit prices.
 
 use super::Charge;
 use crate::members::csv::cell;
 use consortium::State;
 
-const COLUMNS: [&str; 34] = [
-    "BilledCost",
-    "BillingAccountId",
-    "BillingAccountName",
-    "BillingAccountType",
-    "BillingCurrency",
-    "BillingPeriodEnd",
-    "BillingPeriodStart",
-    "ChargeCategory",
-    "ChargeClass",
-    "ChargeDescription",
-    "ChargeFrequency",
-    "ChargePeriodEnd",
-    "ChargePeriodStart",
-    "ConsumedQuantity",
-    "ConsumedUnit",
-    "ContractedCost",
-    "EffectiveCost",
-    "InvoiceIssuerName",
-    "ListCost",
-    "ListUnitPrice",
-    "PricingCategory",
-    "PricingQuantity",
-    "PricingUnit",
-    "ProviderName",
-    "PublisherName",
-    "RegionId",
-    "RegionName",
-    "ResourceId",
-    "ServiceCategory",
-    "ServiceName",
-    "SubAccountId",
-    "SubAccountName",
-    "SubAccountType",
-    "Tags",
+/// A charge and what the state says of it.
+struct Row<'a> {
+    charge: &'a Charge,
+    account: &'a str,
+    provider: &'a str,
+    project: &'a str,
+    job: &'a str,
+    price: i64,
+}
+
+type Column = (&'static str, fn(&Row<'_>) -> String);
+
+const COLUMNS: [Column; 39] = [
+    ("BilledCost", cost),
+    ("BillingAccountId", |it| it.charge.organisation.to_string()),
+    ("BillingAccountName", |it| it.account.into()),
+    ("BillingAccountType", |_| "Organisation".into()),
+    ("BillingCurrency", |_| "KRW".into()),
+    ("BillingPeriodEnd", |it| begin(it.charge.month.next())),
+    ("BillingPeriodStart", |it| begin(it.charge.month)),
+    ("ChargeCategory", |_| "Usage".into()),
+    ("ChargeClass", |_| String::new()),
+    ("ChargeDescription", |it| {
+        format!("{} at {}", it.charge.job, it.charge.site)
+    }),
+    ("ChargeFrequency", |_| "Usage-Based".into()),
+    ("ChargePeriodEnd", |it| begin(it.charge.month.next())),
+    ("ChargePeriodStart", |it| begin(it.charge.month)),
+    ("ConsumedQuantity", hours),
+    ("ConsumedUnit", |_| UNIT.into()),
+    ("ContractedCost", cost),
+    ("ContractedUnitPrice", price),
+    ("EffectiveCost", cost),
+    ("InvoiceIssuerName", |it| it.provider.into()),
+    ("ListCost", cost),
+    ("ListUnitPrice", price),
+    ("PricingCategory", |_| "Standard".into()),
+    ("PricingQuantity", hours),
+    ("PricingUnit", |_| UNIT.into()),
+    ("ProviderName", |it| it.provider.into()),
+    ("PublisherName", |it| it.provider.into()),
+    ("RegionId", site),
+    ("RegionName", site),
+    ("ResourceId", |it| it.charge.job.to_string()),
+    ("ResourceName", |it| it.job.into()),
+    ("ResourceType", |_| "Job".into()),
+    ("ServiceCategory", |_| "AI and Machine Learning".into()),
+    ("ServiceName", |_| "khub".into()),
+    ("SkuId", site),
+    ("SkuPriceId", |it| format!("{} at {}", it.charge.site, it.price)),
+    ("SubAccountId", |it| it.charge.project.to_string()),
+    ("SubAccountName", |it| it.project.into()),
+    ("SubAccountType", |_| "Project".into()),
+    ("Tags", |it| {
+        serde_json::json!({ "programme": it.charge.programme }).to_string()
+    }),
 ];
 
+const UNIT: &str = "PFLOP-hours";
+
 pub(super) fn csv(state: &State, charges: &[Charge]) -> String {
-    let mut text = COLUMNS.join(",") + "\n";
+    let mut text = COLUMNS.map(|(title, _)| title).join(",") + "\n";
     for charge in charges {
         let row = row(state, charge);
-        let cells: Vec<String> = row.iter().map(|text| cell(text)).collect();
+        let cells = COLUMNS.map(|(_, value)| cell(&value(&row)));
         text.push_str(&cells.join(","));
         text.push('\n');
     }
     text
 }
 
-fn row(state: &State, charge: &Charge) -> [String; 34] {
-    let name = |id| {
-        state
-            .organisations
-            .get(id)
-            .map_or_else(String::new, |it| it.name.clone())
-    };
-    let cost = charge.won.0.to_string();
-    let hours = charge.compute.pflop_hours();
-    // A month in Korea, in the UTC that FOCUS wants: it begins nine hours before the month in UTC does.
-    let (start, end) = (begin(charge.month), begin(charge.month.next()));
-    let price = state
-        .sites
-        .get(&charge.site)
-        .map_or(0, |site| site.price.0)
-        .to_string();
-    let title = state
-        .projects
-        .get(&charge.project)
-        .map_or_else(String::new, |it| it.title.clone());
-    let (provider, site) = (name(&charge.owner), charge.site.to_string());
-    let tags = serde_json::json!({ "programme": charge.programme }).to_string();
-    [
-        cost.clone(),
-        charge.organisation.to_string(),
-        name(&charge.organisation),
-        "Organisation".into(),
-        "KRW".into(),
-        end.clone(),
-        start.clone(),
-        "Usage".into(),
-        String::new(),
-        format!("{} at {site}", charge.job),
-        "Usage-Based".into(),
-        end,
-        start,
-        hours.clone(),
-        "PFLOP-hours".into(),
-        cost.clone(),
-        cost.clone(),
-        provider.clone(),
-        cost,
-        price,
-        "Standard".into(),
-        hours,
-        "PFLOP-hours".into(),
-        provider.clone(),
-        provider,
-        site.clone(),
-        site,
-        charge.job.to_string(),
-        "AI and Machine Learning".into(),
-        "khub".into(),
-        charge.project.to_string(),
-        title,
-        "Project".into(),
-        tags,
-    ]
+fn row<'a>(state: &'a State, charge: &'a Charge) -> Row<'a> {
+    let name = |id| state.organisations.get(id).map_or("", |it| it.name.as_str());
+    let job = state.jobs.get(&charge.job);
+    let mut stays = job.into_iter().flat_map(|job| {
+        let past = job.past.iter().map(|past| (&past.site, &past.member));
+        job.members.iter().chain(past)
+    });
+    let stay = stays.find(|(site, _)| **site == charge.site);
+    Row {
+        charge,
+        account: name(&charge.organisation),
+        provider: name(&charge.owner),
+        project: state
+            .projects
+            .get(&charge.project)
+            .map_or("", |it| it.title.as_str()),
+        job: job.map_or("", |job| job.spec.name.as_str()),
+        price: stay.map_or(0, |(_, member)| member.placed.price.0),
+    }
+}
+
+/// Whole won with a decimal point: a reader that takes a column's type from its values takes this for money.
+fn cost(row: &Row<'_>) -> String {
+    format!("{}.0", row.charge.won.0)
+}
+
+fn hours(row: &Row<'_>) -> String {
+    row.charge.compute.pflop_hours()
+}
+
+fn price(row: &Row<'_>) -> String {
+    format!("{}.0", row.price)
+}
+
+fn site(row: &Row<'_>) -> String {
+    row.charge.site.to_string()
 }
 
 /// The first moment of a month in Korea, in UTC: 15:00 of the day before.
