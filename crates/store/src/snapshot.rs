@@ -6,8 +6,12 @@ use crate::database::{Access, Database, RawSnapshot, transact};
 use crate::log::{Head, hash_of};
 use consortium::{Digest, State};
 
-/// Another version may see more in the same events, so it makes its own snapshot.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Another version may see more in the same events, and ships another policy, which is in force until one is adopted. So
+/// each makes its own snapshot.
+fn version() -> String {
+    let policy = Digest::of(consortium::policy::SHIPPED.as_bytes()).hex();
+    format!("{} with policy {}", env!("CARGO_PKG_VERSION"), &policy[..16])
+}
 
 /// The state after record `seq`.
 pub(crate) struct Snapshot {
@@ -23,10 +27,11 @@ pub(crate) fn keep(db: &mut dyn Database, head: &Head, state: &State) -> Result<
     if read != *state {
         return Err(unkeepable("it reads back as something else"));
     }
+    let version = version();
     let snapshot = RawSnapshot {
         seq: head.seq.cast_signed(),
-        khub: VERSION.to_owned(),
-        digest: digest(head, VERSION, &text).0.to_vec(),
+        digest: digest(head, &version, &text).0.to_vec(),
+        khub: version,
         state: text,
     };
     let kept = transact(db, Access::Write, |db| db.replace_snapshot(&snapshot));
@@ -58,7 +63,7 @@ fn load_within(db: &mut dyn Database) -> Result<Option<Snapshot>, String> {
             "the snapshot at record {seq} doesn't have the digest that it was written with"
         ));
     }
-    if raw.khub != VERSION {
+    if raw.khub != version() {
         return Ok(None);
     }
     let state = serde_json::from_str(&raw.state).map_err(|e| unreadable(&e.to_string()))?;
