@@ -1,7 +1,7 @@
 //! Artifacts: how bytes come in, and the one function that lets them out.
 
 use crate::desk;
-use crate::extract::{Answer, At, Bearer, Body, Json, Key, No};
+use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
 use crate::hub::Shared;
 use api::{Done, Problem};
 use axum::Router;
@@ -10,7 +10,10 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use consortium::{Action, Actor, Artifact, ArtifactId, Command, Digest, Output, ProjectId, Sight};
+use consortium::{
+    Action, Actor, Artifact, ArtifactId, ArtifactKind, Command, Digest, Label, Output, ProjectId, Sight,
+};
+use serde::Deserialize;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::pin::Pin;
@@ -113,22 +116,40 @@ async fn list(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     At(project): At<ProjectId>,
+    Ask(wanted): Ask<Wanted>,
 ) -> Answer<Vec<Artifact>> {
     let state = shared.read()?;
     if !state.projects.contains_key(&project) {
         return Err(Problem::new(404, "not-found", format!("there is no project {project}")).into());
     }
-    let of_project = state
-        .artifacts
-        .values()
-        .filter(|artifact| artifact.id.project == project);
+    // They are in the order of project and digest.
+    let digest = wanted.after.unwrap_or(Digest([0; 32]));
+    let from = ArtifactId { project, digest };
+    let of_project = state.artifacts.range(&from..).map(|(_, artifact)| artifact);
+    let of_project = of_project.take_while(|artifact| artifact.id.project == from.project);
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    Ok(Json(
-        of_project
-            .filter(|artifact| sight.sees_artifact(artifact))
-            .cloned()
-            .collect(),
-    ))
+    let seen = of_project.filter(|it| wanted.fits(it) && sight.sees_artifact(it));
+    let limit = wanted.limit.unwrap_or(usize::MAX);
+    Ok(Json(seen.take(limit).cloned().collect()))
+}
+
+/// Which part of a project's artifacts.
+#[derive(Deserialize)]
+struct Wanted {
+    /// Only what comes after this one: the last of the part before.
+    after: Option<Digest>,
+    /// How many at most.
+    limit: Option<usize>,
+    kind: Option<ArtifactKind>,
+    label: Option<Label>,
+}
+
+impl Wanted {
+    fn fits(&self, artifact: &Artifact) -> bool {
+        self.after != Some(artifact.id.digest)
+            && self.kind.is_none_or(|kind| kind == artifact.kind)
+            && self.label.is_none_or(|label| label == artifact.label)
+    }
 }
 
 /// Takes bytes in. They belong to nothing, and nobody can read them, until a command names them.

@@ -27,6 +27,7 @@ mod logs;
 mod metrics;
 mod office;
 mod pages;
+mod part;
 mod sites;
 mod views;
 mod writer;

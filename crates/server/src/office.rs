@@ -1,7 +1,8 @@
 //! The programme office's side, and what everyone may know of the consortium.
 
-use crate::extract::{Answer, At, Bearer, Body, Json, Key};
+use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
 use crate::hub::{Shared, now};
+use crate::part::Part;
 use crate::views;
 use api::{
     AwardView, Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView,
@@ -12,7 +13,8 @@ use axum::extract::State;
 use axum::routing::{MethodRouter, delete, get, post};
 use consortium::policy::Resource;
 use consortium::{
-    Account, Action, ArtifactId, Command, Digest, Label, OrganisationId, Project, ProjectId, Standing, Won,
+    Account, Action, ArtifactId, AwardId, Command, Digest, Label, OrganisationId, Project, ProjectId, Sight,
+    SiteId, Standing, Won,
 };
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -67,12 +69,17 @@ async fn me(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Me> {
     Ok(Json(views::me(&state, bearer.actor)))
 }
 
-async fn organisations(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<OrganisationView>> {
+async fn organisations(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<OrganisationId>>,
+) -> Answer<Vec<OrganisationView>> {
     let state = shared.read()?;
     let audits = state
         .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
         .is_ok();
-    let views = state.organisations.values().map(|organisation| {
+    let wanted = part.of(state.organisations.values(), |it| &it.id);
+    let views = wanted.map(|organisation| {
         let stands = state.standings.get(&organisation.id);
         OrganisationView {
             organisation: organisation.clone(),
@@ -112,40 +119,51 @@ async fn releases(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<V
     Ok(Json(views.collect()))
 }
 
-async fn sites(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<SiteView>> {
+async fn sites(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<SiteId>>,
+) -> Answer<Vec<SiteView>> {
     let state = shared.read()?;
-    let views = state.sites.values().map(|site| SiteView {
-        site: site.clone(),
-        silent_ms: shared
-            .silence(&site.id)
-            .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-        job: views::job_that_holds(&state, &bearer.actor, &site.id),
-    });
+    let views = part
+        .of(state.sites.values(), |site| &site.id)
+        .map(|site| SiteView {
+            site: site.clone(),
+            silent_ms: shared
+                .silence(&site.id)
+                .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            job: views::job_that_holds(&state, &bearer.actor, &site.id),
+        });
     Ok(Json(views.collect()))
 }
 
 /// The projects of which the asker may know anything: who works in one, whoever may audit, and whoever may read
 /// some artifact or job of it.
-async fn projects(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<ProjectView>> {
+async fn projects(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<ProjectId>>,
+) -> Answer<Vec<ProjectView>> {
     let state = shared.read()?;
     let may = |action, resource: &Resource<'_>| state.permit(&bearer.actor, action, resource).is_ok();
     let audits = may(Action::Audit, &Resource::Consortium);
     let works_in = |project: &&Project| audits || may(Action::Contribute, &Resource::Project(project));
     let mut known: BTreeSet<&ProjectId> = state.projects.values().filter(works_in).map(|p| &p.id).collect();
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     for artifact in state.artifacts.values() {
         let project = &artifact.id.project;
-        if !known.contains(project) && may(Action::Read, &Resource::Artifact(artifact)) {
+        if !known.contains(project) && sight.sees_artifact(artifact) {
             known.insert(project);
         }
     }
     for job in state.jobs.values() {
         let project = &job.spec.project;
-        if !known.contains(project) && may(Action::Read, &Resource::Job(job)) {
+        if !known.contains(project) && sight.sees_job(job) {
             known.insert(project);
         }
     }
-    let views = known.into_iter().filter_map(|id| state.projects.get(id));
-    let views = views.map(|project| ProjectView {
+    let known = known.into_iter().filter_map(|id| state.projects.get(id));
+    let views = part.of(known, |project| &project.id).map(|project| ProjectView {
         id: project.id.clone(),
         title: project.title.clone(),
         organisation: project.organisation.clone(),
@@ -155,7 +173,11 @@ async fn projects(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<V
 }
 
 /// Awards are the business of the project's people and of whoever may audit.
-async fn awards(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<AwardView>> {
+async fn awards(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<AwardId>>,
+) -> Answer<Vec<AwardView>> {
     let state = shared.read()?;
     let audits = state
         .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
@@ -169,7 +191,8 @@ async fn awards(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec
         };
         audits || project.is_some_and(works_in)
     };
-    let views = state.awards.values().filter(may_see).map(|award| AwardView {
+    let seen = state.awards.values().filter(may_see);
+    let views = part.of(seen, |award| &award.id).map(|award| AwardView {
         award: award.clone(),
         left: state.ledger.balance(&Account::Award(award.id.clone())),
     });

@@ -2,6 +2,7 @@ use crate::matrix::request;
 use crate::world::{LONG, World, spec};
 use api::{Bytes, Client, Orders, SiteJob};
 use consortium::{Digest, Holder, JobId, Label, Phase, Presence, Reading, SiteId, Update, Usage};
+use serde_json::Value;
 use std::time::Duration;
 
 /// A site as its process is: knows its orders by their tag, waits for others.
@@ -278,25 +279,54 @@ fn what_a_restricted_run_learns_goes_to_its_sites_and_people_alone() {
 }
 
 #[test]
-fn jobs_are_told_in_parts() {
+fn lists_are_told_in_parts() {
     let world = World::new();
     let minji = world.person("minji");
     for n in 0..5 {
         minji.submit(&spec(), &n.to_string()).unwrap();
     }
     let token = world.hub.issue(Holder::Person("minji".parse().unwrap())).unwrap();
-    let ask = |query: &str| {
-        let path = format!("/api/v1/jobs?{query}");
-        let (status, text) = request(&world.hub.url(), &token, "GET", &path, &serde_json::Value::Null);
+    let ask = |path: &str| -> (u16, Vec<Value>) {
+        let path = format!("/api/v1{path}");
+        let (status, text) = request(&world.hub.url(), &token, "GET", &path, &Value::Null);
         let body = text.split_once("\r\n\r\n").unwrap().1;
-        let jobs: Vec<api::JobView> = serde_json::from_str(body).unwrap_or_default();
-        let ids: Vec<u64> = jobs.iter().map(|view| view.job.id.0).collect();
-        (status, ids)
+        (status, serde_json::from_str(body).unwrap_or_default())
     };
-    assert_eq!(ask("limit=2"), (200, vec![5, 4]));
-    assert_eq!(ask("limit=2&before=job-4"), (200, vec![3, 2]));
-    assert_eq!(ask("before=job-2&project=reviews"), (200, vec![1]));
-    assert_eq!(ask("project=another"), (200, vec![]));
-    assert_eq!(ask("limit=many").0, 400);
+    let names = |path: &str, at: &str| -> Vec<String> {
+        let (status, all) = ask(path);
+        assert_eq!(status, 200, "{path}");
+        all.iter()
+            .map(|it| it.pointer(at).unwrap().as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("/jobs?limit=2", "/job/id"), ["job-5", "job-4"]);
+    assert_eq!(names("/jobs?limit=2&before=job-4", "/job/id"), ["job-3", "job-2"]);
+    assert_eq!(names("/jobs?before=job-2&project=reviews", "/job/id"), ["job-1"]);
+    assert!(names("/jobs?project=another", "/job/id").is_empty());
     assert_eq!(minji.jobs().unwrap().len(), 5);
+
+    assert_eq!(names("/organisations?limit=2", "/id"), ["cloud", "fjord"]);
+    assert_eq!(names("/organisations?after=fjord", "/id"), ["gaon", "office"]);
+    assert_eq!(names("/sites?after=a&limit=1", "/site/id"), ["b"]);
+    assert_eq!(names("/projects?after=reviews", "/id"), [""; 0]);
+    assert_eq!(names("/awards?limit=9", "/award/id"), ["reviews-2021"]);
+
+    for (text, label) in [("x", Label::Open), ("y", Label::Restricted), ("z", Label::Open)] {
+        let sent = world.bring(&minji, text.as_bytes(), label);
+        minji.put(&world.folder.path().join("to-send"), &sent).unwrap();
+    }
+    let path = "/projects/reviews/artifacts";
+    let all = names(path, "/id");
+    let first = all[0].split_once('/').unwrap().1;
+    assert_eq!(names(&format!("{path}?limit=1"), "/id"), all[..1]);
+    assert_eq!(names(&format!("{path}?after={first}"), "/id"), all[1..]);
+    assert_eq!(names(&format!("{path}?label=open&kind=dataset"), "/id").len(), 2);
+    assert!(names(&format!("{path}?kind=model"), "/id").is_empty());
+    for bad in [
+        "/jobs?limit=many",
+        "/organisations?after=A%20B",
+        "/projects/reviews/artifacts?label=secret",
+    ] {
+        assert_eq!(ask(bad).0, 400, "{bad}");
+    }
 }
