@@ -78,6 +78,7 @@ pub struct Policy {
 #[derive(Clone, Default)]
 struct Mentions {
     words: BTreeSet<String>,
+    attributes: BTreeSet<String>,
     /// Kinds of things of which a single one is named.
     named: BTreeSet<String>,
 }
@@ -161,6 +162,14 @@ impl Policy {
 
     /// May `actor` do `action` with `resource`?
     pub fn ask(&self, state: &State, actor: &Actor, action: Action, resource: &Resource<'_>) -> Decision {
+        let denied = Decision {
+            allowed: false,
+            policies: Vec::new(),
+        };
+        // A policy from before there were standings says nothing of them.
+        if !self.mentions.attributes.contains("standing") && !state.takes_part(actor) {
+            return denied;
+        }
         let principal = actor_entity(state, actor);
         let resource = resource_entity(self, state, resource);
         let request = cedar::Request::new(
@@ -170,10 +179,6 @@ impl Policy {
             cedar::Context::empty(),
             None,
         );
-        let denied = Decision {
-            allowed: false,
-            policies: Vec::new(),
-        };
         let Ok(request) = request else { return denied };
         let Ok(entities) = cedar::Entities::from_entities([principal, resource], None) else {
             return denied;
@@ -189,12 +194,15 @@ impl Policy {
 }
 
 impl Mentions {
-    /// From a policy as JSON: `{"Value": "open"}`, `{"__entity": {"type": "Job", "id": "job-1"}}`.
+    /// From a policy as JSON: `{"Value": "open"}`, `{"attr": "label"}`, `{"__entity": {"type": "Job", "id": "job-1"}}`.
     fn gather(&mut self, part: &Value) {
         match part {
             Value::Object(fields) => {
                 if let Some(Value::String(word)) = fields.get("Value") {
                     self.words.insert(word.clone());
+                }
+                if let Some(Value::String(attribute)) = fields.get("attr") {
+                    self.attributes.insert(attribute.clone());
                 }
                 if let (Some(Value::String(kind)), Some(_)) = (fields.get("type"), fields.get("id")) {
                     self.named.insert(kind.clone());

@@ -73,6 +73,12 @@ impl State {
             .map_or(Standing::Active, |stands| stands.standing)
     }
 
+    /// Whether nothing is known against `actor`'s taking part.
+    pub(crate) fn takes_part(&self, actor: &Actor) -> bool {
+        let stands = self.stands(actor);
+        stands.is_none_or(|(_, standing)| standing == Standing::Active)
+    }
+
     /// The organisation of `actor` and how it stands, if it has one.
     pub fn stands(&self, actor: &Actor) -> Option<(&OrganisationId, Standing)> {
         let organisation = match actor {

@@ -2,7 +2,7 @@
 //! its two labels, a model, a policy that was adopted, and a job of each label.
 
 use consortium::policy::Resource;
-use consortium::{Action, Actor, ArtifactId, Label, Policy, State, policy::SHIPPED};
+use consortium::{Action, Actor, ArtifactId, Event, Label, Policy, Standing, State, Time, policy::SHIPPED};
 use std::path::Path;
 use store::{Store, restore};
 
@@ -73,4 +73,27 @@ fn a_newer_label_is_closed_under_an_older_policy() {
             "{label}"
         );
     }
+}
+
+#[test]
+fn whoever_is_suspended_has_no_part_under_an_older_policy() {
+    let mut state = restored();
+    let allowed = |state: &State| {
+        let open = state.jobs.values().find(|job| job.label == Label::Open).unwrap();
+        let (partner, site) = (
+            Actor::Person("ingrid".parse().unwrap()),
+            Actor::Site("fjord-1".parse().unwrap()),
+        );
+        let job = Resource::Job(open);
+        [(partner, Action::Read), (site, Action::Hold)]
+            .map(|(who, action)| state.permit(&who, action, &job).is_ok())
+    };
+    assert_eq!(allowed(&state), [true, true]);
+    let suspended = Event::StandingSet {
+        organisation: "fjord-institute".parse().unwrap(),
+        standing: Standing::Suspended,
+        ground: "decision 12".into(),
+    };
+    consortium::apply(&mut state, &suspended, Time(0));
+    assert_eq!(allowed(&state), [false, false]);
 }
