@@ -1,6 +1,7 @@
 //! Making an artifact less closed than it is. Two people of the programme office decide it: one proposes, another
-//! agrees. What was made from it keeps its own label, and is released by itself. If a stricter label comes to it later,
-//! or it turns out to be made from more, it is as closed as that again, and what was only proposed is void.
+//! agrees; both have to be people who may read it. What was made from it keeps its own label, and is released by itself.
+//! If a stricter label comes to it later, or it turns out to be made from more, it is as closed as that again, and what
+//! was only proposed is void. So is what was proposed by somebody who may not decide it any more.
 
 use crate::decide::find;
 use crate::policy::Resource;
@@ -27,13 +28,20 @@ pub(crate) fn release(
         return Err(Refusal::invalid("a release is decided by people"));
     };
     let artifact = find(&state.artifacts, "artifact", id)?;
+    let decides = |person: &PersonId| {
+        let actor = Actor::Person(person.clone());
+        state.permit(&actor, Action::Administer, &Resource::Consortium)?;
+        state.permit(&actor, Action::Read, &Resource::Artifact(artifact))
+    };
+    decides(person)?;
     if to >= artifact.label {
         return Err(Refusal::conflict(format!(
             "{id} is {} already, which is no more closed than {to}",
             artifact.label
         )));
     }
-    match state.proposed.get(id).filter(|proposed| proposed.to == to) {
+    let stands = |proposed: &&Proposed| proposed.to == to && decides(&proposed.by).is_ok();
+    match state.proposed.get(id).filter(stands) {
         None => Ok(vec![Event::ReleaseProposed {
             artifact: id.clone(),
             to,

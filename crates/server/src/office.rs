@@ -106,13 +106,15 @@ async fn stand(
     shared.carry_out(bearer.actor, key, command).await
 }
 
-/// What waits for a second person, for those who may be that person.
+/// What waits for a second person, for those who may be that person: of the office, and such as may read it.
 async fn releases(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<ReleaseView>> {
     let state = shared.read()?;
     state.permit(&bearer.actor, Action::Administer, &Resource::Consortium)?;
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let views = state.proposed.iter().filter_map(|(id, proposed)| {
-        Some(ReleaseView {
-            artifact: state.artifacts.get(id)?.clone(),
+        let artifact = state.artifacts.get(id)?;
+        sight.sees_artifact(artifact).then(|| ReleaseView {
+            artifact: artifact.clone(),
             proposed: proposed.clone(),
         })
     });

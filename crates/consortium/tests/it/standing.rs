@@ -66,7 +66,7 @@ fn a_standing_is_set_by_the_office_on_some_ground() {
     }
 }
 
-/// Beside the director, somebody else of the office.
+/// Beside the director, somebody else of the office, who is cleared.
 fn with_a_deputy() -> World {
     let mut world = World::founded();
     world.must(
@@ -74,7 +74,7 @@ fn with_a_deputy() -> World {
         Command::AddPerson(Person {
             id: id("deputy"),
             organisation: id("office"),
-            roles: [Role::Office].into(),
+            roles: [Role::Office, Role::Cleared].into(),
         }),
     );
     world
@@ -144,8 +144,33 @@ fn a_proposal_is_void_when_it_would_release_something_else() {
 
     let more = world.register("more data", Label::Open, &[]);
     world.register("model", Label::Restricted, &[more]);
-    let asked = release(&mut world, "director", model, Label::Open).unwrap();
+    let asked = release(&mut world, "deputy", model, Label::Open).unwrap();
     assert!(matches!(asked[0], Event::ReleaseProposed { .. }), "{asked:?}");
+}
+
+#[test]
+fn a_release_is_decided_by_those_who_may_read_it_and_still_take_part() {
+    let mut world = with_a_deputy();
+    let secret = world.register("secret", Label::Security, &[]);
+    release(&mut world, "deputy", secret, Label::Open).unwrap();
+    let refusal = release(&mut world, "director", secret, Label::Open).unwrap_err();
+    assert_eq!(refusal.policies, ["security-is-for-the-cleared"]);
+
+    world.must(
+        Actor::Hub,
+        Command::AddPerson(Person {
+            id: id("guest"),
+            organisation: id("bada"),
+            roles: [Role::Office].into(),
+        }),
+    );
+    let data = world.register("data", Label::Restricted, &[]);
+    release(&mut world, "guest", data, Label::Open).unwrap();
+    stand(&mut world, "bada", Standing::Suspended).unwrap();
+    let asked = release(&mut world, "director", data, Label::Open).unwrap();
+    assert!(matches!(asked[0], Event::ReleaseProposed { .. }), "{asked:?}");
+    let done = release(&mut world, "deputy", data, Label::Open).unwrap();
+    assert!(matches!(&done[0], Event::Released { by, .. } if by == &[id("director"), id("deputy")]));
 }
 
 #[test]

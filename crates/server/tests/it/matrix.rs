@@ -135,9 +135,11 @@ impl Case {
         case
     }
 
-    /// An artifact, a model and a job of each label, by a member who is cleared; and what the partner brings.
+    /// An artifact, a model and a job of each label, by a member who is cleared; a release of each that the office's
+    /// cleared person proposes; and what the partner brings.
     fn fill(&mut self) {
         let (client, partner) = (self.world.person("member-cleared"), self.world.person("partner"));
+        let office = self.world.person("officer-cleared");
         let path = self.world.folder.path().join("to-send");
         for label in LABELS {
             let bytes = format!("secret-{label} bytes");
@@ -146,6 +148,9 @@ impl Case {
             sent.id.project = "closed".parse().unwrap();
             sent.name = format!("secret-{label}.bin");
             client.put(&path, &sent).unwrap();
+            if label > Label::Open {
+                office.release(&sent.id, Label::Open).unwrap();
+            }
             client
                 .publish(&Publication {
                     model: format!("gaon/{label}").parse().unwrap(),
