@@ -40,7 +40,8 @@ struct Judged {
     judged_on: Digest,
     rank_by: String,
     higher_is_better: bool,
-    scores: BTreeMap<String, f64>,
+    /// What couldn't be measured is null.
+    scores: BTreeMap<String, Option<f64>>,
 }
 
 async fn board(
@@ -88,7 +89,10 @@ fn result(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<Option<(Jud
     let Ok(Report { board: judged }) = serde_json::from_slice(&text) else {
         return Ok(None);
     };
-    if judged.scores.len() > MEASURES || !judged.scores.contains_key(&judged.rank_by) {
+    let scores = judged.scores.iter();
+    let scores = scores.filter_map(|(name, score)| Some((name.clone(), (*score)?)));
+    let scores: BTreeMap<String, f64> = scores.collect();
+    if judged.scores.len() > MEASURES || !scores.contains_key(&judged.rank_by) {
         return Ok(None);
     }
     let state = shared.read()?;
@@ -103,7 +107,7 @@ fn result(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<Option<(Jud
         report: artifact.id,
         label: artifact.label,
         organisation: project.organisation.clone(),
-        scores: judged.scores.clone(),
+        scores,
     };
     Ok(Some((judged, ranked)))
 }

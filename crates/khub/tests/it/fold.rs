@@ -2,7 +2,7 @@
 
 use crate::run::{Run, put};
 use api::Client;
-use consortium::{ArtifactKind, JobSpec, Label, Phase, RoundSpec};
+use consortium::{ArtifactKind, JobSpec, Label, Phase, Programme, RoundSpec};
 use folding::measure::Dihedrals;
 use folding::net::{Library, Weights};
 use folding::{AminoAcid, Chain, Prediction, Random, Sequence, backbone, pdb};
@@ -54,6 +54,15 @@ fn sites_learn_from_structures_that_they_keep() {
     );
     let lddt = board["scores"]["lddt_ca"].as_f64().unwrap();
     assert!((0.1..=1.0).contains(&lddt), "{board}");
+    // And it stands on the leaderboard of its project's programme.
+    let board = run.member.board(Programme::Language).unwrap();
+    let [ranking] = board.rankings.as_slice() else {
+        panic!("{board:?}")
+    };
+    let [result] = ranking.results.as_slice() else {
+        panic!("{board:?}")
+    };
+    assert_eq!((result.job, result.scores["lddt_ca"]), (Some(done.job.id), lddt));
 }
 
 fn spec(member: &Client, folder: &Path) -> JobSpec {

@@ -170,11 +170,13 @@ function ranking({ judged_on, rank_by, higher_is_better, results }) {
 
 function download(found, load) {
   if (found.bytes > HELD) return el("p", { class: "quiet" }, say("fetchIt", size(found.bytes)));
-  return button(say("download"), async () => {
+  const save = async () => {
     const url = URL.createObjectURL(await (await load()).blob());
     el("a", { href: url, download: found.name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  });
+  };
+  const place = el("div", {}, button(say("download"), () => save().catch((error) => place.append(refusal(error)))));
+  return place;
 }
 
 /** The viewer's place, which says in `data-structure` how far it is: loading, shown, missing or failed. */

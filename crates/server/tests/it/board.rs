@@ -37,7 +37,7 @@ fn report(set: &str, by: &str, up: bool, score: f64) -> String {
     let judged_on = Digest::of(set.as_bytes());
     format!(
         r#"{{"words": "of {score}", "board": {{"judged_on": "{judged_on}", "rank_by": "{by}",
-            "higher_is_better": {up}, "scores": {{"{by}": {score}, "other": 1}}}}}}"#
+            "higher_is_better": {up}, "scores": {{"{by}": {score}, "other": 1, "unknown": null}}}}}}"#
     )
 }
 
@@ -69,6 +69,9 @@ fn a_board_shows_what_the_asker_may_read_the_best_first() {
     add("slow", &report("valid", "seconds", false, 9.0), open, kind);
     add("quick", &report("valid", "seconds", false, 2.0), restricted, kind);
     add("elsewhere", &report("test", "tm", true, 0.9), restricted, kind);
+    let board = minji.board(Programme::Folding).unwrap();
+    let scores: Vec<_> = board.rankings[0].results[0].scores.keys().collect();
+    assert!(!scores.contains(&&"unknown".to_owned()), "{scores:?}");
     // What says nothing for a board: no report, none of its words, no JSON, no score to rank by, too large.
     add(
         "data",

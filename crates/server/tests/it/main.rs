@@ -6,5 +6,6 @@ mod board;
 mod jobs;
 mod matrix;
 mod models;
+mod pages;
 mod tokens;
 mod world;
