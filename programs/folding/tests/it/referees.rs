@@ -1,17 +1,18 @@
 //! Measures beside the programs that the field uses: TM-score and DSSP, as Debian packages them (tm-align
-//! 20190822, dssp 4.2.2).
+//! 20190822, dssp 4.2.2), and Biotite's lDDT (1.6.0; `KHUB_PYTHON` is a Python that has it).
 //!
 //! The structures are made from seeds, and what the programs said of them is kept in `fixtures`. With
 //! `KHUB_REFEREES` set the programs are run and the fixtures written anew; with `KHUB_DATA` set too, 100 pairs of
 //! real proteins are compared as well.
 
-use folding::measure::{Dihedrals, dihedrals, rmsd, tm_score};
+use folding::measure::{Dihedrals, dihedrals, lddt_ca, rmsd, tm_score};
 use folding::{AminoAcid, Chain, Prediction, Random, Sequence, backbone, pdb, read_structures};
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// By how much a TM-score may differ: the programs print four digits, and their searches aren't ours.
 const TOLERANCE: f64 = 0.005;
@@ -42,25 +43,35 @@ fn tm_scores_are_those_of_tm_score() {
 
 #[test]
 fn tm_scores_of_real_proteins_are_those_of_tm_score() {
-    let (Some(_), Some(data)) = (env::var_os("KHUB_REFEREES"), env::var_os("KHUB_DATA")) else {
-        return;
-    };
-    let chains = read_structures(&Path::new(&data).join("proteins/train")).unwrap();
+    let Some(pairs) = real_pairs() else { return };
     let mut worst = 0.0f64;
-    for i in 0..PAIRS {
-        // Of one length: two different proteins, each cut to the shorter.
-        let [mut a, mut b] = [2 * i, 2 * i + 1].map(|k| chains[k * chains.len() / (2 * PAIRS)].clone());
-        let length = a.len().min(b.len());
-        for chain in [&mut a, &mut b] {
-            chain.residues.truncate(length);
-            for (number, residue) in chain.residues.iter_mut().enumerate() {
-                (residue.number, residue.insertion) = (number as i32 + 1, None);
-            }
-        }
-        let found = ask_tm_score(&[a.clone(), b.clone()]);
-        worst = worst.max(compare(&[a, b], found, &format!("real pair {i}")));
+    for (i, pair) in pairs.iter().enumerate() {
+        worst = worst.max(compare(pair, ask_tm_score(pair), &format!("real pair {i}")));
     }
     println!("largest difference of TM-score over {PAIRS} real pairs: {worst:.5}");
+}
+
+#[test]
+fn lddt_is_that_of_biotite() {
+    let path = fixture("lddt.txt");
+    let pairs: Vec<[Chain; 2]> = (0..PAIRS).map(pair).collect();
+    if env::var_os("KHUB_REFEREES").is_some() {
+        let said = ask_lddt(&pairs);
+        fs::write(&path, format!("# lDDT over CA of each pair by Biotite\n{said}")).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    let found = text.lines().filter(|line| !line.starts_with('#'));
+    let found: Vec<f64> = found.map(|line| line.parse().unwrap()).collect();
+    compare_lddt(&pairs, &found);
+}
+
+#[test]
+fn lddt_of_real_proteins_is_that_of_biotite() {
+    let Some(pairs) = real_pairs() else { return };
+    let said = ask_lddt(&pairs);
+    let found: Vec<f64> = said.lines().map(|line| line.parse().unwrap()).collect();
+    let worst = compare_lddt(&pairs, &found);
+    println!("largest difference of lDDT over {PAIRS} real pairs: {worst:.6}");
 }
 
 #[test]
@@ -111,6 +122,24 @@ fn pair(i: usize) -> [Chain; 2] {
         _ => wander(&mut random, length),
     };
     [chain(&angles), chain(&other)]
+}
+
+/// Two different real proteins, each cut to the shorter; none unless referees are to be asked and the data are here.
+fn real_pairs() -> Option<Vec<[Chain; 2]>> {
+    let (_, data) = (env::var_os("KHUB_REFEREES")?, env::var_os("KHUB_DATA")?);
+    let chains = read_structures(&Path::new(&data).join("proteins/train")).unwrap();
+    let pair = |i: usize| {
+        let [mut a, mut b] = [2 * i, 2 * i + 1].map(|k| chains[k * chains.len() / (2 * PAIRS)].clone());
+        let length = a.len().min(b.len());
+        for chain in [&mut a, &mut b] {
+            chain.residues.truncate(length);
+            for (number, residue) in chain.residues.iter_mut().enumerate() {
+                (residue.number, residue.insertion) = (number as i32 + 1, None);
+            }
+        }
+        [a, b]
+    };
+    Some((0..PAIRS).map(pair).collect())
 }
 
 /// Angles of pieces of helix, strand and coil.
@@ -177,6 +206,18 @@ fn compare([model, reference]: &[Chain; 2], [tm, gdt, distance]: [f64; 3], what:
     off
 }
 
+/// Compares with what the referee found; returns the largest difference.
+fn compare_lddt(pairs: &[[Chain; 2]], found: &[f64]) -> f64 {
+    assert_eq!(pairs.len(), found.len());
+    let off = pairs.iter().zip(found).enumerate().map(|(i, (pair, found))| {
+        let [model, reference] = pair.each_ref().map(rounded);
+        let own = lddt_ca(&model, &reference).score;
+        assert!((own - found).abs() < 1e-4, "{own} and {found} for pair {i}");
+        (own - found).abs()
+    });
+    off.fold(0.0, f64::max)
+}
+
 /// As a PDB file has it, to a thousandth of an angstrom.
 fn rounded(chain: &Chain) -> Chain {
     let text = pdb(chain).unwrap();
@@ -203,6 +244,32 @@ fn ask_tm_score(pair: &[Chain; 2]) -> [f64; 3] {
         value("GDT-TS-score"),
         value("RMSD of  the common residues"),
     ]
+}
+
+/// A line with the lDDT of each pair, from Biotite.
+fn ask_lddt(pairs: &[[Chain; 2]]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = String::new();
+    for (i, pair) in pairs.iter().enumerate() {
+        for (chain, which) in pair.iter().zip(["model", "reference"]) {
+            let path = folder.path().join(format!("{i}-{which}.pdb"));
+            fs::write(&path, pdb(chain).unwrap()).unwrap();
+            write!(lines, "{} ", path.display()).unwrap();
+        }
+        lines.push('\n');
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/python/ask_lddt.py");
+    let python = env::var_os("KHUB_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut asked = Command::new(python)
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    asked.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = asked.wait_with_output().unwrap();
+    assert!(output.status.success(), "`pip install biotite`, and KHUB_PYTHON");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A line with phi and psi for each residue, from what mkdssp writes.
