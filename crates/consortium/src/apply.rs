@@ -104,6 +104,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 outputs: Vec::new(),
                 ended: None,
                 past: Vec::new(),
+                kept: BTreeMap::new(),
             };
             state.jobs.insert(*job, new);
             state.active.insert(*job);
@@ -113,7 +114,19 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             with(state, *job, |job| end(job, outcome, at));
         }
         Event::Stopping { job, why } => with(state, *job, |job| job.phase = Phase::Stopping { why: *why }),
-        Event::Requeued { job, why } => with(state, *job, |job| wait_again(job, why, at)),
+        Event::Requeued { job, why, kept } => {
+            for artifact in kept {
+                keep(state, artifact);
+            }
+            with(state, *job, |job| {
+                wait_again(job, why, at);
+                // A stay that ended before it could write one leaves that of the stay before.
+                if !kept.is_empty() {
+                    let files = kept.iter().map(|file| (file.name.clone(), file.id.digest));
+                    job.kept = files.collect();
+                }
+            });
+        }
         Event::Left { job, site, outputs } => {
             for artifact in outputs {
                 keep(state, artifact);

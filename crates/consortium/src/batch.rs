@@ -152,7 +152,7 @@ pub(crate) fn next_step(state: &State, job: &Job) -> Vec<Event> {
         }
         // No site has begun.
         Phase::Stopping { why } if job.members.values().all(|m| m.presence == Presence::Expected) => {
-            over(state, job, *why)
+            over(state, job, *why, &[])
         }
         _ => Vec::new(),
     }
@@ -173,7 +173,8 @@ pub(crate) fn cancel(state: &State, job: &Job) -> Vec<Event> {
     ended(state, job, Outcome::Cancelled)
 }
 
-/// The site says how its stay ended; what it used is metered before.
+/// The site says how its stay ended; what it used is metered before. With it come its results, or, if it may run once
+/// more, its checkpoint.
 pub(crate) fn end(state: &State, job: &Job, site: &SiteId, exit: &Exit, outputs: &[Output]) -> Vec<Event> {
     let failed = |reason: String| ended(state, job, Outcome::Failed { reason });
     let left = |again: fn(&Again) -> bool| job.past.iter().filter(|past| again(&past.why)).count();
@@ -187,17 +188,17 @@ pub(crate) fn end(state: &State, job: &Job, site: &SiteId, exit: &Exit, outputs:
             events.extend(ended(state, job, Outcome::Done));
             events
         }
-        (_, Phase::Stopping { why }) => over(state, job, *why),
+        (_, Phase::Stopping { why }) => over(state, job, *why, outputs),
         (Exit::Failed(reason), _) => {
             let retries = job.spec.batch.as_ref().map_or(0, |batch| batch.retries) as usize;
             if left(|again| matches!(again, Again::Failed(_))) < retries {
-                return again(state, job, Again::Failed(reason.clone()));
+                return again(state, job, Again::Failed(reason.clone()), outputs);
             }
             failed(format!("at {site}: {reason}"))
         }
         (Exit::Lost(reason), _) => {
             if left(|again| matches!(again, Again::Lost(_))) < MOST_LOSSES as usize {
-                return again(state, job, Again::Lost(reason.clone()));
+                return again(state, job, Again::Lost(reason.clone()), outputs);
             }
             failed(format!("at {site}, for the {MOST_LOSSES}th time: {reason}"))
         }
@@ -210,16 +211,21 @@ pub(crate) fn end(state: &State, job: &Job, site: &SiteId, exit: &Exit, outputs:
     }
 }
 
-fn over(state: &State, job: &Job, why: Stop) -> Vec<Event> {
+fn over(state: &State, job: &Job, why: Stop, kept: &[Output]) -> Vec<Event> {
     match why {
         Stop::Cancelled => ended(state, job, Outcome::Cancelled),
-        Stop::Preempted => again(state, job, Again::Preempted),
+        Stop::Preempted => again(state, job, Again::Preempted, kept),
     }
 }
 
-/// It waits again, and what was set aside for it and not used goes back.
-fn again(state: &State, job: &Job, why: Again) -> Vec<Event> {
-    let mut events = vec![Event::Requeued { job: job.id, why }];
+/// It waits again with its checkpoint, and what was set aside for it and not used goes back.
+fn again(state: &State, job: &Job, why: Again, kept: &[Output]) -> Vec<Event> {
+    let kept = crate::seat::artifacts(job, kept);
+    let mut events = vec![Event::Requeued {
+        job: job.id,
+        why,
+        kept,
+    }];
     events.extend(releases(state, job).into_iter().map(Event::Posted));
     events
 }

@@ -144,8 +144,13 @@ pub enum Event {
     },
     /// A batch job's site is to stop it.
     Stopping { job: JobId, why: Stop },
-    /// A batch job waits again; transfers that release what was set aside follow.
-    Requeued { job: JobId, why: Again },
+    /// A batch job waits again, with what it had as a checkpoint; transfers that release what was set aside follow.
+    Requeued {
+        job: JobId,
+        why: Again,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<Artifact>,
+    },
     /// A job ended; transfers that release what was set aside follow.
     Ended { job: JobId, outcome: Outcome },
     /// Money or compute moved.

@@ -206,6 +206,9 @@ pub struct Job {
     /// Earlier stays of a batch job: it ran once more after each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<Past>,
+    /// What a batch job had in `checkpoint/` when it last had to wait again: its next start finds it there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, Digest>,
 }
 
 /// A stay at a site after which the job waited again.
@@ -274,9 +277,8 @@ impl Job {
 
     /// Whether `digest` is a checkpoint of it.
     pub(crate) fn has_checkpoint(&self, digest: &Digest) -> bool {
-        self.checkpoint
-            .as_ref()
-            .is_some_and(|kept| kept.digest == *digest)
+        let of_rounds = self.checkpoint.iter().map(|kept| &kept.digest);
+        of_rounds.chain(self.kept.values()).any(|kept| kept == digest)
     }
 
     /// Money spent so far.

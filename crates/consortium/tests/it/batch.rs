@@ -102,6 +102,35 @@ fn who_fails_is_started_again_as_often_as_it_wants() {
 }
 
 #[test]
+fn who_starts_again_finds_its_checkpoint() {
+    let mut world = World::with_gpus();
+    let job = world.submit(batch(1, Batch::default()));
+    let mut lose = |kept: &[&str]| {
+        run(&mut world, job, 1);
+        let attempt = world.attempt(job, "hangang");
+        let lost = Command::End {
+            job,
+            attempt,
+            exit: Exit::Lost("node alpha1 failed".into()),
+            outputs: kept.iter().map(|name| output(name)).collect(),
+        };
+        world.must(site("hangang"), lost);
+        world.job(job).kept.clone()
+    };
+    assert!(lose(&[]).is_empty());
+    let kept = lose(&["weights", "step"]);
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["step.bin", "weights.bin"]);
+    assert_eq!(lose(&[]), kept, "it was lost before it wrote another");
+    assert_eq!(lose(&["step"]).len(), 1, "the last one counts");
+    // A log from before there were checkpoints.
+    let (why, kept) = (Again::Preempted, Vec::new());
+    let old = Event::Requeued { job, why, kept };
+    let text = serde_json::to_string(&old).unwrap();
+    assert!(!text.contains("kept"), "{text}");
+    assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), old);
+}
+
+#[test]
 fn lost_machines_are_no_failure_of_the_job() {
     let mut world = World::with_gpus();
     let job = world.submit(batch(1, Batch::default()));
