@@ -250,6 +250,9 @@ pub struct SiteJob {
     pub contributed: bool,
     /// What a site begins with that has nothing of its own.
     pub checkpoint: Option<KeptOuter>,
+    /// What a batch job is to find in `checkpoint/`.
+    #[serde(default)]
+    pub kept: BTreeMap<String, Digest>,
     /// The closed rounds from the one that was asked for.
     pub closed: Vec<Round>,
     /// Those of them that this site's update counts in.

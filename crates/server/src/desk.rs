@@ -167,6 +167,7 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
         agreed: job.phase == Phase::Finishing && job.is_agreed(),
         contributed: job.rounds.iter().any(|round| round.updates.contains_key(site)),
         checkpoint,
+        kept: job.kept.clone(),
         counted: counted.map(|round| round.number).collect(),
         closed,
         open: open.collect(),

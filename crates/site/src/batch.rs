@@ -5,7 +5,7 @@
 //! jobs/job-7/batch.json   how far it is: written whole before anything is done that can't be done twice
 //!            run.sh       starts the script, and notes that and how it ended
 //!            script       the job's own
-//!            inputs/ outputs/ log-1 exit-1
+//!            inputs/ outputs/ checkpoint/ log-1 exit-1
 //! ```
 //!
 //! A job is never lost and never runs twice unmarked. Its name at the scheduler tells the attempt, and is looked for
@@ -22,7 +22,7 @@ pub use slurm::SlurmConfig;
 use crate::edge::Word;
 use api::{ApiError, Client, SiteJob, measure};
 use consortium::{
-    ArtifactId, ArtifactKind, Exit, JobId, Output, PersonId, Phase, Presence, Reading, SiteId, Usage,
+    ArtifactId, ArtifactKind, Exit, JobId, Output, PersonId, Phase, Presence, Reading, SiteId, Stop, Usage,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -340,11 +340,13 @@ impl Desk {
     fn prepare(&self, job: &SiteJob, task: &Task) -> Result<User, Trouble> {
         let user = self.find_user(task)?;
         let folder = |part: &str| task.folder.join(part);
-        for part in ["inputs", "outputs"] {
+        for part in ["inputs", "outputs", "checkpoint"] {
             fs::create_dir_all(folder(part)).map_err(failed)?;
         }
-        for (name, digest) in &job.spec.inputs {
-            let path = folder("inputs").join(name);
+        let inputs = job.spec.inputs.iter().map(|file| ("inputs", file));
+        let kept = job.kept.iter().map(|file| ("checkpoint", file));
+        for (part, (name, digest)) in inputs.chain(kept) {
+            let path = folder(part).join(name);
             if measure(&path).is_ok_and(|(found, _)| found == *digest) {
                 continue;
             }
@@ -366,10 +368,17 @@ impl Desk {
         };
         let task = stay.record.task.clone();
         self.send_log(job.id)?;
-        let outputs = if *exit == Exit::Done {
-            self.collect(job, &task)?
-        } else {
-            Vec::new()
+        let retries = job.spec.batch.as_ref().map_or(0, |batch| batch.retries);
+        let outputs = match (exit, &job.phase) {
+            (Exit::Done, _) => self.collect(job, &task, "outputs", ArtifactKind::Report)?,
+            // It may run once more.
+            (Exit::Lost(_), _) | (_, Phase::Stopping { why: Stop::Preempted }) => {
+                self.collect(job, &task, "checkpoint", ArtifactKind::Checkpoint)?
+            }
+            (Exit::Failed(_), _) if retries > 0 => {
+                self.collect(job, &task, "checkpoint", ArtifactKind::Checkpoint)?
+            }
+            _ => Vec::new(),
         };
         self.meter(job.id, millis)?;
         match self.client.end(job.id, task.attempt, exit, &outputs) {
@@ -385,10 +394,16 @@ impl Desk {
         Ok(())
     }
 
-    /// The files in `outputs/`, sent to the hub. They are copied out of the job's hands first: a link in there could
+    /// The files in one of its folders, sent to the hub. They are copied out of the job's hands first: a link in there could
     /// lead to a file that only the site may read.
-    fn collect(&self, job: &SiteJob, task: &Task) -> Result<Vec<Output>, Trouble> {
-        let from = task.folder.join("outputs");
+    fn collect(
+        &self,
+        job: &SiteJob,
+        task: &Task,
+        part: &str,
+        kind: ArtifactKind,
+    ) -> Result<Vec<Output>, Trouble> {
+        let from = task.folder.join(part);
         let own = self.folder.join(format!("{}.outputs", job.id));
         remove(&own).map_err(failed)?;
         if !fs::symlink_metadata(&from).is_ok_and(|found| found.is_dir()) {
@@ -417,7 +432,7 @@ impl Desk {
                     digest,
                 },
                 name: text.to_owned(),
-                kind: ArtifactKind::Report,
+                kind,
                 bytes,
                 label: job.label,
                 made_from: job.spec.inputs.values().copied().collect(),

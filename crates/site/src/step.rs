@@ -243,6 +243,7 @@ pub(crate) mod tests {
             agreed: true,
             contributed: false,
             checkpoint: None,
+            kept: [].into(),
             closed: (0..closed).map(round).collect(),
             counted: Vec::new(),
             open: (closed < 2).then_some(open).into_iter().collect(),

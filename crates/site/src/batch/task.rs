@@ -78,11 +78,13 @@ impl Task {
         }
         if !user.is_self {
             // The record of the site stays the site's.
-            for part in ["inputs", "outputs", "script", "run.sh"] {
+            for part in ["inputs", "outputs", "checkpoint", "script", "run.sh"] {
                 chown(self.folder.join(part), Some(user.uid), Some(user.gid))?;
             }
-            for input in fs::read_dir(self.folder.join("inputs"))?.flatten() {
-                chown(input.path(), Some(user.uid), Some(user.gid))?;
+            for part in ["inputs", "checkpoint"] {
+                for file in fs::read_dir(self.folder.join(part))?.flatten() {
+                    chown(file.path(), Some(user.uid), Some(user.gid))?;
+                }
             }
             chown(&self.folder, Some(user.uid), Some(user.gid))?;
         }
