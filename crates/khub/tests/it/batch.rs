@@ -47,6 +47,25 @@ fn commands_run_on_a_machine_of_their_own() {
     assert_eq!(view.job.phase, Phase::Done);
     assert_eq!(view.job.past[0].why, Again::Failed("exit code 1".into()));
     assert_eq!(world.log(failing), "try 2\n");
+    // A script finds the files that were given with it.
+    let [script, words] = ["count.sh", "words.txt"].map(|name| world.folder.path().join(name));
+    std::fs::write(&words, "a few words\n").unwrap();
+    let asks = "#SBATCH --account=reviews --time=1 --gpus=rtx:1\n#KHUB --label=open\n";
+    std::fs::write(&script, format!("#!/bin/sh\n{asks}cat inputs/said\n")).unwrap();
+    let said = format!("said={}", words.display());
+    let counted = world.run(&["submit", script.to_str().unwrap(), "--input", &said]);
+    let counted: JobId = counted.trim().parse().unwrap();
+    assert_eq!(world.ended(counted).job.phase, Phase::Done);
+    assert_eq!(world.log(counted), "a few words\n");
+    // Of what it did before it had to stop it finds what it wrote down.
+    let counts =
+        "n=$(cat checkpoint/n || echo 0)\necho $((n + 1)) > checkpoint/n\necho begun at $n\n[ $n = 2 ]\n";
+    let counting = world.submit("rtx", counts, 2);
+    assert_eq!(world.ended(counting).job.phase, Phase::Done);
+    assert_eq!(
+        (&*world.log(counting), world.starts(counting)),
+        ("begun at 2\n", 3)
+    );
     // A job goes on without its site's process, and the next one hears how it ended.
     let long = world.submit(
         "rtx",
@@ -128,8 +147,7 @@ fn faults_of_real_clusters_lose_nothing() {
     let commands = ["--slurm", "--users", &users];
     let rest = cluster.rest("beta");
     let restd = ["--slurm", "--slurm-rest", &rest, "--users", &users];
-    let script =
-        |n: u32| format!("# {n}\ni=0; while [ $i -lt 80 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n");
+    let script = |n: u32| format!("# {n}\n{COUNTS}");
 
     say("the site's process is killed at every step");
     let (first, second) = (
@@ -200,6 +218,32 @@ fn faults_of_real_clusters_lose_nothing() {
         .verify()
         .unwrap();
 }
+
+/// Used time is what Slurm says, and a site's clock has no part in it.
+#[test]
+#[ignore = "takes a minute; `cargo nextest run --workspace --run-ignored only faults`"]
+fn faults_of_a_clock_change_nothing() {
+    let Some(cluster) = Cluster::start() else { return };
+    let world = World::start();
+    let users = world.folder.path().join("users.toml");
+    std::fs::write(&users, "minji = 'khub-minji'").unwrap();
+    for ahead in ["+7200", "-7200"] {
+        let mut environment = cluster.environment("alpha").to_vec();
+        let wrong = [
+            ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1"),
+            ("FAKETIME", ahead),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        environment.extend(wrong.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let users = users.to_str().unwrap();
+        let _alpha = world.site("alpha", &["--slurm", "--users", users], &environment);
+        let job = world.submit("a100", &format!("# {ahead}\n{COUNTS}"), 0);
+        world.check(&cluster, "alpha", job, 1);
+    }
+}
+
+/// Takes eight seconds, and writes what [`World::check`] expects.
+const COUNTS: &str = "i=0; while [ $i -lt 80 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n";
 
 #[allow(clippy::print_stdout, reason = "it takes long")]
 fn say(what: &str) {
@@ -299,6 +343,19 @@ impl World {
             home,
         ];
         Process::khub(&[&args[..], more].concat(), environment)
+    }
+
+    /// What khub prints for the member.
+    fn run(&self, args: &[&str]) -> String {
+        let hub = self.folder.path().join("hub");
+        let token = std::fs::read_to_string(hub.join("credentials/minji")).unwrap();
+        let environment = [("KHUB_HUB", self.url.as_str()), ("KHUB_TOKEN", token.trim())];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut process = Process::khub(args, &environment);
+        let mut text = String::new();
+        let mut out = process.0.stdout.take().unwrap();
+        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+        text
     }
 
     /// A job for one GPU of that sort.

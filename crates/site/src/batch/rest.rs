@@ -5,7 +5,7 @@
 //! an environment is a list, a number may be an object, a state may be a list.
 
 use super::Trouble;
-use super::slurm::{Account, DROPPED, Way, gres, tell, trouble};
+use super::slurm::{Account, DROPPED, ROOTED_OUT, Way, gres, tell, trouble};
 use super::task::{Task, User};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -225,7 +225,11 @@ fn accounted(job: &Value) -> Option<Account> {
     Some(Account {
         name: job["name"].as_str()?.to_owned(),
         state: match word(&job["state"]["current"])? {
-            state if state == "CANCELLED" && job["kill_request_user"].is_null() => DROPPED.to_owned(),
+            state if state == "CANCELLED" => match job["kill_request_user"].as_str() {
+                None => DROPPED.to_owned(),
+                Some("root" | "0") => ROOTED_OUT.to_owned(),
+                Some(_) => state,
+            },
             state => state,
         },
         seconds: number(&time["elapsed"])?,

@@ -27,6 +27,9 @@ const HOPELESS: [&str; 8] = [
 
 /// The state of a job that ended as cancelled, and that nobody has cancelled.
 pub(super) const DROPPED: &str = "DROPPED";
+/// Of one that root has cancelled: Slurm itself, of a controller that came back without its memory and gave the job's
+/// number to another, or the site's administrator; it doesn't tell which.
+pub(super) const ROOTED_OUT: &str = "ROOTED_OUT";
 
 /// How a site's Slurm is reached.
 #[derive(Debug, Clone, Default)]
@@ -240,6 +243,7 @@ fn exit(state: &str, code: u32, again: bool) -> Exit {
         "CANCELLED" | "REVOKED" => Exit::Stopped,
         "NODE_FAIL" | "BOOT_FAIL" => Exit::Lost("its node failed".into()),
         DROPPED => Exit::Lost("Slurm dropped it".into()),
+        ROOTED_OUT => Exit::Lost("Slurm, or root at the site, cancelled it".into()),
         "PREEMPTED" => Exit::Lost("Slurm stopped it for another".into()),
         "OUT_OF_MEMORY" => Exit::Failed("out of memory".into()),
         _ => Exit::Failed(format!("exit code {code}")),
@@ -321,7 +325,8 @@ impl Way for Commands {
     fn accounted(&mut self, names: &[&str]) -> Result<Vec<Account>, Trouble> {
         let names = format!("--name={}", names.join(","));
         let fields = "State,ElapsedRaw,End,ExitCode,JobName";
-        // All starts of a job, and no steps; a job runs ninety days at most.
+        // All starts of a job, and no steps; a job runs ninety days at most. "Now" is by this machine's clock, which
+        // may be behind: then Slurm would not tell of what is to come by it.
         let arguments = [
             "-a",
             "-n",
@@ -331,6 +336,8 @@ impl Way for Commands {
             &names,
             "-S",
             "now-100days",
+            "-E",
+            "now+100days",
             "-o",
             fields,
         ];
@@ -379,6 +386,7 @@ fn accounted(line: &str) -> Option<Account> {
         // As in `CANCELLED by 1000`; by nobody, a controller has dropped it that came back without its memory.
         state: match *state {
             "CANCELLED" => DROPPED.to_owned(),
+            "CANCELLED by 0" => ROOTED_OUT.to_owned(),
             state => state.split(' ').next()?.to_owned(),
         },
         seconds: seconds.parse().ok()?,
@@ -432,8 +440,13 @@ mod tests {
             ),
             (
                 None,
-                vec!["CANCELLED by 0|2|2026-11-25T02:10:50|0:15"],
+                vec!["CANCELLED by 1000|2|2026-11-25T02:10:50|0:15"],
                 ended(Exit::Stopped, 2_000),
+            ),
+            (
+                None,
+                vec!["CANCELLED by 0|2|2026-11-25T02:10:50|0:15"],
+                ended(lost("Slurm, or root at the site, cancelled it"), 2_000),
             ),
             (
                 None,
