@@ -1,20 +1,20 @@
 //! `khub submit`, `jobs`, `queue`, `explain`, `cancel`, `sites`.
 
-use crate::artifact::word;
+use crate::artifact::{self, word};
 use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::script;
 use crate::show;
 use api::JobView;
 use consortium::explain::{Explanation, Start, Waiting};
-use consortium::{JobId, JobSpec, Label, Phase, ProjectId, RoundSpec, Time};
-use std::path::PathBuf;
+use consortium::{ArtifactKind, Digest, JobId, JobSpec, Label, Phase, ProjectId, RoundSpec, Time};
+use std::path::{Path, PathBuf};
 
 /// Ask for a job.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub submit job.toml\n  khub submit khub-data/quickstart/job.toml --key again-1\n  \
-    khub submit train.sh --project korean-reviews --label open"
+    khub submit train.sh --project korean-reviews --label open --input reviews.tsv=data/reviews.tsv"
 )]
 pub(crate) struct Submit {
     /// The job, as TOML; or a script, which begins with `#!` and says in `#SBATCH` lines what it needs.
@@ -32,6 +32,9 @@ pub(crate) struct Submit {
     /// Of a script: its wall time; instead of its --time.
     #[arg(long)]
     minutes: Option<u32>,
+    /// Of a script: what it finds as inputs/NAME, a file or the digest of an artifact; may be given several times.
+    #[arg(long, value_name = "NAME=FILE", value_parser = input)]
+    input: Vec<(String, String)>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -97,6 +100,10 @@ pub(crate) fn submit(args: &Submit) -> Result<(), Failure> {
     if text.starts_with("#!") {
         return submit_script(args, text);
     }
+    if !args.input.is_empty() {
+        let why = "--input is for scripts: a job in TOML has its inputs in the table [inputs]";
+        return Err(Failure::file(&args.file, why));
+    }
     let spec: JobSpec = toml::from_str(&text).map_err(|e| {
         Failure::file(&args.file, e.to_string().trim_end())
             .hint("compare it with a job that works: `khub quickstart` leaves khub-data/quickstart/job.toml")
@@ -119,15 +126,32 @@ fn submit_script(args: &Submit, text: String) -> Result<(), Failure> {
     asked.project = args.project.clone().or(asked.project);
     asked.label = args.label.or(asked.label);
     asked.minutes = args.minutes.or(asked.minutes);
-    let spec = asked
+    let mut spec = asked
         .spec(&args.file, text)
         .map_err(|why| Failure::file(&args.file, why))?;
+    let client = args.connect.client()?;
+    for (name, from) in &args.input {
+        let digest = match from.parse::<Digest>() {
+            Ok(digest) => digest,
+            Err(_) => {
+                artifact::bring(
+                    &client,
+                    Path::new(from),
+                    &spec.project,
+                    ArtifactKind::Dataset,
+                    spec.label,
+                )?
+                .digest
+            }
+        };
+        spec.inputs.insert(name.clone(), digest);
+    }
     let key = args
         .key
         .clone()
         .unwrap_or_else(|| format!("{}-{}", now().0, std::process::id()));
     let elements = spec.batch.as_ref().map_or(0, |batch| batch.array.len()) as u64;
-    let job = args.connect.client()?.submit(&spec, &key)?;
+    let job = client.submit(&spec, &key)?;
     match elements {
         0 | 1 => show::print(&format!("{job}\n")),
         _ => show::print(&format!("{job} to {}\n", JobId(job.0 + elements - 1))),
@@ -320,4 +344,11 @@ pub(crate) fn sites(args: &Sites) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = sites.iter().map(row).collect();
     show::print(&show::table(&head, &rows));
     Ok(())
+}
+
+fn input(written: &str) -> Result<(String, String), String> {
+    match written.split_once('=') {
+        Some((name, from)) if !name.is_empty() && !from.is_empty() => Ok((name.to_owned(), from.to_owned())),
+        _ => Err("it takes NAME=FILE or NAME=DIGEST, as in reviews.tsv=data/reviews.tsv".to_owned()),
+    }
 }
