@@ -392,6 +392,28 @@ proptest! {
     }
 }
 
+/// Odd files that others test their parsers with: with `KHUB_TORTURE=DIR` all of that folder are read, as every format.
+/// docs/folding.md has a source.
+#[test]
+fn torture_files_are_read_or_refused() {
+    let Some(folder) = std::env::var_os("KHUB_TORTURE") else {
+        return;
+    };
+    let (mut folders, mut count) = (vec![PathBuf::from(folder)], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                read_all(&fs::read(&path).unwrap());
+                count += 1;
+            }
+        }
+    }
+    println!("{count} files read or refused");
+}
+
 /// Every parser returns, and what it refuses lies within the file.
 fn read_all(bytes: &[u8]) {
     let lines = bytes.split(|byte| *byte == b'\n').count();
