@@ -3,11 +3,12 @@
 
 use crate::batch::Again;
 use crate::job::Past;
+use crate::watch::{Terms, Watch};
 use crate::{
     Artifact, ArtifactId, ArtifactKind, Digest, Event, Interval, Job, JobId, Label, Member, Outcome, Phase,
     Placed, Presence,
 };
-use crate::{OuterCheckpoint, Proposed, Round, SiteId, Stands, State, Time, Update, Usage};
+use crate::{OuterCheckpoint, Proposed, Round, SiteId, Stands, State, Time, Update, Usage, Won};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes `state` by one `event` that happened at `at`.
@@ -229,10 +230,29 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             attempt,
             total,
             charged,
+        } => {
+            let watch = state.watch;
+            with(state, *job, |job| {
+                meter(job, site, *attempt, *total, *charged, watch.as_ref());
+            });
+        }
+        Event::WatchSet { terms } => state.watch = *terms,
+        Event::HeldIdle {
+            job,
+            site,
+            notice,
+            taken,
+            ..
         } => with(state, *job, |job| {
             if let Some(member) = job.members.get_mut(site) {
-                member.usage.insert(*attempt, *total);
-                member.charged += *charged;
+                member.watch.notice = Some(*notice);
+                member.watch.taken.clone_from(taken);
+            }
+        }),
+        Event::GivenBack { job, .. } => with(state, *job, |job| {
+            let past = job.past.iter_mut().map(|past| &mut past.member);
+            for member in past.chain(job.members.values_mut()) {
+                member.watch.taken = None;
             }
         }),
     }
@@ -348,6 +368,18 @@ fn disbelieve(job: &mut Job, site: &SiteId, round: u32) {
     }
 }
 
+fn meter(job: &mut Job, site: &SiteId, attempt: u32, total: Usage, charged: Won, terms: Option<&Terms>) {
+    let Some(member) = job.members.get_mut(site) else {
+        return;
+    };
+    member.usage.insert(attempt, total);
+    member.charged += charged;
+    if let Some(terms) = terms {
+        let total = member.total();
+        member.watch.see(terms, total);
+    }
+}
+
 fn contribute(job: &mut Job, round: u32, site: &SiteId, update: &Update, at: Time) {
     let quorum = job.spec.rounds.quorum as usize;
     if let Some(round) = job.rounds.get_mut(round as usize) {
@@ -394,8 +426,9 @@ fn member(placed: &Placed, before: u32) -> Member {
         attempt: before,
         presence: Presence::Expected,
         usage: BTreeMap::new(),
-        charged: crate::Won(0),
+        charged: Won(0),
         reset: None,
+        watch: Watch::default(),
     }
 }
 

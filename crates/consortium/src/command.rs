@@ -1,5 +1,6 @@
 //! What can be asked of the consortium, and by whom.
 
+use crate::watch::Terms;
 use crate::{
     ArtifactId, ArtifactKind, Award, Credential, Digest, Holder, JobId, JobSpec, Label, Organisation, Person,
     PersonId,
@@ -59,6 +60,15 @@ pub enum Command {
     },
     /// Give money from the pool, and compute, to a project.
     Grant(Award),
+    /// Watch for machines that are held idle, by these terms; or don't any more.
+    SetWatch(Option<Terms>),
+    /// Give an award back what was taken because of a job that held machines idle.
+    GiveBack {
+        /// Which job.
+        job: JobId,
+        /// What that rests on.
+        ground: String,
+    },
     /// Let the holder of a token speak for someone.
     IssueCredential {
         /// The token's digest.

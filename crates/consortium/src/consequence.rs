@@ -4,6 +4,7 @@
 
 use crate::batch::{self, Stop};
 use crate::place::{Placing, place};
+use crate::watch;
 use crate::{
     Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
 };
@@ -23,6 +24,11 @@ pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
     let mut events: Vec<Event> = jobs.iter().flat_map(step).collect();
     if !events.is_empty() {
         return events; // what ends may be what a placement would stop
+    }
+    // One at a time: two jobs may hold what one award pays.
+    let mut notices = jobs.iter().map(|job| watch::notices(state, job));
+    if let Some(notice) = notices.find(|events| !events.is_empty()) {
+        return notice;
     }
     let turn = place(state, now);
     let stops = turn.stops.into_iter().map(|job| Event::Stopping {

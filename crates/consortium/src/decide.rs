@@ -80,6 +80,8 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
             standing,
             ground,
         } => crate::standing::set(state, actor, organisation, *standing, ground),
+        Command::SetWatch(terms) => crate::watch::set(state, actor, terms.as_ref()),
+        Command::GiveBack { job, ground } => crate::watch::give_back(state, actor, *job, ground),
         Command::Release { artifact, to } => crate::release::release(state, actor, artifact, *to),
         Command::RevokeCredential { token } => crate::credential::revoke(state, actor, token),
         Command::Register(output) => register(state, actor, output),
@@ -392,7 +394,7 @@ fn check_rounds(rounds: &RoundSpec, sites: u32) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn range(field: &str, value: u64, least: u64, most: u64) -> Result<(), Refusal> {
+pub(crate) fn range(field: &str, value: u64, least: u64, most: u64) -> Result<(), Refusal> {
     if (least..=most).contains(&value) {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 
 use crate::batch::{Again, Stop};
 use crate::place::Candidate;
+use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Artifact, ArtifactId, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label, Organisation,
     Person, PersonId,
@@ -153,6 +154,21 @@ pub enum Event {
     },
     /// A job ended; transfers that release what was set aside follow.
     Ended { job: JobId, outcome: Outcome },
+    /// The consortium watches for machines that are held idle, by these terms; or doesn't.
+    WatchSet { terms: Option<Terms> },
+    /// A job holds machines idle, for so many milliseconds in a row, and what came of it; a transfer follows if its award
+    /// was reduced.
+    HeldIdle {
+        job: JobId,
+        site: SiteId,
+        notice: Notice,
+        idle: u64,
+        percent: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken: Option<Taken>,
+    },
+    /// An award gets back what was taken because of a job; transfers follow.
+    GivenBack { job: JobId, ground: String },
     /// Money or compute moved.
     Posted(Transfer),
     /// A key was used.

@@ -3,6 +3,7 @@
 use crate::batch::waits_for;
 use crate::place::{Candidate, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
+use crate::watch;
 use crate::{Job, JobId, OrganisationId, Phase, ProjectId, State, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,9 @@ pub struct Explanation {
     /// What would let a waiting job start, each by itself or with others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+    /// What is to be said of machines that it holds idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<String>,
 }
 
 /// When a waiting job is to be expected to start.
@@ -86,6 +90,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             place: None,
             start: None,
             changes: Vec::new(),
+            idle: watch::in_words(state, job),
         };
     }
     let look = Look::new(state, now);
@@ -97,6 +102,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             place: None,
             start: None,
             changes: vec![format!("{} is done", before.id)],
+            idle: watch::in_words(state, job),
         };
     }
     let at = look.at(job);
@@ -107,6 +113,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
         sites: reasons(candidates),
         place,
         start: at.map(|at| look.start(at)),
+        idle: watch::in_words(state, job),
     }
 }
 

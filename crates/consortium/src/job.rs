@@ -3,6 +3,7 @@
 use crate::batch::{Again, Batch, Stop};
 use crate::place::Candidate;
 use crate::round::{Interval, OuterCheckpoint, Round, RoundSpec};
+use crate::watch::Watch;
 use crate::{
     ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId,
 };
@@ -120,6 +121,9 @@ pub struct Member {
     /// and what its codec rounded off), because that was lost.
     #[serde(default)]
     pub reset: Option<u32>,
+    /// How busy its machines are.
+    #[serde(default, skip_serializing_if = "Watch::is_new")]
+    pub watch: Watch,
 }
 
 /// A site's part in a placement, at the price of that moment.
@@ -162,6 +166,17 @@ pub struct Usage {
     pub sent: u64,
     /// Bytes of other sites' updates received.
     pub received: u64,
+    /// Milliseconds of that time in which the site saw how busy the machines were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub watched: u64,
+    /// Milliseconds of those in which they were: of several GPUs, the mean.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub busy: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde has it")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A job and all that has become of it.
@@ -311,6 +326,8 @@ impl Usage {
             millis: self.millis.max(other.millis),
             sent: self.sent.max(other.sent),
             received: self.received.max(other.received),
+            watched: self.watched.max(other.watched),
+            busy: self.busy.max(other.busy),
         }
     }
 }
@@ -327,6 +344,8 @@ impl Member {
             millis: sum.millis.saturating_add(u.millis),
             sent: sum.sent.saturating_add(u.sent),
             received: sum.received.saturating_add(u.received),
+            watched: sum.watched.saturating_add(u.watched),
+            busy: sum.busy.saturating_add(u.busy),
         })
     }
 

@@ -22,7 +22,8 @@
 //!
 //! Where to read on: [`command`] says what can be asked, [`event`] what can have happened, [`decide()`]
 //! how one becomes the other, [`apply()`] what an event changes, [`ledger`] how money and compute move,
-//! [`policy`] who may read what, [`queue`] who goes first, [`mod@explain`] why a job is where it is.
+//! [`policy`] who may read what, [`queue`] who goes first, [`mod@explain`] why a job is where it is,
+//! [`watch`] what follows for machines that are held idle.
 #![deny(clippy::float_arithmetic)]
 
 mod amount;
@@ -49,6 +50,7 @@ mod seat;
 mod sight;
 mod standing;
 mod state;
+pub mod watch;
 
 pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
 pub use apply::apply;

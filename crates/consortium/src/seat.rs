@@ -249,7 +249,9 @@ fn fail(state: &State, seat: &Seat<'_>, message: &str) -> Vec<Event> {
 fn meter(seat: &Seat<'_>, reading: &Reading, now: Time) -> Result<Vec<Event>, Refusal> {
     let (job, member) = (seat.job, seat.member);
     let last = member.usage.get(&reading.attempt).copied().unwrap_or_default();
-    let total = last.or_more(reading.total);
+    let mut total = last.or_more(reading.total);
+    total.watched = total.watched.min(total.millis);
+    total.busy = total.busy.min(total.watched);
     if total == last {
         return Ok(Vec::new()); // told before, or overtaken by a later one
     }

@@ -1,5 +1,6 @@
 //! What the consortium knows; rebuilt from the log at any time.
 
+use crate::watch::Terms;
 use crate::{
     Artifact, ArtifactId, Award, AwardId, Credential, Digest, Job, JobId, Ledger, Organisation,
     OrganisationId,
@@ -46,6 +47,9 @@ pub struct State {
     pub active: BTreeSet<JobId>,
     /// Who holds how much.
     pub ledger: Ledger,
+    /// When machines count as held idle, and what follows; nobody is watched without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Terms>,
     /// Idempotency keys that were used, and what for.
     pub remembered: BTreeMap<String, Remembered>,
 }

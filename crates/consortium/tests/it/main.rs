@@ -1,5 +1,6 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
-//! [`money`], printed in [`policy`], told of standings and releases in [`standing`], and hunted with random commands in [`simulate`].
+//! [`money`], printed in [`policy`], told of standings and releases in [`standing`] and of
+//! idle machines in [`watch`], and hunted with random commands in [`simulate`].
 
 mod batch;
 mod jobs;
@@ -12,4 +13,5 @@ mod rounds;
 mod sight;
 mod simulate;
 mod standing;
+mod watch;
 mod world;

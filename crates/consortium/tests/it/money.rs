@@ -338,7 +338,7 @@ proptest! {
         let (mut world, job) = metered(8_000_000, RATED.0);
         let mut most = Usage::default();
         for (millis, sent, received) in told {
-            let total = Usage { millis, sent, received };
+            let total = Usage { millis, sent, received, ..Usage::default() };
             read(&mut world, job, total);
             most.millis = most.millis.max(millis);
             most.sent = most.sent.max(sent);
@@ -414,6 +414,7 @@ fn meters_stop_at_their_last_number() {
             millis,
             sent: u64::MAX,
             received: u64::MAX,
+            ..Usage::default()
         };
         read(&mut world, job, total);
     }
@@ -423,7 +424,8 @@ fn meters_stop_at_their_last_number() {
         Usage {
             millis: 6,
             sent: u64::MAX,
-            received: u64::MAX
+            received: u64::MAX,
+            ..Usage::default()
         }
     );
     world.now = consortium::Time(u64::MAX);

@@ -44,6 +44,7 @@ fn whatever_is_asked_the_rules_hold() {
         "Checkpointed",
         "Reset",
         "outvoted",
+        "HeldIdle",
     ] {
         let times = seen.get(what).copied().unwrap_or(0);
         assert!(times >= 10, "{what} was seen {times} times only: {seen:?}");

@@ -325,6 +325,7 @@ impl World {
                 millis,
                 sent: millis,
                 received: millis,
+                ..Usage::default()
             },
         );
         self.ask(

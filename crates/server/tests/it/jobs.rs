@@ -115,6 +115,7 @@ fn a_job_from_submission_to_settlement() {
             millis: 3_000,
             sent: 10,
             received: 20,
+            ..Usage::default()
         };
         site.client.meter(job, &Reading { attempt: 1, total }).unwrap();
     }

@@ -86,6 +86,7 @@ impl Story {
                 millis: 60_000,
                 sent: 5,
                 received: 7,
+                ..Usage::default()
             };
             let reading = Reading { attempt: 1, total };
             self.ask(

@@ -3,6 +3,7 @@
 use super::Story;
 use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
+use consortium::watch::Terms;
 use consortium::{
     Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Credential, Digest, FlopSeconds, FlopsPerSecond,
     Holder, Home, Job, JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project,
@@ -71,6 +72,8 @@ impl Story {
                 millis,
                 sent,
                 received,
+                watched: millis,
+                busy: last.busy,
             };
             return Command::Meter {
                 job: id,
@@ -141,13 +144,25 @@ impl Story {
     }
 
     fn office(&mut self) -> (Actor, Command) {
-        let command = match self.dice.below(4) {
+        let command = match self.dice.below(6) {
             0 => Command::Appropriate {
                 year: 2022,
                 won: Won(1_000_000),
             },
             1 => Command::Grant(award(&self.name("award"), 100_000, 10)),
             2 => Command::AdoptPolicy(self.policy()),
+            3 => Command::SetWatch(Some(Terms {
+                busy_percent: 50,
+                sample_seconds: 1,
+                report_minutes: 0,
+                warn_minutes: 0,
+                reduce_minutes: 1,
+                reduce_percent: self.dice.small(100),
+            })),
+            4 => Command::GiveBack {
+                job: self.job(),
+                ground: "an appeal".into(),
+            },
             _ => Command::AddSite(Site {
                 id: id("gaon"),
                 owner: id("gaon"),
@@ -226,6 +241,8 @@ impl Story {
                     millis,
                     sent: self.dice.number(9_999),
                     received: self.dice.number(9_999),
+                    watched: self.dice.number(4_000_000),
+                    busy: self.dice.number(4_000_000),
                 };
                 Command::Meter {
                     job,

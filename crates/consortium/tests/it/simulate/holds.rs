@@ -137,9 +137,10 @@ fn check_rounds(job: &Job) {
     }
 }
 
-/// A project's money is in its award, set aside, or earned by sites; there is no fourth place.
+/// A project's money is in its award, set aside, earned by sites, or taken back for machines that were held idle;
+/// there is no fifth place.
 fn check_awards(state: &State) {
-    let mut granted = Won(0);
+    let (mut granted, mut taken_back) = (Won(0), Won(0));
     for award in state.awards.values() {
         let held = state.ledger.balance(&Account::Award(award.id.clone()));
         let (mut won, mut compute) = (held.won, held.compute);
@@ -156,11 +157,21 @@ fn check_awards(state: &State) {
                 compute += aside.compute;
             }
         }
+        let stays = state.jobs.values().flat_map(Job::stays);
+        let taken = stays.filter_map(|member| member.watch.taken.as_ref());
+        for taken in taken.filter(|taken| taken.award == award.id) {
+            won += taken.won;
+            compute += taken.compute;
+            taken_back += taken.won;
+        }
         assert_eq!((won, compute), (award.won, award.compute), "award {}", award.id);
         granted += award.won;
     }
     let appropriated: Won = state.appropriations.values().copied().sum();
-    assert_eq!(appropriated - granted, state.ledger.balance(&Account::Pool).won);
+    assert_eq!(
+        appropriated - granted + taken_back,
+        state.ledger.balance(&Account::Pool).won
+    );
     for site in state.sites.keys() {
         let members = state.jobs.values().filter_map(|job| job.members.get(site));
         let paid: Won = members.map(|member| member.charged).sum();
