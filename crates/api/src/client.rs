@@ -4,6 +4,7 @@ use crate::wire::{
 };
 use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
+use consortium::watch::Terms;
 use consortium::{
     Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Label, ModelId, Organisation,
     OrganisationId, Output, Person, Programme, Project, ProjectId, Publication, Reading, Scope, Site, SiteId,
@@ -181,6 +182,21 @@ impl Client {
     /// What is proposed to be made less closed, of what the bearer may decide about.
     pub fn releases(&self) -> Answer<Vec<ReleaseView>> {
         self.get("/releases")
+    }
+
+    /// When machines count as held idle, and what follows; none if nobody is watched.
+    pub fn watch(&self) -> Answer<Option<Terms>> {
+        self.get("/watch")
+    }
+
+    /// Watches for machines that are held idle, by these terms; or doesn't any more.
+    pub fn set_watch(&self, terms: Option<&Terms>) -> Answer<Done> {
+        self.post("/watch", &terms)
+    }
+
+    /// Gives an award back what was taken because of a job, on some ground.
+    pub fn give_back(&self, job: JobId, ground: &str) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/give-back"), &ground)
     }
 
     /// Lets a person act for an organisation.

@@ -12,9 +12,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{MethodRouter, delete, get, post};
 use consortium::policy::Resource;
+use consortium::watch::Terms;
 use consortium::{
-    Account, Action, ArtifactId, AwardId, Command, Digest, Label, OrganisationId, Project, ProjectId, Sight,
-    SiteId, Standing, Won,
+    Account, Action, ArtifactId, AwardId, Command, Digest, JobId, Label, OrganisationId, Project, ProjectId,
+    Sight, SiteId, Standing, Won,
 };
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/appropriations", command(money))
         .route("/awards", get(awards).merge(command(Command::Grant)))
         .route("/policy", get(policy).merge(command(Command::AdoptPolicy)))
+        .route("/watch", get(watch).merge(command(Command::SetWatch)))
+        .route("/jobs/{job}/give-back", post(give_back))
         .route("/credentials", post(issue))
         .route("/credentials/{digest}", delete(revoke))
         .route("/ledger", get(ledger))
@@ -203,6 +206,23 @@ async fn awards(
 
 async fn policy(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<String> {
     Ok(Json(shared.read()?.policy.text().to_owned()))
+}
+
+/// The terms are everyone's to know.
+async fn watch(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<Option<Terms>> {
+    Ok(Json(shared.read()?.watch))
+}
+
+async fn give_back(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(job): At<JobId>,
+    Body(ground): Body<String>,
+) -> Answer<Done> {
+    shared
+        .carry_out(bearer.actor, key, Command::GiveBack { job, ground })
+        .await
 }
 
 async fn issue(

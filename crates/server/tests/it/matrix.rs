@@ -55,7 +55,7 @@ const THINGS: [&str; 13] = [
 ];
 
 /// Of many or of the whole.
-const WHOLE: [&str; 15] = [
+const WHOLE: [&str; 16] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
@@ -69,6 +69,7 @@ const WHOLE: [&str; 15] = [
     "/programmes/language/board",
     "/releases",
     "/policy",
+    "/watch",
     "/ledger",
     "//metrics",
 ];
@@ -390,6 +391,7 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
     let award = json!({"id": "new", "project": "nothing", "won": 1, "compute": "1"});
     let gaon = json!({"id": "gaon", "name": "", "name_ko": "", "kind": "company", "home": "foreign"});
     let model = json!({"model": "gaon/new", "project": "closed", "files": {}});
+    let terms = json!({"busy_percent": 0, "report_minutes": 0, "warn_minutes": 0, "reduce_minutes": 0, "reduce_percent": 0});
     let unknown = format!("closed/{}", Digest::of(b"never sent"));
     vec![
         ("submit an open job", "POST", "/jobs", job(Label::Open)),
@@ -432,6 +434,8 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             json!([2021, -1]),
         ),
         ("award to nothing", "POST", "/awards", award),
+        ("watch by no terms", "POST", "/watch", terms),
+        ("give back nothing", "POST", "/jobs/job-999/give-back", json!("x")),
         ("adopt the policy", "POST", "/policy", json!(SHIPPED)),
         (
             "make a token for the officer",
