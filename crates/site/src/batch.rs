@@ -12,6 +12,7 @@
 //! before it is submitted; and `run.sh` begins by making a folder, which only one can, so a scheduler that starts a
 //! job again, or takes a submission twice, starts nothing. The hub decides what runs once more.
 
+mod gauge;
 mod local;
 mod rest;
 mod slurm;
@@ -24,6 +25,7 @@ use api::{ApiError, Client, SiteJob, measure};
 use consortium::{
     ArtifactId, ArtifactKind, Exit, JobId, Output, PersonId, Phase, Presence, Reading, SiteId, Stop, Usage,
 };
+use gauge::Busy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,6 +42,8 @@ const UNDER_WAY: Duration = Duration::from_secs(30);
 const UNKNOWN: Duration = Duration::from_secs(60);
 /// How often a scheduler may refuse a job for a reason that may pass.
 const TRIES: u32 = 30;
+/// How much of how busy a job's machines were may be forgotten with this process.
+const NOTED_EVERY_MS: u64 = 30_000;
 /// The most of a job's log in one request.
 const LOG_PART: usize = 256 << 10;
 
@@ -60,6 +64,8 @@ trait Scheduler: Send {
     /// How each of these is, by name; one that isn't known is left out.
     fn look(&mut self, tasks: &[&Task]) -> Result<BTreeMap<String, Seen>, Trouble>;
     fn submit(&mut self, task: &Task, user: &User) -> Result<(), Trouble>;
+    /// How busy what a running job holds was since this was asked before, where that is known.
+    fn busy(&mut self, task: &Task) -> Option<Busy>;
     /// Asked again until it has ended.
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble>;
     /// These are all the jobs there are.
@@ -88,6 +94,8 @@ enum Trouble {
 struct Record {
     task: Task,
     step: Step,
+    #[serde(default)]
+    busy: Busy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +119,7 @@ struct Stay {
     unknown: Option<Instant>,
     sent: u64,
     metered: u64,
+    busy: Busy,
     reported: bool,
     said: String,
 }
@@ -262,6 +271,7 @@ impl Desk {
                     self.scheduler.cancel(&task)?;
                 }
                 if let Some(Seen::Running { millis }) = how {
+                    self.watch(job.id);
                     self.meter(job.id, *millis)?;
                     self.send_log(job.id)?;
                 }
@@ -302,6 +312,7 @@ impl Desk {
         let record = Record {
             task,
             step: Step::Submitting,
+            busy: Busy::default(),
         };
         // Of an attempt that was joined before, the scheduler may have something already.
         let wait = if job.presence == Presence::Expected {
@@ -466,6 +477,7 @@ impl Desk {
         };
         let record = Record {
             step,
+            busy: stay.busy,
             ..stay.record.clone()
         };
         let bytes = serde_json::to_vec(&record).expect("a record is plain data");
@@ -476,6 +488,23 @@ impl Desk {
 
     fn finish(&mut self, id: JobId, exit: Exit, millis: u64) -> Result<(), Trouble> {
         self.put(id, Step::Ended { exit, millis })
+    }
+
+    /// Adds how busy the job's machines were, and now and then writes that down.
+    fn watch(&mut self, id: JobId) {
+        let Some(stay) = self.stays.get_mut(&id) else {
+            return;
+        };
+        let Some(passed) = self.scheduler.busy(&stay.record.task) else {
+            return;
+        };
+        stay.busy.watched += passed.watched;
+        stay.busy.busy += passed.busy;
+        if stay.busy.watched - stay.record.busy.watched >= NOTED_EVERY_MS {
+            let step = stay.record.step.clone();
+            // What isn't noted is held against nobody.
+            let _ = self.put(id, step);
+        }
     }
 
     /// Readings are totals: telling one twice charges nothing.
@@ -490,6 +519,8 @@ impl Desk {
             attempt: stay.record.task.attempt,
             total: Usage {
                 millis,
+                watched: stay.busy.watched,
+                busy: stay.busy.busy,
                 ..Usage::default()
             },
         };
@@ -565,6 +596,7 @@ impl Desk {
 impl Stay {
     fn new(record: Record, under_way: Instant) -> Self {
         Self {
+            busy: record.busy,
             record,
             under_way,
             tries: 0,

@@ -1,5 +1,6 @@
 //! Batch jobs as processes of this machine, which outlive the site's process. A GPU is one job's at a time.
 
+use super::gauge::{Busy, Gauge};
 use super::task::{Task, User, write_whole};
 use super::{Scheduler, Seen, Trouble, failed};
 use consortium::Exit;
@@ -18,6 +19,7 @@ pub(super) struct Local {
     /// The GPUs that jobs hold, by their names.
     held: BTreeMap<String, Vec<u32>>,
     asked: BTreeMap<String, u32>,
+    gauge: Gauge,
 }
 
 impl Local {
@@ -26,6 +28,7 @@ impl Local {
             gpus,
             held: BTreeMap::new(),
             asked: BTreeMap::new(),
+            gauge: Gauge::default(),
         }
     }
 
@@ -77,6 +80,9 @@ impl Scheduler for Local {
                 self.held.insert(task.name.clone(), held);
             }
         }
+        if !self.held.is_empty() {
+            self.gauge.look();
+        }
         Ok(seen)
     }
 
@@ -119,6 +125,12 @@ impl Scheduler for Local {
         Ok(())
     }
 
+    fn busy(&mut self, task: &Task) -> Option<Busy> {
+        let session = *task.noted("pid")?.first()?;
+        let held = self.held.get(&task.name).map_or(&[][..], Vec::as_slice);
+        self.gauge.read(task, session, held)
+    }
+
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble> {
         fs::write(task.file("cancelled"), b"").map_err(failed)?;
         let Some([pid, _]) = task
@@ -141,6 +153,7 @@ impl Scheduler for Local {
     }
 
     fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble> {
+        self.gauge.keep(tasks);
         self.asked
             .retain(|name, _| tasks.iter().any(|task| task.name == *name));
         Ok(())

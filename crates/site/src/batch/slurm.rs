@@ -4,15 +4,19 @@
 //! Whichever way, a job is looked for by its name, both at the controller and in the accounting: the one knows it
 //! first, the other for ever. What it used is what the accounting says, all its starts together.
 
+use super::gauge::{Busy, Look};
 use super::rest::Rest;
 use super::task::{Task, User};
 use super::{Scheduler, Seen, Trouble};
 use consortium::Exit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Seconds for a command of Slurm's, which waits for a controller that is away.
 const PATIENCE: &str = "20";
+/// How often running jobs are asked how busy they are: `sstat` asks their nodes.
+const GAUGE_EVERY: Duration = Duration::from_secs(20);
 /// What no waiting mends, in Slurm's words.
 const HOPELESS: [&str; 8] = [
     "Invalid account",
@@ -69,6 +73,9 @@ pub(super) struct Slurm {
     accounts: BTreeMap<String, usize>,
     /// Users of accounts.
     users: BTreeSet<(String, String)>,
+    /// When nodes were asked how busy jobs are, and the two last answers.
+    gauged: Option<Instant>,
+    looks: BTreeMap<String, (Option<Look>, Look)>,
 }
 
 impl Slurm {
@@ -84,6 +91,8 @@ impl Slurm {
             cluster: None,
             accounts: BTreeMap::new(),
             users: BTreeSet::new(),
+            gauged: None,
+            looks: BTreeMap::new(),
         }
     }
 
@@ -127,6 +136,40 @@ impl Slurm {
         Ok(())
     }
 
+    /// Asks the nodes for all running jobs at once. Who can't be asked is not watched.
+    fn gauge(&mut self, names: &[&str]) {
+        if names.is_empty() || self.gauged.is_some_and(|at| at.elapsed() < GAUGE_EVERY) {
+            return;
+        }
+        self.gauged = Some(Instant::now());
+        let of_names = format!("--name={}", names.join(","));
+        let running =
+            tell("squeue", &["-h", "-a", "-t", "running", &of_names, "-o", "%A|%j"]).unwrap_or_default();
+        let numbers: BTreeMap<&str, &str> = running.lines().filter_map(|line| line.split_once('|')).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        let jobs: Vec<&str> = numbers.keys().copied().collect();
+        let jobs = jobs.join(",");
+        let steps = tell(
+            "sstat",
+            &["-a", "-n", "-P", "-j", &jobs, "-o", "JobID,TRESUsageInTot"],
+        )
+        .unwrap_or_default();
+        let at = Instant::now();
+        for (number, used) in used(&steps) {
+            if let Some(name) = numbers.get(number) {
+                let look = Look {
+                    at,
+                    cpu: used.cpu,
+                    gpus: used.gpus,
+                };
+                let before = self.looks.get(*name).map(|(_, last)| *last);
+                self.looks.insert((*name).to_owned(), (before, look));
+            }
+        }
+    }
+
     fn cluster(&mut self) -> Result<String, Trouble> {
         if let Some(cluster) = &self.cluster {
             return Ok(cluster.clone());
@@ -162,6 +205,7 @@ impl Scheduler for Slurm {
             return Ok(BTreeMap::new());
         }
         let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+        self.gauge(&names);
         // First the controller: what it forgets meanwhile is in the accounting.
         let current = self.way.current(&names)?;
         let accounted = self.way.accounted(&names)?;
@@ -185,11 +229,22 @@ impl Scheduler for Slurm {
         self.way.submit(task, user)
     }
 
+    fn busy(&mut self, task: &Task) -> Option<Busy> {
+        // An answer counts once.
+        let (before, last) = self.looks.get_mut(&task.name)?;
+        let gpus = task.gpus.unwrap_or(1);
+        let mut now = *last;
+        now.gpus = now.gpus.map(|sum| (sum / gpus.max(1)).min(100));
+        Some(now.since(&before.take()?, gpus))
+    }
+
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble> {
         self.way.cancel(task)
     }
 
     fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble> {
+        self.looks
+            .retain(|name, _| tasks.iter().any(|task| task.name == *name));
         let mut wanted: BTreeMap<String, usize> =
             self.accounts.keys().map(|known| (known.clone(), 0)).collect();
         for task in tasks {
@@ -265,6 +320,44 @@ fn refine(seen: Seen, task: &Task) -> Seen {
         },
         (seen, _) => seen,
     }
+}
+
+/// What `sstat` says of a job's steps together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Used {
+    /// Processor time, ms.
+    cpu: u64,
+    /// Percent of a GPU, all GPUs together, where Slurm gathers that (`gres/gpuutil`).
+    gpus: Option<u32>,
+}
+
+/// Lines as `7.batch|cpu=00:01:30,mem=2M,gres/gpuutil=85`, by job.
+fn used(answer: &str) -> BTreeMap<&str, Used> {
+    let mut jobs: BTreeMap<&str, Used> = BTreeMap::new();
+    for (step, usage) in answer.lines().filter_map(|line| line.split_once('|')) {
+        let job = step.split_once('.').map_or(step, |(job, _)| job);
+        let used = jobs.entry(job).or_default();
+        for (what, value) in usage.split(',').filter_map(|part| part.split_once('=')) {
+            match what {
+                "cpu" => used.cpu += seconds(value).unwrap_or(0) * 1_000,
+                "gres/gpuutil" => {
+                    let percent: u32 = value.parse().unwrap_or(0);
+                    used.gpus = Some(used.gpus.unwrap_or(0) + percent);
+                }
+                _ => {}
+            }
+        }
+    }
+    jobs
+}
+
+/// `[days-]hours:minutes:seconds`, with or without a fraction.
+fn seconds(time: &str) -> Option<u64> {
+    let (days, time) = time.split_once('-').unwrap_or(("0", time));
+    let time = time.split_once('.').map_or(time, |(whole, _)| whole);
+    let parts = time.split(':').map(|part| part.parse::<u64>().ok());
+    let clock = parts.reduce(|sum, part| Some(sum? * 60 + part?))??;
+    Some(days.parse::<u64>().ok()? * 86_400 + clock)
 }
 
 /// `gpu:a100:2`.
@@ -477,6 +570,17 @@ mod tests {
         let twice = start("FAILED|9|2026-11-25T02:10:50|125:0");
         let exit = lost("Slurm started it a second time");
         assert_eq!(judge(None, &[&twice], true), ended(exit, 9_000));
+    }
+
+    #[test]
+    fn what_nodes_say_of_steps_is_summed_by_job() {
+        let answer = "7.extern|cpu=00:00:00,mem=0\n7.batch|cpu=00:01:30,energy=0,mem=2M\n\
+                      8.batch|cpu=1-02:03:04.500,gres/gpumem=1G,gres/gpuutil=150\n9.batch|\n";
+        let found = used(answer);
+        let of = |job: &str| (found[job].cpu, found[job].gpus);
+        assert_eq!(of("7"), (90_000, None));
+        assert_eq!(of("8"), (((26 * 60 + 3) * 60 + 4) * 1_000, Some(150)));
+        assert_eq!(of("9"), (0, None));
     }
 
     #[test]
