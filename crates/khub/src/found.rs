@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::serve::hub_config;
 use crate::show;
+use consortium::watch::Terms;
 use consortium::{Award, Command, Holder, Organisation, Person, Project, Site, Won};
 use serde::Deserialize;
 use server::Hub;
@@ -48,6 +49,7 @@ pub(crate) struct Founding {
     projects: Vec<Project>,
     appropriations: Vec<Appropriation>,
     awards: Vec<Award>,
+    watch: Option<Terms>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +124,9 @@ impl Founding {
         }
         for it in &self.awards {
             add("award", &it.id, Command::Grant(it.clone()));
+        }
+        if let Some(terms) = self.watch {
+            add("watch", &"terms", Command::SetWatch(Some(terms)));
         }
         commands
     }

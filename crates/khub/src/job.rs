@@ -305,9 +305,11 @@ pub(crate) fn in_words(explanation: &Explanation) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = explanation.sites.iter().map(row).collect();
+    let idle = explanation.idle.as_ref();
     format!(
-        "{}\n{}{}",
+        "{}\n{}{}{}",
         explanation.summary,
+        idle.map_or_else(String::new, |idle| format!("{idle}\n")),
         show::table(&["site", "owner", "reason"], &rows),
         outlook(explanation)
     )

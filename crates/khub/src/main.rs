@@ -39,6 +39,7 @@ mod site;
 mod token;
 mod top;
 mod train;
+mod watch;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use failure::Failure;
@@ -83,6 +84,7 @@ enum Command {
     Members(members::Args),
     Token(token::Args),
     Policy(policy::Args),
+    Watch(watch::Args),
     Ledger(ledger::Args),
     Report(report::Args),
     Audit(audit::Args),
@@ -148,6 +150,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Members(args) => members::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Ledger(args) => ledger::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Audit(args) => audit::run(&args),

@@ -1,6 +1,7 @@
 //! `khub report`: what was used and what it cost, by month, from the log alone.
 
 mod focus;
+mod idle;
 mod page;
 
 use crate::failure::Failure;
@@ -22,12 +23,15 @@ use store::Reader;
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub report --by programme\n  khub report --by site --format csv --from 2021-07 --to 2021-12\n  \
-    khub report --format focus > focus.csv\n  khub report --format page > report.html"
+    khub report --idle\n  khub report --format focus > focus.csv\n  khub report --format page > report.html"
 )]
 pub(crate) struct Args {
     /// A line for each month and what?
     #[arg(long, value_enum, default_value_t = By::Organisation)]
     by: By,
+    /// List the machines that were held idle instead, and what came of it.
+    #[arg(long, conflicts_with = "by")]
+    idle: bool,
     /// As what?
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -85,10 +89,11 @@ struct Month {
 const PAGE: u64 = 1_000;
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if args.idle {
+        return idle::run(args);
+    }
     let (state, mut charges) = read(&Reader::open(args.data.log())?)?;
-    let wanted =
-        |month: &Month| args.from.is_none_or(|from| *month >= from) && args.to.is_none_or(|to| *month <= to);
-    charges.retain(|charge| wanted(&charge.month));
+    charges.retain(|charge| args.wants(charge.month));
     match args.format {
         Format::Table => show::print(&table(&charges, args.by)),
         Format::Csv => show::print(&csv(&charges, args.by)),
@@ -100,26 +105,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The last state, and everything that was settled, in the order of month, site and job.
 fn read(reader: &Reader) -> Result<(State, Vec<Charge>), Failure> {
-    let mut state = State::default();
     let mut sums: BTreeMap<(Month, SiteId, JobId), (Won, FlopSeconds)> = BTreeMap::new();
-    let mut from = 1;
-    loop {
-        let records = reader.records(from, PAGE)?;
-        let Some(last) = records.last() else { break };
-        from = last.seq + 1;
-        for record in &records {
-            for event in &record.events {
-                if let Event::Posted(transfer) = event
-                    && let Some((job, site)) = settled(transfer)
-                {
-                    let sum = sums.entry((Month::of(record.at), site.clone(), job)).or_default();
-                    sum.0 += transfer.won;
-                    sum.1 += transfer.compute;
-                }
-                apply(&mut state, event, record.at);
-            }
+    let state = replay(reader, &mut |_, event, at| {
+        if let Event::Posted(transfer) = event
+            && let Some((job, site)) = settled(transfer)
+        {
+            let sum = sums.entry((Month::of(at), site.clone(), job)).or_default();
+            sum.0 += transfer.won;
+            sum.1 += transfer.compute;
         }
-    }
+    })?;
     let charge = |((month, site, job), (won, compute)): ((Month, SiteId, JobId), (Won, FlopSeconds))| {
         let project = state.projects.get(&state.jobs.get(&job)?.spec.project)?;
         Some(Charge {
@@ -138,11 +133,36 @@ fn read(reader: &Reader) -> Result<(State, Vec<Charge>), Failure> {
     Ok((state, charges))
 }
 
+/// The last state; `see` gets each event, with the state before it.
+fn replay(reader: &Reader, see: &mut dyn FnMut(&State, &Event, Time)) -> Result<State, Failure> {
+    let mut state = State::default();
+    let mut from = 1;
+    loop {
+        let records = reader.records(from, PAGE)?;
+        let Some(last) = records.last() else {
+            return Ok(state);
+        };
+        from = last.seq + 1;
+        for record in &records {
+            for event in &record.events {
+                see(&state, event, record.at);
+                apply(&mut state, event, record.at);
+            }
+        }
+    }
+}
+
 /// The job and the site, if the transfer pays for what was metered.
 fn settled(transfer: &Transfer) -> Option<(JobId, &SiteId)> {
     match (&transfer.from, &transfer.to) {
         (Account::Reserved(job, site), Account::Earned(_)) => Some((*job, site)),
         _ => None,
+    }
+}
+
+impl Args {
+    fn wants(&self, month: Month) -> bool {
+        self.from.is_none_or(|from| month >= from) && self.to.is_none_or(|to| month <= to)
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
+use crate::watch;
 use api::{JobView, SiteView};
-use consortium::{Phase, Presence};
+use consortium::{Member, Phase, Presence};
 
 /// Show what the machines do: the GPUs of each site, and the jobs that hold them.
 #[derive(clap::Args)]
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = held.map(of_job).collect();
     if !rows.is_empty() {
         let head = [
-            "job", "name", "project", "person", "sites", "GPUs", "used", "spent",
+            "job", "name", "project", "person", "sites", "GPUs", "used", "spent", "busy", "idle",
         ];
         show::print(&format!("\n{}", show::table(&head, &rows)));
     }
@@ -59,6 +60,15 @@ fn of_job(view: &JobView) -> Vec<String> {
     let job = &view.job;
     let sites: Vec<String> = job.members.keys().map(ToString::to_string).collect();
     let longest = job.members.values().map(|member| member.total().millis).max();
+    let told = |tell: fn(&Member) -> String| {
+        job.members
+            .values()
+            .map(tell)
+            .collect::<Vec<_>>()
+            .join(" ")
+            .trim()
+            .to_owned()
+    };
     vec![
         job.id.to_string(),
         job.spec.name.clone(),
@@ -68,5 +78,7 @@ fn of_job(view: &JobView) -> Vec<String> {
         job.spec.gpus.map_or("all".to_owned(), |gpus| gpus.to_string()),
         show::span(longest.unwrap_or(0) as f64 / 1e3),
         view.spent.to_string(),
+        told(watch::busy),
+        told(watch::idle),
     ]
 }

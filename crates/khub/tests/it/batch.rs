@@ -92,6 +92,67 @@ fn commands_run_on_a_machine_of_their_own() {
         .unwrap();
 }
 
+#[test]
+fn who_holds_gpus_idle_is_told() {
+    let world = World::start();
+    let terms = "watch set --busy 50 --sample 2 --report 0 --warn 0 --reduce 0 --by 10";
+    world.run_as("office", &terms.split(' ').collect::<Vec<_>>());
+    let _site = world.site("desk", &["--gpus", "2"], &[]);
+    let until_told = "until [ -e go ]; do sleep 0.05; done\n";
+    let [idle, busy] =
+        [until_told, "until [ -e go ]; do :; done\n"].map(|script| world.submit("rtx", script, 0));
+    let watched = |view: &JobView| {
+        view.job
+            .members
+            .values()
+            .next()
+            .map(|member| member.watch.clone())
+    };
+    let view = world.until(idle, |view| {
+        watched(view).is_some_and(|watch| watch.taken.is_some())
+    });
+    let taken = watched(&view).unwrap().taken.unwrap();
+    assert_eq!(taken.award.as_str(), "reviews-2021");
+    let said = world.run(&["explain", &idle.to_string()]);
+    assert!(said.contains("award reviews-2021 was reduced"), "{said}");
+    let said = world.run(&["top"]);
+    assert!(said.contains("award reduced"), "{said}");
+    let view = world.until(busy, |view| {
+        watched(view).is_some_and(|watch| watch.percent.is_some())
+    });
+    let watch = watched(&view).unwrap();
+    assert!(watch.percent >= Some(50) && watch.notice.is_none(), "{watch:?}");
+    world.run_as(
+        "office",
+        &["watch", "give-back", &idle.to_string(), "--ground", "a test"],
+    );
+    let hub = world.folder.path().join("hub");
+    let report = world.run(&[
+        "report",
+        "--idle",
+        "--format",
+        "csv",
+        "--folder",
+        hub.to_str().unwrap(),
+    ]);
+    let lines: Vec<&str> = report.lines().skip(1).collect();
+    let expected = ["reported", "warned", "award reduced", "given back"];
+    assert_eq!(lines.len(), expected.len(), "{report}");
+    for (line, what) in lines.iter().zip(expected) {
+        assert!(
+            line.contains(&format!("{idle},reviews,gaon,")) && line.contains(what),
+            "{line}"
+        );
+    }
+    world.run_as("office", &["watch", "off"]);
+    assert_eq!(world.run(&["watch", "show"]), "nobody is watched\n");
+    for job in [idle, busy] {
+        let folder = world.folder.path().join("sites/desk/jobs").join(job.to_string());
+        std::fs::write(folder.join("go"), "").unwrap();
+        assert_eq!(world.ended(job).job.phase, Phase::Done);
+    }
+}
+
 /// Alpha is asked through Slurm's commands, beta through slurmrestd.
 #[test]
 fn commands_run_on_slurm_as_the_people_who_asked_for_them() {
@@ -245,6 +306,28 @@ fn faults_of_a_clock_change_nothing() {
 /// Takes eight seconds, and writes what [`World::check`] expects.
 const COUNTS: &str = "i=0; while [ $i -lt 80 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n";
 
+/// What `sstat` tells of jobs on a real node.
+#[test]
+#[ignore = "takes a minute; `cargo nextest run --workspace --run-ignored only how_busy`"]
+fn how_busy_jobs_are_is_read_from_slurm() {
+    let Some(cluster) = Cluster::start() else { return };
+    let world = World::start();
+    let users = world.folder.path().join("users.toml");
+    std::fs::write(&users, "minji = 'khub-minji'").unwrap();
+    let terms = "watch set --busy 50 --sample 10 --report 0 --warn 600 --reduce 600 --by 10";
+    world.run_as("office", &terms.split(' ').collect::<Vec<_>>());
+    let slurm = ["--slurm", "--users", users.to_str().unwrap()];
+    let _alpha = world.site("alpha", &slurm, &cluster.environment("alpha"));
+    let [idle, busy] = ["sleep 80\n", "timeout 80 sh -c 'while :; do :; done' || true\n"]
+        .map(|script| world.submit("a100", script, 0));
+    let percent = |job| {
+        let watched = |view: &JobView| view.job.members.values().find_map(|member| member.watch.percent);
+        watched(&world.until(job, |view| watched(view).is_some())).unwrap()
+    };
+    let (idle, busy) = (percent(idle), percent(busy));
+    assert!(idle < 10 && busy > 50, "{idle} % and {busy} %");
+}
+
 #[allow(clippy::print_stdout, reason = "it takes long")]
 fn say(what: &str) {
     println!("{what}");
@@ -347,8 +430,12 @@ impl World {
 
     /// What khub prints for the member.
     fn run(&self, args: &[&str]) -> String {
+        self.run_as("minji", args)
+    }
+
+    fn run_as(&self, name: &str, args: &[&str]) -> String {
         let hub = self.folder.path().join("hub");
-        let token = std::fs::read_to_string(hub.join("credentials/minji")).unwrap();
+        let token = std::fs::read_to_string(hub.join("credentials").join(name)).unwrap();
         let environment = [("KHUB_HUB", self.url.as_str()), ("KHUB_TOKEN", token.trim())];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut process = Process::khub(args, &environment);
