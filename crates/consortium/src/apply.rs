@@ -57,6 +57,9 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::SiteAdded(site) => {
             state.sites.insert(site.id.clone(), site.clone());
         }
+        Event::AbilitiesTold { site, abilities } => {
+            state.abilities.insert(site.clone(), abilities.clone());
+        }
         Event::ProjectOpened(project) => {
             state.projects.insert(project.id.clone(), project.clone());
         }

@@ -6,8 +6,9 @@
 //! once more is always marked: its stay is in [`Job::past`], with the reason.
 
 use crate::consequence::{ended, releases};
-use crate::{Event, Job, JobId, Outcome, Output, Phase, Presence, Refusal, SiteId, State};
+use crate::{Digest, Event, Job, JobId, Outcome, Output, Phase, Presence, Refusal, SiteId, State};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How often a job is started again because of a site's machines.
 const MOST_LOSSES: u32 = 5;
@@ -27,6 +28,7 @@ const MOST_SCRIPT_BYTES: usize = 256 << 10;
 /// array = [0, 1, 2, 3]   # four jobs
 /// after = ["job-3"]      # not before that is done
 /// retries = 2            # if it fails
+/// image = "docker://pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +44,9 @@ pub struct Batch {
     /// Jobs that have to be done before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<JobId>,
+    /// The container's image that it runs in: a path at the site, an address, or `inputs/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// How often it is started again if it fails.
     #[serde(default)]
     pub retries: u32,
@@ -88,7 +93,7 @@ pub enum Again {
 }
 
 impl Batch {
-    pub(crate) fn check(&self, state: &State) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, state: &State, inputs: &BTreeMap<String, Digest>) -> Result<(), Refusal> {
         let wrong = |what: &str, hint: &str| Err(Refusal::invalid(what.to_owned()).hint(hint));
         if !self.script.starts_with("#!") || self.script.len() > MOST_SCRIPT_BYTES {
             return wrong(
@@ -100,6 +105,12 @@ impl Batch {
             return wrong(
                 "batch.array or batch.retries is too large",
                 "up to 1,000 elements and 100 retries",
+            );
+        }
+        if self.image.as_ref().is_some_and(|image| !is_image(image, inputs)) {
+            return wrong(
+                "batch.image names no image",
+                "a path that begins with a slash, an address as docker://alpine, or inputs/NAME of an input of the job",
             );
         }
         if self.index.is_some() {
@@ -123,6 +134,16 @@ impl Batch {
         }
         self.array.iter().map(|index| element(Some(*index))).collect()
     }
+}
+
+fn is_image(image: &str, inputs: &BTreeMap<String, Digest>) -> bool {
+    let is_input = || {
+        image
+            .strip_prefix("inputs/")
+            .is_some_and(|name| inputs.contains_key(name))
+    };
+    let plain = image.len() <= 1_000 && !image.contains(char::is_control);
+    plain && (image.starts_with('/') || image.contains("://") || is_input())
 }
 
 /// The first job that has to be done before `job`, and is not.

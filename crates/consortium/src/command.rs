@@ -2,8 +2,8 @@
 
 use crate::watch::Terms;
 use crate::{
-    ArtifactId, ArtifactKind, Award, Credential, Digest, Holder, JobId, JobSpec, Label, Organisation, Person,
-    PersonId,
+    Abilities, ArtifactId, ArtifactKind, Award, Credential, Digest, Holder, JobId, JobSpec, Label,
+    Organisation, Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub enum Command {
     AddPerson(Person),
     /// Add a place with machines, at its owner's price.
     AddSite(Site),
+    /// A site's process says what it can do.
+    TellAbilities(Abilities),
     /// Open a project.
     OpenProject(Project),
     /// Take money from the ministry for a fiscal year.

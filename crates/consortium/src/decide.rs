@@ -80,6 +80,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
             standing,
             ground,
         } => crate::standing::set(state, actor, organisation, *standing, ground),
+        Command::TellAbilities(abilities) => crate::abilities::tell(state, actor, abilities),
         Command::SetWatch(terms) => crate::watch::set(state, actor, terms.as_ref()),
         Command::GiveBack { job, ground } => crate::watch::give_back(state, actor, *job, ground),
         Command::Release { artifact, to } => crate::release::release(state, actor, artifact, *to),
@@ -342,7 +343,7 @@ fn check_spec(state: &State, spec: &JobSpec, project: &Project) -> Result<(), Re
     match &spec.batch {
         Some(batch) => {
             range("sites of a batch job", spec.sites.into(), 1, 1)?;
-            batch.check(state)?;
+            batch.check(state, &spec.inputs)?;
         }
         None if spec.gpus.is_some() => {
             return Err(Refusal::invalid("a training takes all of its sites".to_owned())

@@ -5,8 +5,8 @@ use crate::batch::{Again, Stop};
 use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
-    Artifact, ArtifactId, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label, Organisation,
-    Person, PersonId,
+    Abilities, Artifact, ArtifactId, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label,
+    Organisation, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
@@ -45,6 +45,8 @@ pub enum Event {
     PersonAdded(Person),
     /// A site is there.
     SiteAdded(Site),
+    /// A site's process has said what it can do.
+    AbilitiesTold { site: SiteId, abilities: Abilities },
     /// A project is open.
     ProjectOpened(Project),
     /// The ministry gave money; a transfer follows.

@@ -139,6 +139,7 @@ pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
             spec.gpus,
             &spec.gpu,
             spec.wall_minutes,
+            spec.batch.as_ref().is_some_and(|batch| batch.image.is_some()),
         );
         let why = match before {
             Some(before) => format!("{} has to be done before", before.id),
@@ -282,6 +283,7 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
         Verdict::Other { gpu: None, wanted } => {
             format!("nobody has said which GPUs it has, and the job wants {wanted}")
         }
+        Verdict::Bare => "it runs no containers, and the job names an image".to_owned(),
         Verdict::Kept { job } => {
             format!("kept free for {job}, which is ahead and would start later otherwise")
         }
@@ -334,6 +336,7 @@ fn changes(job: &Job, candidates: &[Candidate]) -> Vec<String> {
                 )
             }
             Verdict::Closed { .. } => format!("the programme office opens what is {} to {site}", job.label),
+            Verdict::Bare => format!("{site} can run containers, or the job names no image"),
             Verdict::Other { .. } | Verdict::Taken { .. } | Verdict::Dearer { .. } => return None,
         })
     });
@@ -351,7 +354,8 @@ fn in_short(candidates: &[Candidate]) -> String {
         Verdict::Busy { .. } => 5,
         Verdict::Small { .. } => 6,
         Verdict::Other { .. } => 7,
-        Verdict::Closed { .. } => 8,
+        Verdict::Bare => 8,
+        Verdict::Closed { .. } => 9,
     });
     match nearest.map(|candidate| (&candidate.site, &candidate.verdict)) {
         None => "there is no site".to_owned(),
@@ -364,6 +368,7 @@ fn in_short(candidates: &[Candidate]) -> String {
             Verdict::Busy { job } => format!("{job} holds {site}"),
             Verdict::Small { wanted, .. } => format!("no site has {wanted} GPUs"),
             Verdict::Other { wanted, .. } => format!("no site has {wanted}"),
+            Verdict::Bare => "no site runs containers".to_owned(),
             Verdict::Closed { .. } => "no site is entitled to it".to_owned(),
         },
     }

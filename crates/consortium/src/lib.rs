@@ -26,6 +26,7 @@
 //! [`watch`] what follows for machines that are held idle.
 #![deny(clippy::float_arithmetic)]
 
+mod abilities;
 mod amount;
 mod apply;
 mod batch;
@@ -52,6 +53,7 @@ mod standing;
 mod state;
 pub mod watch;
 
+pub use abilities::Abilities;
 pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
 pub use apply::apply;
 pub use batch::{Again, Batch, Exit, Stop};

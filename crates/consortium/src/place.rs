@@ -67,6 +67,8 @@ pub enum Verdict {
         /// Which the job wants.
         wanted: String,
     },
+    /// It runs no containers, and the job names an image.
+    Bare,
     /// It could run there, if there were as many such sites as the job wants.
     TooFew {
         /// How many there are.
@@ -147,7 +149,7 @@ impl<'a> Scene<'a> {
             state,
         };
         let nowhere = queue.allow(&[]);
-        let mut classes: BTreeMap<(u32, Label, Option<&str>), u32> = BTreeMap::new();
+        let mut classes: BTreeMap<(u32, Label, Option<&str>, bool), u32> = BTreeMap::new();
         for job in state.active_jobs() {
             let Some(project) = project_of.get(&job.spec.project) else {
                 continue;
@@ -158,7 +160,8 @@ impl<'a> Scene<'a> {
             if gone || (waits && waits_for(state, job).is_some()) {
                 continue;
             }
-            let class = (*project, job.label, job.spec.gpu.as_deref());
+            let image = job.spec.batch.as_ref().is_some_and(|batch| batch.image.is_some());
+            let class = (*project, job.label, job.spec.gpu.as_deref(), image);
             let allowed = if waits {
                 *classes
                     .entry(class)
@@ -280,6 +283,9 @@ impl<'a> Scene<'a> {
                 wanted: wanted.clone(),
             };
         }
+        if !self.state.can_contain(job, &site.id) {
+            return Verdict::Bare;
+        }
         let wanted = job.spec.gpus.unwrap_or(site.gpus);
         if wanted > site.gpus {
             return Verdict::Small {
@@ -306,10 +312,12 @@ impl<'a> Scene<'a> {
         self.state.policy.hold(self.state, job, &site.id)
     }
 
-    /// The sites that may hold jobs like this one and have the right sort of GPU.
+    /// The sites that may hold jobs like this one, have the right sort of GPU and can run its image.
     fn open(&self, job: &Job) -> Vec<u32> {
         let sort = |site: &Site| job.spec.gpu.is_none() || site.gpu == job.spec.gpu;
-        let open = |site: &Site| sort(site) && self.may_hold(job, site).allowed;
+        let open = |site: &Site| {
+            sort(site) && self.state.can_contain(job, &site.id) && self.may_hold(job, site).allowed
+        };
         (0..)
             .zip(&self.sites)
             .filter(|(_, site)| open(site))

@@ -2,7 +2,7 @@
 
 use crate::watch::Terms;
 use crate::{
-    Artifact, ArtifactId, Award, AwardId, Credential, Digest, Job, JobId, Ledger, Organisation,
+    Abilities, Artifact, ArtifactId, Award, AwardId, Credential, Digest, Job, JobId, Ledger, Organisation,
     OrganisationId,
 };
 use crate::{
@@ -25,6 +25,9 @@ pub struct State {
     pub people: BTreeMap<PersonId, Person>,
     /// Places with machines.
     pub sites: BTreeMap<SiteId, Site>,
+    /// What their processes have said they can do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub abilities: BTreeMap<SiteId, Abilities>,
     /// Projects.
     pub projects: BTreeMap<ProjectId, Project>,
     /// Awards.

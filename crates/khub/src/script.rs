@@ -57,6 +57,7 @@ pub(crate) struct Asked {
     pub(crate) array: Vec<u32>,
     pub(crate) after: Vec<JobId>,
     pub(crate) retries: u32,
+    pub(crate) image: Option<String>,
     /// Options that mean nothing here.
     pub(crate) ignored: Vec<String>,
 }
@@ -116,6 +117,7 @@ fn take<'a>(
     match name {
         "job-name" => asked.name = Some(value.to_owned()),
         "account" | "project" => asked.project = Some(value.parse().map_err(|_| wrong())?),
+        "container" | "container-image" => asked.image = Some(value.to_owned()),
         "label" => asked.label = Some(crate::artifact::word(value)?),
         "retries" => asked.retries = value.parse().map_err(|_| wrong())?,
         "time" => asked.minutes = Some(minutes(value).ok_or_else(wrong)?),
@@ -174,6 +176,7 @@ impl Asked {
                 index: None,
                 after: self.after,
                 retries: self.retries,
+                image: self.image,
             })),
         })
     }
@@ -254,7 +257,7 @@ mod tests {
     fn a_script_says_what_it_needs() {
         let text = "#!/bin/sh\n#SBATCH --job-name=folds -A reviews --time=1-2:30 # a remark\n\
                     #SBATCH --gres=gpu:a100:2 -a 0-2,7 --dependency=afterok:job-3:job-4\n\
-                    #SBATCH -o out.txt\n#KHUB --label=open --retries 2\n\necho\n#SBATCH --nodes=9\n";
+                    #SBATCH -o out.txt --container=/images/a.sif\n#KHUB --label=open --retries 2\n\necho\n#SBATCH --nodes=9\n";
         let expected = Asked {
             name: Some("folds".into()),
             project: Some("reviews".parse().unwrap()),
@@ -265,6 +268,7 @@ mod tests {
             array: vec![0, 1, 2, 7],
             after: vec![JobId(3), JobId(4)],
             retries: 2,
+            image: Some("/images/a.sif".into()),
             ignored: vec!["--output".into()],
         };
         assert_eq!(read(text), Ok(expected));

@@ -3,7 +3,8 @@
 use crate::world::{World, id, output, person, reserved, site, spec};
 use consortium::explain::Start;
 use consortium::{
-    Again, Batch, Command, Event, Exit, JobId, JobSpec, Kind, Label, Phase, Stop, Time, Won, explain,
+    Abilities, Again, Batch, Command, Event, Exit, JobId, JobSpec, Kind, Label, Phase, Stop, Time, Won,
+    explain,
 };
 
 fn batch(gpus: u32, batch: Batch) -> JobSpec {
@@ -61,6 +62,48 @@ fn a_command_runs_and_pays_for_its_part() {
         (&Phase::Done, 1)
     );
     world.assert_settled(job);
+}
+
+#[test]
+fn an_image_needs_a_site_that_runs_containers() {
+    let mut world = World::with_gpus();
+    let image = |image: &str| {
+        batch(
+            1,
+            Batch {
+                image: Some(image.into()),
+                ..Batch::default()
+            },
+        )
+    };
+    for wrong in ["", "alpine", "inputs/nothing", "/images/a\nb.sif"] {
+        let refusal = world
+            .ask(person("minji"), Command::Submit(image(wrong)))
+            .unwrap_err();
+        assert!(refusal.to_string().contains("batch.image"), "{refusal}");
+    }
+    let job = world.submit(image("docker://alpine"));
+    let explanation = explain(&world.state, world.job(job), world.now);
+    assert_eq!(
+        explanation.sites[0].because,
+        "it runs no containers, and the job names an image"
+    );
+    assert_eq!(explanation.start, Some(Start::Never));
+    assert_eq!(
+        explanation.changes,
+        ["hangang can run containers, or the job names no image"]
+    );
+    let able = |containers: &[&str]| {
+        Command::TellAbilities(Abilities {
+            containers: containers.iter().map(ToString::to_string).collect(),
+            limits: "none".into(),
+        })
+    };
+    assert!(world.ask(person("director"), able(&["apptainer"])).is_err());
+    assert!(world.ask(site("hangang"), able(&["a\tb"])).is_err());
+    world.must(site("hangang"), able(&["apptainer"]));
+    assert_eq!(world.job(job).phase, Phase::Running);
+    assert_eq!(world.must(site("hangang"), able(&["apptainer"])), []);
 }
 
 #[test]
