@@ -6,9 +6,9 @@ use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
 use consortium::watch::Terms;
 use consortium::{
-    Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Label, ModelId, Organisation,
-    OrganisationId, Output, Person, Programme, Project, ProjectId, Publication, Reading, Scope, Site, SiteId,
-    Standing, Update, Won,
+    Abilities, Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Label, ModelId,
+    Organisation, OrganisationId, Output, Person, Programme, Project, ProjectId, Publication, Reading, Scope,
+    Site, SiteId, Standing, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -434,6 +434,11 @@ impl Client {
             .and_then(|tag| tag.to_str().ok());
         let tag = tag.unwrap_or_default().to_owned();
         Ok(Some((tag, self.json(&path, response)?)))
+    }
+
+    /// A site's process says what it can do.
+    pub fn tell_abilities(&self, site: &SiteId, abilities: &Abilities) -> Answer<Done> {
+        self.post(&format!("/sites/{site}/abilities"), abilities)
     }
 
     /// Begins a new attempt; returns its number.

@@ -2,9 +2,9 @@
 
 use consortium::ledger::Balance;
 use consortium::{
-    Account, Action, Actor, Artifact, ArtifactId, Award, AwardId, Digest, FlopSeconds, Holder, Home,
-    Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase, Presence, Programme,
-    ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
+    Abilities, Account, Action, Actor, Artifact, ArtifactId, Award, AwardId, Digest, FlopSeconds, Holder,
+    Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase, Presence,
+    Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -101,6 +101,9 @@ pub struct SiteView {
     pub site: Site,
     /// Milliseconds since the hub last heard from its process; none if it never did.
     pub silent_ms: Option<u64>,
+    /// What its process has said it can do; none if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abilities: Option<Abilities>,
     /// The job that holds its machines, where the asker may know it.
     pub job: Option<JobId>,
 }

@@ -137,6 +137,7 @@ async fn sites(
             silent_ms: shared
                 .silence(&site.id)
                 .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            abilities: state.abilities.get(&site.id).cloned(),
             job: views::job_that_holds(&state, &bearer.actor, &site.id),
         });
     Ok(Json(views.collect()))

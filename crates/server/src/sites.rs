@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use consortium::{Actor, Command, Digest, Exit, JobId, Output, Reading, SiteId, Update};
+use consortium::{Abilities, Actor, Command, Digest, Exit, JobId, Output, Reading, SiteId, Update};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/sites/{site}/orders", get(orders))
+        .route("/sites/{site}/abilities", post(abilities))
         .route("/jobs/{job}/join", post(join))
         .route("/jobs/{job}/rounds/{round}/updates", post(contribute))
         .route("/jobs/{job}/rounds/{round}/outer", post(applied))
@@ -84,6 +85,23 @@ async fn orders(
             return Ok(StatusCode::NOT_MODIFIED.into_response());
         }
     }
+}
+
+async fn abilities(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(site): At<SiteId>,
+    Body(told): Body<Abilities>,
+) -> Answer<Done> {
+    if bearer.actor != Actor::Site(site.clone()) {
+        let detail = format!("{} can't say what site {site} can do", bearer.actor);
+        return Err(Problem::new(403, "forbidden", detail)
+            .hint("use the site's own credential")
+            .into());
+    }
+    shared
+        .carry_out(bearer.actor, None, Command::TellAbilities(told))
+        .await
 }
 
 async fn join(State(shared): State<Arc<Shared>>, bearer: Bearer, At(job): At<JobId>) -> Answer<Done> {

@@ -75,8 +75,9 @@ const WHOLE: [&str; 16] = [
 ];
 
 /// What only the process beside a site may ask: `jobs.rs` has those.
-const OF_SITES: [&str; 11] = [
+const OF_SITES: [&str; 12] = [
     "/sites/{site}/orders",
+    "/sites/{site}/abilities",
     "/jobs/{job}/join",
     "/jobs/{job}/rounds/{round}/updates",
     "/jobs/{job}/rounds/{round}/outer",
