@@ -35,6 +35,10 @@ pub(crate) struct Submit {
     /// Of a script: what it finds as inputs/NAME, a file or the digest of an artifact; may be given several times.
     #[arg(long, value_name = "NAME=FILE", value_parser = input)]
     input: Vec<(String, String)>,
+    /// Of a script: the container's image that it runs in, a path at the site, an address as docker://alpine, or inputs/NAME;
+    /// instead of its --container.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -104,6 +108,10 @@ pub(crate) fn submit(args: &Submit) -> Result<(), Failure> {
         let why = "--input is for scripts: a job in TOML has its inputs in the table [inputs]";
         return Err(Failure::file(&args.file, why));
     }
+    if args.image.is_some() {
+        let why = "--image is for scripts: a job in TOML has its image in the table [batch]";
+        return Err(Failure::file(&args.file, why));
+    }
     let spec: JobSpec = toml::from_str(&text).map_err(|e| {
         Failure::file(&args.file, e.to_string().trim_end())
             .hint("compare it with a job that works: `khub quickstart` leaves khub-data/quickstart/job.toml")
@@ -125,6 +133,7 @@ fn submit_script(args: &Submit, text: String) -> Result<(), Failure> {
     }
     asked.project = args.project.clone().or(asked.project);
     asked.label = args.label.or(asked.label);
+    asked.image = args.image.clone().or(asked.image);
     asked.minutes = args.minutes.or(asked.minutes);
     let mut spec = asked
         .spec(&args.file, text)
@@ -332,7 +341,7 @@ pub(crate) fn sites(args: &Sites) -> Result<(), Failure> {
             .map_or("never".to_owned(), |ms| format!("{} s ago", ms / 1_000));
         let job = view.job.map_or_else(String::new, |job| job.to_string());
         let gflops = view.site.rated.0 / 1_000_000_000;
-        let (site, price) = (&view.site, view.site.price.0);
+        let (site, price, able) = (&view.site, view.site.price.0, view.abilities.as_ref());
         vec![
             site.id.to_string(),
             site.owner.to_string(),
@@ -340,9 +349,22 @@ pub(crate) fn sites(args: &Sites) -> Result<(), Failure> {
             price.to_string(),
             heard,
             job,
+            able.map_or_else(String::new, |able| {
+                able.containers.iter().cloned().collect::<Vec<_>>().join(", ")
+            }),
+            able.map_or_else(String::new, |able| able.limits.clone()),
         ]
     };
-    let head = ["site", "owner", "GFLOP/s", "won/PFLOP-hour", "heard", "job"];
+    let head = [
+        "site",
+        "owner",
+        "GFLOP/s",
+        "won/PFLOP-hour",
+        "heard",
+        "job",
+        "containers",
+        "limits",
+    ];
     let rows: Vec<Vec<String>> = sites.iter().map(row).collect();
     show::print(&show::table(&head, &rows));
     Ok(())

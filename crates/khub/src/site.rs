@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::folder::token_in;
-use ::site::{Batches, Programs, Site, SiteConfig, SiteError, SlurmConfig, Source};
+use ::site::{Batches, Container, Programs, Site, SiteConfig, SiteError, SlurmConfig, Source};
 use api::Client;
 use consortium::PersonId;
 use std::collections::BTreeMap;
@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Slurm's partition, if not the default one.
     #[arg(long, value_name = "NAME", requires = "slurm")]
     partition: Option<String>,
+    /// What runs containers here; looked for by default.
+    #[arg(long, value_enum, value_name = "NAME")]
+    containers: Option<Containers>,
     /// Who has which name at this site, as TOML: a line `minji = "kmj"` for each person.
     ///
     /// Without it, people have their own names on Slurm; and on a machine of its own, batch jobs run as whoever runs
@@ -68,6 +71,14 @@ pub(crate) struct Args {
     /// Stop when standard input ends: whoever started this process then takes it along.
     #[arg(long, hide = true)]
     with_parent: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Containers {
+    Apptainer,
+    Singularity,
+    Enroot,
+    None,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -89,6 +100,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         slurm,
         gpus: args.gpus,
         users: args.users.as_deref().map(users).transpose()?,
+        containers: match args.containers {
+            None => Container::found(),
+            Some(Containers::Apptainer) => Some(Container::Apptainer),
+            Some(Containers::Singularity) => Some(Container::Singularity),
+            Some(Containers::Enroot) => Some(Container::Enroot),
+            Some(Containers::None) => None,
+        },
     };
     let site = Site::new(SiteConfig {
         client,

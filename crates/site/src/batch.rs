@@ -12,18 +12,22 @@
 //! before it is submitted; and `run.sh` begins by making a folder, which only one can, so a scheduler that starts a
 //! job again, or takes a submission twice, starts nothing. The hub decides what runs once more.
 
+mod cgroup;
+mod container;
 mod gauge;
 mod local;
 mod rest;
 mod slurm;
 mod task;
 
+pub use container::Container;
 pub use slurm::SlurmConfig;
 
 use crate::edge::Word;
 use api::{ApiError, Client, SiteJob, measure};
 use consortium::{
-    ArtifactId, ArtifactKind, Exit, JobId, Output, PersonId, Phase, Presence, Reading, SiteId, Stop, Usage,
+    Abilities, ArtifactId, ArtifactKind, Exit, JobId, Output, PersonId, Phase, Presence, Reading, SiteId,
+    Stop, Usage,
 };
 use gauge::Busy;
 use serde::{Deserialize, Serialize};
@@ -57,6 +61,8 @@ pub struct Batches {
     /// The name that a person has at this site. None at all: on Slurm it is the person's own, and processes run as
     /// whoever runs the site.
     pub users: Option<BTreeMap<PersonId, String>>,
+    /// What runs containers here.
+    pub containers: Option<Container>,
 }
 
 /// What runs jobs.
@@ -68,6 +74,8 @@ trait Scheduler: Send {
     fn busy(&mut self, task: &Task) -> Option<Busy>;
     /// Asked again until it has ended.
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble>;
+    /// What keeps a job within its part, in a few words.
+    fn limits(&self) -> String;
     /// These are all the jobs there are.
     fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble>;
 }
@@ -130,6 +138,9 @@ pub(crate) struct Desk {
     folder: PathBuf,
     users: Option<BTreeMap<PersonId, String>>,
     is_slurm: bool,
+    containers: Option<Container>,
+    /// Whether the hub knows what this site can do.
+    told: bool,
     scheduler: Box<dyn Scheduler>,
     tell: Sender<Word>,
     /// None before the first have come.
@@ -157,6 +168,8 @@ pub(crate) fn start(
         folder: std::path::absolute(folder.join("jobs")).unwrap_or_else(|_| folder.join("jobs")),
         users: batches.users.clone(),
         is_slurm: batches.slurm.is_some(),
+        containers: batches.containers,
+        told: false,
         scheduler,
         tell,
         orders: None,
@@ -164,6 +177,12 @@ pub(crate) fn start(
         said: String::new(),
     };
     desk.remember();
+    let _ = desk.tell.send(Word::Note(format!(
+        "batch jobs: {}; limits: {}",
+        desk.containers
+            .map_or("no containers".to_owned(), |it| format!("containers by {it}")),
+        desk.scheduler.limits()
+    )));
     let (give, orders) = channel();
     std::thread::spawn(move || desk.work(&orders));
     give
@@ -177,10 +196,27 @@ impl Desk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if let Err(Trouble::Later(why) | Trouble::Never(why)) = self.turn() {
+            let turn = self.tell_abilities().and_then(|()| self.turn());
+            if let Err(Trouble::Later(why) | Trouble::Never(why)) = turn {
                 self.note_once(why);
             }
         }
+    }
+
+    fn tell_abilities(&mut self) -> Result<(), Trouble> {
+        if self.told {
+            return Ok(());
+        }
+        let abilities = Abilities {
+            containers: self.containers.iter().map(ToString::to_string).collect(),
+            limits: self.scheduler.limits(),
+        };
+        match self.client.tell_abilities(&self.site, &abilities) {
+            // An older hub doesn't want to know.
+            Ok(_) | Err(ApiError::Refused(_)) => self.told = true,
+            Err(error) => return Err(later(error)),
+        }
+        Ok(())
     }
 
     /// Jobs of an earlier process.
@@ -306,6 +342,8 @@ impl Desk {
             gpus: job.spec.gpus,
             gpu: job.spec.gpu.clone(),
             index: batch.index,
+            image: batch.image.clone(),
+            container: self.containers,
         };
         remove(&task.folder).map_err(failed)?;
         fs::create_dir_all(&task.folder).map_err(failed)?;
@@ -349,6 +387,9 @@ impl Desk {
 
     /// The folder with all that the job needs, in the hands of whoever it runs as; and who that is.
     fn prepare(&self, job: &SiteJob, task: &Task) -> Result<User, Trouble> {
+        if task.image.is_some() && task.container.is_none() {
+            return Err(Trouble::Never("it runs no containers".into()));
+        }
         let user = self.find_user(task)?;
         let folder = |part: &str| task.folder.join(part);
         for part in ["inputs", "outputs", "checkpoint"] {

@@ -24,7 +24,7 @@ mod program;
 mod stay;
 mod step;
 
-pub use batch::{Batches, SlurmConfig};
+pub use batch::{Batches, Container, SlurmConfig};
 pub use edge::Site;
 pub use machine::{Answer, Do, Files, Heard, Machine};
 pub use program::{Programs, Source};

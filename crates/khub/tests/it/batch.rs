@@ -93,6 +93,74 @@ fn commands_run_on_a_machine_of_their_own() {
 }
 
 #[test]
+fn a_job_leaves_nothing_behind_where_there_are_control_groups() {
+    let world = World::start();
+    let _site = world.site("desk", &["--gpus", "2"], &[]);
+    let job = world.submit("rtx", "setsid sleep 1000 &\necho $! > outputs/left\n", 0);
+    let view = world.ended(job);
+    assert_eq!(view.job.phase, Phase::Done);
+    let sites = world.member.sites().unwrap();
+    let limits = sites.into_iter().find_map(|site| site.abilities).unwrap().limits;
+    if limits.starts_with("none: ") {
+        say(&format!("left out, limits are {limits}"));
+        return;
+    }
+    assert!(limits.contains("control groups"), "{limits}");
+    let left = world.member.fetch(&view.job.outputs[0]).unwrap();
+    let left = format!("/proc/{}", std::io::read_to_string(left).unwrap().trim());
+    let began = Instant::now();
+    while Path::new(&left).exists() {
+        assert!(began.elapsed() < PATIENCE, "{left} is still there");
+        world.pass(20);
+    }
+}
+
+/// The image is a folder with nothing but Debian's busybox-static in it.
+#[test]
+fn a_job_runs_in_its_image() {
+    let found = |program: &str, asks: &str| Command::new(program).arg(asks).output().is_ok();
+    if !found("apptainer", "--version") || !Path::new("/bin/busybox").exists() {
+        return say("left out: it takes Apptainer and Debian's busybox-static");
+    }
+    let world = World::start();
+    let image = world.folder.path().join("image");
+    for folder in [
+        "bin", "etc", "proc", "sys", "dev", "tmp", "root", "home", "var/tmp",
+    ] {
+        std::fs::create_dir_all(image.join(folder)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", image.join("bin/busybox")).unwrap();
+    std::os::unix::fs::symlink("busybox", image.join("bin/sh")).unwrap();
+    for (file, text) in [("issue", "within\n"), ("passwd", ""), ("group", "")] {
+        std::fs::write(image.join("etc").join(file), text).unwrap();
+    }
+    let script = world.folder.path().join("in.sh");
+    let asks = "#SBATCH --account=reviews --time=1 --gpus=rtx:1\n#KHUB --label=open\n";
+    let text =
+        "busybox cat /etc/issue\necho job $KHUB_JOB gpu $CUDA_VISIBLE_DEVICES\necho made > outputs/made\n";
+    std::fs::write(&script, format!("#!/bin/sh\n{asks}{text}")).unwrap();
+    let (script, image) = (script.to_str().unwrap(), image.to_str().unwrap());
+    let site = world.site("desk", &["--gpus", "2", "--containers", "none"], &[]);
+    let job: JobId = world
+        .run(&["submit", script, "--image", image])
+        .trim()
+        .parse()
+        .unwrap();
+    let waits = |text: &str| text.contains("it runs no containers");
+    assert!(waits(&world.run(&["explain", &job.to_string()])));
+    drop(site);
+    let _site = world.site("desk", &["--gpus", "2"], &[]);
+    let view = world.ended(job);
+    assert_eq!(
+        (&view.job.phase, view.job.outputs.len()),
+        (&Phase::Done, 1),
+        "{}",
+        world.log(job)
+    );
+    assert_eq!(world.log(job), format!("within\njob {job} gpu 0\n"));
+}
+
+#[test]
 fn who_holds_gpus_idle_is_told() {
     let world = World::start();
     let terms = "watch set --busy 50 --sample 2 --report 0 --warn 0 --reduce 0 --by 10";

@@ -66,10 +66,11 @@ impl Gauge {
     }
 
     /// What passed since the last look at a job, of which the first process leads `session`.
-    pub(super) fn read(&mut self, task: &Task, session: u64, held: &[u32]) -> Option<Busy> {
+    /// `cpu` is its processor time, if something knows it better.
+    pub(super) fn read(&mut self, task: &Task, session: u64, cpu: Option<u64>, held: &[u32]) -> Option<Busy> {
         let now = Look {
             at: Instant::now(),
-            cpu: self.sessions.get(&session).copied()?,
+            cpu: cpu.or_else(|| self.sessions.get(&session).copied())?,
             gpus: self.mean(held),
         };
         let before = self.last.insert(task.name.clone(), now)?;
@@ -117,6 +118,12 @@ fn times(stat: &str) -> Option<(u64, u64)> {
     Some((field(6)?, ticks))
 }
 
+/// Milliseconds from a control group's `cpu.stat`.
+pub(super) fn cpu_of(stat: &str) -> Option<u64> {
+    let micros = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    Some(micros.trim().parse::<u64>().ok()? / 1_000)
+}
+
 /// How busy each GPU of this machine is.
 fn nvidia() -> Option<BTreeMap<u32, u32>> {
     let answer = Command::new("timeout")
@@ -156,6 +163,12 @@ mod tests {
         let own = std::fs::read_to_string("/proc/self/stat").unwrap();
         let (session, _) = times(&own).unwrap();
         assert!(sessions().contains_key(&session));
+    }
+
+    #[test]
+    fn a_control_group_counts_in_microseconds() {
+        assert_eq!(cpu_of("usage_usec 1234567\nuser_usec 1\n"), Some(1_234));
+        assert_eq!(cpu_of("user_usec 1\n"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Batch jobs as processes of this machine, which outlive the site's process. A GPU is one job's at a time.
 
+use super::cgroup::Groups;
 use super::gauge::{Busy, Gauge};
 use super::task::{Task, User, write_whole};
 use super::{Scheduler, Seen, Trouble, failed};
@@ -20,6 +21,8 @@ pub(super) struct Local {
     held: BTreeMap<String, Vec<u32>>,
     asked: BTreeMap<String, u32>,
     gauge: Gauge,
+    /// Or why there are none.
+    groups: Result<Groups, String>,
 }
 
 impl Local {
@@ -29,6 +32,7 @@ impl Local {
             held: BTreeMap::new(),
             asked: BTreeMap::new(),
             gauge: Gauge::default(),
+            groups: Groups::find(),
         }
     }
 
@@ -37,11 +41,13 @@ impl Local {
             let [code, begin, end] = noted.as_slice() else {
                 return Some(lost("what it noted of its end can't be read"));
             };
+            // What it left behind would go on beside the next job.
+            let _ = self.groups.as_ref().map(|groups| groups.kill(task));
             let exit = match *code {
                 0 => Exit::Done,
                 _ if task.file("cancelled").exists() => Exit::Stopped,
                 TIMED_OUT => Exit::TimedOut,
-                code => Exit::Failed(format!("exit code {code}")),
+                code => Exit::Failed(self.why(task).unwrap_or_else(|| format!("exit code {code}"))),
             };
             let millis = end.saturating_sub(*begin);
             return Some(Seen::Ended { exit, millis });
@@ -56,10 +62,23 @@ impl Local {
                 exit: Exit::Stopped,
                 millis: 0,
             }),
-            Some(_) => Some(lost("its processes are gone")),
+            Some(_) => Some(match self.why(task) {
+                Some(why) => Seen::Ended {
+                    exit: Exit::Failed(why),
+                    millis: 0,
+                },
+                None => lost("its processes are gone"),
+            }),
             None if task.file("started").exists() => Some(Seen::Waiting),
             None => None,
         }
+    }
+}
+
+impl Local {
+    /// What the kernel did to it.
+    fn why(&self, task: &Task) -> Option<String> {
+        self.groups.as_ref().ok()?.out_of_memory(task)
     }
 }
 
@@ -102,7 +121,11 @@ impl Scheduler for Local {
         }
         let gpus: Vec<String> = free.iter().map(ToString::to_string).collect();
         write_whole(&task.folder.join("gpus"), gpus.join(",").as_bytes()).map_err(failed)?;
-        let mut command = user.command("setsid");
+        let group = match &mut self.groups {
+            Ok(groups) => Some(groups.make(task, (wanted, self.gpus)).map_err(failed)?),
+            Err(_) => None,
+        };
+        let mut command = user.command_in(group.as_deref(), "setsid");
         command
             .arg("--fork")
             .arg("/bin/sh")
@@ -128,7 +151,8 @@ impl Scheduler for Local {
     fn busy(&mut self, task: &Task) -> Option<Busy> {
         let session = *task.noted("pid")?.first()?;
         let held = self.held.get(&task.name).map_or(&[][..], Vec::as_slice);
-        self.gauge.read(task, session, held)
+        let cpu = self.groups.as_ref().ok().and_then(|groups| groups.cpu(task));
+        self.gauge.read(task, session, cpu, held)
     }
 
     fn cancel(&mut self, task: &Task) -> Result<(), Trouble> {
@@ -143,6 +167,11 @@ impl Scheduler for Local {
         let asked = self.asked.entry(task.name.clone()).or_insert(0);
         *asked += 1;
         let signal = if *asked > ASKED { "-KILL" } else { "-TERM" };
+        if let (true, Ok(groups)) = (*asked > ASKED, &self.groups)
+            && groups.kill(task).is_ok()
+        {
+            return Ok(());
+        }
         if is_alive(pid, task) {
             // It leads a session of its own, in which `timeout` has a group of its own.
             let _ = Command::new("pkill")
@@ -152,7 +181,17 @@ impl Scheduler for Local {
         Ok(())
     }
 
+    fn limits(&self) -> String {
+        match &self.groups {
+            Ok(groups) => groups.described().to_owned(),
+            Err(why) => format!("none: {why}"),
+        }
+    }
+
     fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble> {
+        if let Ok(groups) = &mut self.groups {
+            groups.keep(tasks);
+        }
         self.gauge.keep(tasks);
         self.asked
             .retain(|name, _| tasks.iter().any(|task| task.name == *name));

@@ -242,6 +242,10 @@ impl Scheduler for Slurm {
         self.way.cancel(task)
     }
 
+    fn limits(&self) -> String {
+        "as Slurm has it".to_owned()
+    }
+
     fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble> {
         self.looks
             .retain(|name, _| tasks.iter().any(|task| task.name == *name));

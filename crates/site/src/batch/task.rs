@@ -1,7 +1,9 @@
 //! A batch job as this site runs it: its name at the scheduler, its folder, and whose it is.
 
+use super::container::Container;
 use consortium::JobId;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
@@ -34,6 +36,11 @@ pub(crate) struct Task {
     pub(crate) gpus: Option<u32>,
     pub(crate) gpu: Option<String>,
     pub(crate) index: Option<u32>,
+    /// The image that it runs in, and what runs that.
+    #[serde(default)]
+    pub(crate) image: Option<String>,
+    #[serde(default)]
+    pub(crate) container: Option<Container>,
 }
 
 /// Somebody whom jobs run as.
@@ -100,6 +107,10 @@ impl Task {
             .iter()
             .map(|(name, value)| format!("export {name}={}\n", quoted(value)))
             .collect();
+        let (fetch, run) = match (&self.image, self.container) {
+            (Some(image), Some(container)) => container.lines(&quoted(image), self),
+            _ => (String::new(), "./script".to_owned()),
+        };
         format!(
             "#!/bin/sh\n\
              cd {folder} || exit 126\n\
@@ -107,7 +118,7 @@ impl Task {
              {exports}trap : TERM INT\n\
              begin=$(date +%s%3N)\n\
              echo \"$$ $begin\" > pid-{n}.part && mv pid-{n}.part pid-{n}\n\
-             ${{KHUB_LIMIT:-}} ./script > log-{n} 2>&1 < /dev/null\n\
+             {fetch}${{KHUB_LIMIT:-}} {run} > log-{n} 2>&1 < /dev/null\n\
              code=$?\n\
              echo \"$code $begin $(date +%s%3N)\" > exit-{n}.part && mv exit-{n}.part exit-{n}\n\
              exit $code\n",
@@ -187,13 +198,23 @@ pub(crate) fn user(name: &str) -> Option<User> {
 impl User {
     /// A command as this user, with a clean environment.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = if self.is_self {
-            Command::new(program)
-        } else {
-            let mut command = Command::new("runuser");
-            command.args(["-u", &self.name, "--", program]);
-            command
-        };
+        self.command_in(None, program)
+    }
+
+    /// The same in a control group.
+    pub(crate) fn command_in(&self, group: Option<&Path>, program: &str) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(group) = group {
+            // Whoever runs the site may write there, and the user need not.
+            let enter = "echo 0 > \"$0/cgroup.procs\" && exec \"$@\"";
+            words.extend(["/bin/sh".into(), "-c".into(), enter.into(), group.into()]);
+        }
+        if !self.is_self {
+            words.extend(["runuser", "-u", &self.name, "--"].map(OsString::from));
+        }
+        words.push(program.into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
