@@ -11,6 +11,7 @@ mod leave;
 mod loss;
 mod placement;
 mod sites;
+mod submit;
 
 use crate::data::{prepare::prepare, sets};
 use crate::failure::Failure;

@@ -83,7 +83,7 @@ impl Founding {
         Self::parse(EXAMPLE).expect("the example is founded in a test")
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())
     }
 

@@ -5,7 +5,7 @@
 //! #!/bin/sh
 //! #SBATCH --job-name=folds --account=korean-reviews --time=2:00:00
 //! #SBATCH --gpus=a100:2 --array=0-9
-//! #KHUB --label=open --retries=2
+//! #KHUB --label=open --retries=2 --due=12:00:00
 //! python train.py --fold $KHUB_ARRAY_INDEX
 //! ```
 
@@ -52,6 +52,7 @@ pub(crate) struct Asked {
     pub(crate) project: Option<ProjectId>,
     pub(crate) label: Option<Label>,
     pub(crate) minutes: Option<u32>,
+    pub(crate) due: Option<u32>,
     pub(crate) gpus: Option<u32>,
     pub(crate) gpu: Option<String>,
     pub(crate) array: Vec<u32>,
@@ -121,6 +122,7 @@ fn take<'a>(
         "label" => asked.label = Some(crate::artifact::word(value)?),
         "retries" => asked.retries = value.parse().map_err(|_| wrong())?,
         "time" => asked.minutes = Some(minutes(value).ok_or_else(wrong)?),
+        "due" => asked.due = Some(minutes(value).ok_or_else(wrong)?),
         "gpus" | "gpus-per-node" => gpus(asked, value).ok_or_else(wrong)?,
         "gres" => gpus(asked, value.strip_prefix("gpu:").ok_or_else(wrong)?).ok_or_else(wrong)?,
         "array" => asked.array = array(value).ok_or_else(wrong)?,
@@ -166,7 +168,7 @@ impl Asked {
             })?,
             gpus: Some(self.gpus.unwrap_or(1)),
             gpu: self.gpu,
-            due_minutes: None,
+            due_minutes: self.due,
             inputs: [].into(),
             rounds: consortium::RoundSpec::default(),
             settings: serde_json::Value::Null,
@@ -257,12 +259,13 @@ mod tests {
     fn a_script_says_what_it_needs() {
         let text = "#!/bin/sh\n#SBATCH --job-name=folds -A reviews --time=1-2:30 # a remark\n\
                     #SBATCH --gres=gpu:a100:2 -a 0-2,7 --dependency=afterok:job-3:job-4\n\
-                    #SBATCH -o out.txt --container=/images/a.sif\n#KHUB --label=open --retries 2\n\necho\n#SBATCH --nodes=9\n";
+                    #SBATCH -o out.txt --container=/images/a.sif\n#KHUB --label=open --retries 2 --due=2-0\n\necho\n#SBATCH --nodes=9\n";
         let expected = Asked {
             name: Some("folds".into()),
             project: Some("reviews".parse().unwrap()),
             label: Some(Label::Open),
             minutes: Some(26 * 60 + 30),
+            due: Some(2 * 24 * 60),
             gpus: Some(2),
             gpu: Some("a100".into()),
             array: vec![0, 1, 2, 7],

@@ -25,6 +25,9 @@ pub(crate) struct Asked {
     kills: u32,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Submit simple jobs instead, and count those that come to a site
+    #[arg(long)]
+    submits: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -56,8 +59,14 @@ fn one(place: &Place, asked: &Asked, database: Option<&str>) -> Result<Value, St
         &seconds,
     ]);
     command.args(["--kills", &kills, "--seed", &seed]);
+    if asked.submits {
+        command.arg("--submits");
+    }
     if let Some(url) = database {
-        command.args(["--database", url, "--take-over"]);
+        command.args(["--database", url]);
+        if !asked.submits {
+            command.arg("--take-over");
+        }
     }
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|e| format!("khub doesn't start: {e}"))?;
@@ -112,6 +121,9 @@ impl fmt::Display for Report {
             "killed, s",
             "stopped, s",
             "confirmed",
+            "jobs/s",
+            "to a site, p50 ms",
+            "p99 ms",
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for (name, report) in &self.rows {
@@ -128,6 +140,9 @@ impl fmt::Display for Report {
                 number("/take_over/killed_s", 2),
                 number("/take_over/stopped_s", 2),
                 number("/verified/confirmed", 0),
+                number("/submits/jobs_per_s", 0),
+                number("/submits/dispatch_p50_ms", 1),
+                number("/submits/dispatch_p99_ms", 1),
             ]);
         }
         f.write_str(table(&rows).trim_end())

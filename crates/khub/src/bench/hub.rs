@@ -3,6 +3,7 @@
 //! Every client books one won at a time under a key of its own. So a command that was confirmed and lost, or
 //! done twice, shows in the pool's balance.
 
+use super::submit;
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::found::Founding;
@@ -37,6 +38,9 @@ pub(super) struct Args {
     kills: u32,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Submit simple jobs instead, and count those that come to a site.
+    #[arg(long)]
+    submits: bool,
     /// Measure how long a second hub takes to take over from one that is killed, and from one that is stopped.
     #[arg(long, requires = "database")]
     take_over: bool,
@@ -51,6 +55,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut report = json!({ "clients": args.clients, "database": args.database.is_some() });
     if args.kills > 0 {
         report["kills"] = bench.kills(args.kills, args.seed)?;
+    } else if args.submits {
+        let hub = bench.serve()?;
+        let folder = Folder(args.folder.clone());
+        report["submits"] = submit::run(&hub.url()?, &folder, args.clients, args.seconds)?;
     } else {
         report["throughput"] = bench.throughput(args.seconds)?;
     }
@@ -76,7 +84,11 @@ impl<'a> Bench<'a> {
     fn found(args: &'a Args) -> Result<Self, Failure> {
         let folder = Folder(args.folder.clone());
         let hub = Hub::start(&hub_config(&args.folder, args.database.as_ref()))?;
-        Founding::example().carry_out(&hub, &folder)?;
+        let founding = match args.submits {
+            true => submit::founding(),
+            false => Founding::example(),
+        };
+        founding.carry_out(&hub, &folder)?;
         let token = folder.token("office")?;
         let founded = pool(&Client::new(&hub.url(), &token)?)?;
         Ok(Self {

@@ -115,6 +115,28 @@ fn a_job_leaves_nothing_behind_where_there_are_control_groups() {
     }
 }
 
+#[test]
+fn who_takes_too_much_memory_is_told_where_that_is_limited() {
+    let world = World::start();
+    // A hundredth of the machine.
+    let _site = world.site("desk", &["--gpus", "100"], &[]);
+    let job = world.submit("rtx", "true\n", 0);
+    assert_eq!(world.ended(job).job.phase, Phase::Done);
+    let sites = world.member.sites().unwrap();
+    let limits = sites.into_iter().find_map(|site| site.abilities).unwrap().limits;
+    if !limits.starts_with("memory") {
+        return say(&format!("left out, limits are {limits}"));
+    }
+    let job = world.submit("rtx", "tail /dev/zero\n", 0);
+    let Phase::Failed { reason } = world.ended(job).job.phase else {
+        panic!("it had all the memory that it wanted");
+    };
+    assert!(
+        reason.contains("out of memory: its part of this machine is"),
+        "{reason}"
+    );
+}
+
 /// The image is a folder with nothing but Debian's busybox-static in it.
 #[test]
 fn a_job_runs_in_its_image() {
