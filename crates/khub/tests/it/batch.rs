@@ -84,6 +84,10 @@ fn commands_run_on_a_machine_of_their_own() {
     world.until(endless, |view| {
         view.spent.0 > 0 || world.log(endless) == "begun\n"
     });
+    let began = Instant::now();
+    let used = |view: &JobView| view.job.stays().any(|member| member.total().millis > 0);
+    world.until(endless, used);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     world.member.cancel(endless).unwrap();
     assert_eq!(world.ended(endless).job.phase, Phase::Cancelled);
     store::Reader::open(&world.folder.path().join("hub"))
