@@ -6,6 +6,7 @@
 
 use super::gauge::cpu_of;
 use super::task::Task;
+use consortium::Digest;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -44,6 +45,7 @@ impl Groups {
             made: BTreeSet::new(),
             base,
         };
+        groups.sweep();
         let offered = words(&groups.base.join("cgroup.controllers"));
         let wanted: Vec<&str> = ["memory", "cpu"]
             .into_iter()
@@ -77,7 +79,7 @@ impl Groups {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        self.made.insert(task.name.clone());
+        self.made.insert(name(task));
         let part = |all: u64| all * u64::from(gpus.0.min(gpus.1)) / u64::from(gpus.1.max(1));
         if gpus.1 > 0 && self.memory {
             fs::write(group.join("memory.max"), part(memory()).max(1 << 20).to_string())?;
@@ -123,9 +125,9 @@ impl Groups {
     /// Only these jobs are still there.
     pub(super) fn keep(&mut self, tasks: &[&Task]) {
         let there = tasks.iter().filter(|task| self.of(task).is_dir());
-        let there: Vec<String> = there.map(|task| task.name.clone()).collect();
+        let there: Vec<String> = there.map(|task| name(task)).collect();
         self.made.extend(there);
-        let gone = |name: &String| tasks.iter().all(|task| task.name != *name);
+        let gone = |name: &String| tasks.iter().all(|task| self::name(task) != *name);
         for name in self.made.clone().into_iter().filter(gone) {
             let group = self.base.join(&name);
             let _ = kill(&group);
@@ -137,7 +139,20 @@ impl Groups {
     }
 
     fn of(&self, task: &Task) -> PathBuf {
-        self.base.join(&task.name)
+        self.base.join(name(task))
+    }
+
+    /// Removes what an earlier process left behind: a group with processes stays.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name
+                .to_str()
+                .is_some_and(|name| name.starts_with("khub-") && name.contains("-job-"))
+            {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
     }
 
     fn share(&self, wanted: &[&str]) -> io::Result<()> {
@@ -150,6 +165,12 @@ impl Groups {
         fs::create_dir_all(&own)?;
         fs::write(own.join("cgroup.procs"), std::process::id().to_string())
     }
+}
+
+/// Two sites of one name, of two hubs, may share a machine: the folder tells them apart.
+fn name(task: &Task) -> String {
+    let folder = Digest::of(task.folder.as_os_str().as_encoded_bytes());
+    format!("{}-{}", task.name, &folder.hex()[..8])
 }
 
 fn kill(group: &Path) -> io::Result<()> {
