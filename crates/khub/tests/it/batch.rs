@@ -141,17 +141,20 @@ fn who_takes_too_much_memory_is_told_where_that_is_limited() {
     );
 }
 
-/// The image is a folder with nothing but Debian's busybox-static in it.
+/// The image has nothing but Debian's busybox-static in it: a folder for Apptainer, a file for Enroot.
 #[test]
 fn a_job_runs_in_its_image() {
-    let found = |program: &str, asks: &str| Command::new(program).arg(asks).output().is_ok();
-    if !found("apptainer", "--version") || !Path::new("/bin/busybox").exists() {
-        return say("left out: it takes Apptainer and Debian's busybox-static");
+    let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let with_enroot = !found("apptainer") && found("enroot") && found("mksquashfs");
+    if !(found("apptainer") || with_enroot) || !Path::new("/bin/busybox").exists() {
+        return say(
+            "left out: it takes Apptainer, or Enroot and squashfs-tools, and Debian's busybox-static",
+        );
     }
     let world = World::start();
     let image = world.folder.path().join("image");
     for folder in [
-        "bin", "etc", "proc", "sys", "dev", "tmp", "root", "home", "var/tmp",
+        "bin", "etc", "proc", "sys", "dev", "run", "tmp", "root", "home", "var/tmp",
     ] {
         std::fs::create_dir_all(image.join(folder)).unwrap();
     }
@@ -160,6 +163,12 @@ fn a_job_runs_in_its_image() {
     for (file, text) in [("issue", "within\n"), ("passwd", ""), ("group", "")] {
         std::fs::write(image.join("etc").join(file), text).unwrap();
     }
+    let packed = world.folder.path().join("image.sqsh");
+    if with_enroot {
+        let packing = Command::new("mksquashfs").arg(&image).arg(&packed).output();
+        assert!(packing.unwrap().status.success());
+    }
+    let image = if with_enroot { packed } else { image };
     let script = world.folder.path().join("in.sh");
     let asks = "#SBATCH --account=reviews --time=1 --gpus=rtx:1\n#KHUB --label=open\n";
     let text =
