@@ -4,7 +4,7 @@ use crate::batch::waits_for;
 use crate::place::{Candidate, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
 use crate::watch;
-use crate::{Job, JobId, OrganisationId, Phase, ProjectId, State, Time};
+use crate::{Job, JobId, OrganisationId, Phase, Price, ProjectId, SiteId, State, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -258,16 +258,14 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
         crate::Home::Foreign => format!("{}, foreign partner", o.name),
     });
     let because = match &candidate.verdict {
-        Verdict::Taken { price } => format!("taken, at {} won a PFLOP-hour", price.0),
+        Verdict::Taken { price } => format!("taken, at {}", asked(state, &candidate.site, *price)),
         Verdict::Dearer { price } => {
             let cheaper = match job.spec.sites {
                 1 => "1 cheaper site was".to_owned(),
                 sites => format!("{sites} cheaper sites were"),
             };
-            format!(
-                "not needed: {cheaper} enough (this one asks {} won a PFLOP-hour)",
-                price.0
-            )
+            let asked = asked(state, &candidate.site, *price);
+            format!("not needed: {cheaper} enough (this one asks {asked})")
         }
         Verdict::Busy { job } => format!("its machines are held by {job}; wait until that ends"),
         Verdict::Full { free, wanted } => {
@@ -314,6 +312,14 @@ fn reason(state: &State, job: &Job, candidate: Candidate) -> Reason {
         owner,
         because,
     }
+}
+
+/// A site's price, and what of it use costs more than idleness, which is what sites are compared by.
+fn asked(state: &State, site: &SiteId, price: Price) -> String {
+    let marginal = state.sites.get(site).and_then(|site| site.marginal);
+    let than_idle = marginal.filter(|marginal| *marginal != price);
+    let than_idle = than_idle.map_or_else(String::new, |more| format!(", {} of it more than idle", more.0));
+    format!("{} won a PFLOP-hour{than_idle}", price.0)
 }
 
 /// What would let the job start, in the order of its sites.

@@ -2,7 +2,9 @@
 
 use crate::world::{RATED, World, award, id, output, person, site, spec};
 use consortium::explain::Start;
-use consortium::{Account, Command, JobId, JobSpec, Label, Phase, Price, SiteId, Verdict, explain, waiting};
+use consortium::{
+    Account, Command, JobId, JobSpec, Label, Phase, Price, Site, SiteId, Tenure, Verdict, explain, waiting,
+};
 
 /// What people read who ask why: the summary, then a line a site.
 fn explained(world: &World, job: JobId) -> String {
@@ -54,6 +56,34 @@ fn the_cheapest_entitled_sites_are_taken() {
         (this one asks 9000000 won a PFLOP-hour)
         rhein (Rhein Institute, foreign partner): taken, at 7000000 won a PFLOP-hour
     ",
+    );
+}
+
+/// Machines that are paid for anyhow go before rented ones that ask less for an hour and cost more for it.
+#[test]
+fn owned_machines_go_before_rented_ones_by_what_use_costs() {
+    let mut world = World::without_sites();
+    world.add_site("hangang", "hangang", Price(7_000_000), RATED);
+    world.must(
+        person("director"),
+        Command::AddSite(Site {
+            id: id("gaon"),
+            owner: id("gaon"),
+            tenure: Tenure::Member,
+            rated: RATED,
+            price: Price(9_000_000),
+            gpus: 1,
+            gpu: None,
+            marginal: Some(Price(1_000_000)),
+        }),
+    );
+    let job = world.submit(JobSpec { sites: 1, ..spec() });
+    check_explained(
+        &world,
+        job,
+        "job-1 runs on gaon, 0 of 2 rounds closed, updates in int8\n\
+         gaon (Gaon University): taken, at 9000000 won a PFLOP-hour, 1000000 of it more than idle\n\
+         hangang (Hangang Cloud): not needed: 1 cheaper site was enough (this one asks 7000000 won a PFLOP-hour)\n",
     );
 }
 
