@@ -141,6 +141,8 @@ pub(crate) struct Desk {
     containers: Option<Container>,
     /// Whether the hub knows what this site can do.
     told: bool,
+    /// Whether the scheduler knows of the jobs that there are, and of no others.
+    settled: bool,
     scheduler: Box<dyn Scheduler>,
     tell: Sender<Word>,
     /// None before the first have come.
@@ -170,6 +172,7 @@ pub(crate) fn start(
         is_slurm: batches.slurm.is_some(),
         containers: batches.containers,
         told: false,
+        settled: false,
         scheduler,
         tell,
         orders: None,
@@ -235,7 +238,8 @@ impl Desk {
 
     fn turn(&mut self) -> Result<(), Trouble> {
         let orders = self.orders.clone();
-        if self.stays.is_empty() && orders.as_ref().is_none_or(Vec::is_empty) {
+        let nothing = self.stays.is_empty() && orders.as_ref().is_none_or(Vec::is_empty);
+        if nothing && (self.settled || orders.is_none()) {
             return Ok(());
         }
         let open = self.stays.values().map(|stay| &stay.record);
@@ -259,7 +263,9 @@ impl Desk {
             }
         }
         let tasks: Vec<&Task> = self.stays.values().map(|stay| &stay.record.task).collect();
-        self.scheduler.settle(&tasks)
+        self.scheduler.settle(&tasks)?;
+        self.settled = true;
+        Ok(())
     }
 
     /// One step of a job that the hub has ordered.

@@ -264,11 +264,8 @@ fn commands_run_on_slurm_as_the_people_who_asked_for_them() {
     let users = world.folder.path().join("users.toml");
     std::fs::write(&users, "minji = 'khub-minji'").unwrap();
     let users = users.to_str().unwrap();
-    let _alpha = world.site(
-        "alpha",
-        &["--slurm", "--users", users],
-        &cluster.environment("alpha"),
-    );
+    let by_commands = ["--slurm", "--users", users];
+    let alpha = world.site("alpha", &by_commands, &cluster.environment("alpha"));
     let rest = cluster.rest("beta");
     let beta = cluster.environment("beta");
     let _beta = world.site(
@@ -295,6 +292,35 @@ fn commands_run_on_slurm_as_the_people_who_asked_for_them() {
         for job in [job, refused] {
             assert_eq!(world.seconds(job), cluster.seconds(site, job), "{gpu} {job}");
         }
+    }
+    // Nobody can spend the award past khub, whatever happened while no site was there.
+    alpha.kill();
+    cluster.manage(&[
+        "-i",
+        "modify",
+        "account",
+        "khub-reviews-2021",
+        "set",
+        "GrpSubmitJobs=5",
+    ]);
+    let _alpha = world.site("alpha", &by_commands, &cluster.environment("alpha"));
+    let began = Instant::now();
+    let asked = [
+        "-n",
+        "-P",
+        "show",
+        "assoc",
+        "cluster=alpha",
+        "account=khub-reviews-2021",
+        "user=",
+        "format=grpsubmit",
+    ];
+    while cluster.manage(&asked).trim() != "0" {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "the account has {:?}",
+            cluster.manage(&asked)
+        );
     }
 }
 
@@ -688,6 +714,13 @@ impl Cluster {
             .lines()
             .find_map(|line| line.strip_prefix("export KHUB_SLURM_REST="));
         url.unwrap().to_owned()
+    }
+
+    /// What sacctmgr answers.
+    fn manage(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("sacctmgr");
+        command.args(arguments).envs(self.environment("alpha"));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
     }
 
     /// Where the job runs, as soon as it does.

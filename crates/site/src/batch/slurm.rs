@@ -71,6 +71,8 @@ pub(super) struct Slurm {
     cluster: Option<String>,
     /// Accounts, and how many jobs each may have.
     accounts: BTreeMap<String, usize>,
+    /// Whether those of an earlier process are among them.
+    remembers: bool,
     /// Users of accounts.
     users: BTreeSet<(String, String)>,
     /// When nodes were asked how busy jobs are, and the two last answers.
@@ -90,6 +92,7 @@ impl Slurm {
             way,
             cluster: None,
             accounts: BTreeMap::new(),
+            remembers: false,
             users: BTreeSet::new(),
             gauged: None,
             looks: BTreeMap::new(),
@@ -183,6 +186,21 @@ impl Slurm {
         Ok(self.cluster.insert(name).clone())
     }
 
+    /// The accounts that an earlier process has made, with what they may have.
+    fn remember(&mut self) -> Result<(), Trouble> {
+        if self.remembers {
+            return Ok(());
+        }
+        let on = format!("cluster={}", self.cluster()?);
+        let fields = "format=account,user,grpsubmit";
+        let answer = tell("sacctmgr", &["-n", "-P", "show", "assoc", &on, fields])?;
+        for (account, jobs) in limits(&answer) {
+            self.accounts.entry(account.to_owned()).or_insert(jobs);
+        }
+        self.remembers = true;
+        Ok(())
+    }
+
     /// An account may have as many jobs as its award has here, and none that khub doesn't know of.
     fn limit(&mut self, account: &str, jobs: usize) -> Result<(), Trouble> {
         if self.accounts.get(account) == Some(&jobs) {
@@ -249,6 +267,7 @@ impl Scheduler for Slurm {
     fn settle(&mut self, tasks: &[&Task]) -> Result<(), Trouble> {
         self.looks
             .retain(|name, _| tasks.iter().any(|task| task.name == *name));
+        self.remember()?;
         let mut wanted: BTreeMap<String, usize> =
             self.accounts.keys().map(|known| (known.clone(), 0)).collect();
         for task in tasks {
@@ -262,6 +281,16 @@ impl Scheduler for Slurm {
         }
         Ok(())
     }
+}
+
+/// khub's accounts in lines as `khub-reviews-2021||2`, with how many jobs they may have; their users have lines of their own.
+fn limits(answer: &str) -> impl Iterator<Item = (&str, usize)> {
+    answer.lines().filter_map(|line| {
+        let mut fields = line.split('|');
+        let (account, user, jobs) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_ours = account.starts_with("khub-") && user.is_empty();
+        is_ours.then(|| (account, jobs.parse().unwrap_or(usize::MAX)))
+    })
 }
 
 /// How a job is, by what the controller and the accounting say. Only the accounting ends it.
@@ -574,6 +603,13 @@ mod tests {
         let twice = start("FAILED|9|2026-11-25T02:10:50|125:0");
         let exit = lost("Slurm started it a second time");
         assert_eq!(judge(None, &[&twice], true), ended(exit, 9_000));
+    }
+
+    #[test]
+    fn accounts_of_an_earlier_process_are_known_again() {
+        let answer = "root||\nroot|root|\nkhub-reviews||2\nkhub-reviews|kmj|\nkhub-folds||\nphysics||7\n";
+        let found: Vec<_> = limits(answer).collect();
+        assert_eq!(found, [("khub-reviews", 2), ("khub-folds", usize::MAX)]);
     }
 
     #[test]
