@@ -3,7 +3,7 @@
 use api::{Client, JobView};
 use consortium::{Again, Batch, JobId, JobSpec, Label, Phase, RoundSpec};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -141,18 +141,31 @@ fn who_takes_too_much_memory_is_told_where_that_is_limited() {
     );
 }
 
-/// The image has nothing but Debian's busybox-static in it: a folder for Apptainer, a file for Enroot.
 #[test]
 fn a_job_runs_in_its_image() {
+    let world = World::start();
+    let Some(image) = image(world.folder.path()) else {
+        return;
+    };
+    let site = world.site("desk", &["--gpus", "2", "--containers", "none"], &[]);
+    let job = world.submit_in(&image, "rtx");
+    let said = world.run(&["explain", &job.to_string()]);
+    assert!(said.contains("it runs no containers"), "{said}");
+    drop(site);
+    let _site = world.site("desk", &["--gpus", "2"], &[]);
+    world.check_within(job);
+}
+
+/// An image with nothing but Debian's busybox-static in it: a folder for Apptainer, a file for Enroot. None where there
+/// is neither.
+fn image(folder: &Path) -> Option<PathBuf> {
     let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
     let with_enroot = !found("apptainer") && found("enroot") && found("mksquashfs");
     if !(found("apptainer") || with_enroot) || !Path::new("/bin/busybox").exists() {
-        return say(
-            "left out: it takes Apptainer, or Enroot and squashfs-tools, and Debian's busybox-static",
-        );
+        say("left out: it takes Apptainer, or Enroot and squashfs-tools, and Debian's busybox-static");
+        return None;
     }
-    let world = World::start();
-    let image = world.folder.path().join("image");
+    let image = folder.join("image");
     for folder in [
         "bin", "etc", "proc", "sys", "dev", "run", "tmp", "root", "home", "var/tmp",
     ] {
@@ -163,36 +176,13 @@ fn a_job_runs_in_its_image() {
     for (file, text) in [("issue", "within\n"), ("passwd", ""), ("group", "")] {
         std::fs::write(image.join("etc").join(file), text).unwrap();
     }
-    let packed = world.folder.path().join("image.sqsh");
-    if with_enroot {
-        let packing = Command::new("mksquashfs").arg(&image).arg(&packed).output();
-        assert!(packing.unwrap().status.success());
+    if !with_enroot {
+        return Some(image);
     }
-    let image = if with_enroot { packed } else { image };
-    let script = world.folder.path().join("in.sh");
-    let asks = "#SBATCH --account=reviews --time=1 --gpus=rtx:1\n#KHUB --label=open\n";
-    let text =
-        "busybox cat /etc/issue\necho job $KHUB_JOB gpu $CUDA_VISIBLE_DEVICES\necho made > outputs/made\n";
-    std::fs::write(&script, format!("#!/bin/sh\n{asks}{text}")).unwrap();
-    let (script, image) = (script.to_str().unwrap(), image.to_str().unwrap());
-    let site = world.site("desk", &["--gpus", "2", "--containers", "none"], &[]);
-    let job: JobId = world
-        .run(&["submit", script, "--image", image])
-        .trim()
-        .parse()
-        .unwrap();
-    let waits = |text: &str| text.contains("it runs no containers");
-    assert!(waits(&world.run(&["explain", &job.to_string()])));
-    drop(site);
-    let _site = world.site("desk", &["--gpus", "2"], &[]);
-    let view = world.ended(job);
-    assert_eq!(
-        (&view.job.phase, view.job.outputs.len()),
-        (&Phase::Done, 1),
-        "{}",
-        world.log(job)
-    );
-    assert_eq!(world.log(job), format!("within\njob {job} gpu 0\n"));
+    let packed = folder.join("image.sqsh");
+    let packing = Command::new("mksquashfs").arg(&image).arg(&packed).output();
+    assert!(packing.unwrap().status.success());
+    Some(packed)
 }
 
 #[test]
@@ -291,6 +281,11 @@ fn commands_run_on_slurm_as_the_people_who_asked_for_them() {
         let site = if gpu == "a100" { "alpha" } else { "beta" };
         for job in [job, refused] {
             assert_eq!(world.seconds(job), cluster.seconds(site, job), "{gpu} {job}");
+        }
+    }
+    if let Some(image) = image(world.folder.path()) {
+        for gpu in ["a100", "h100"] {
+            world.check_within(world.submit_in(&image, gpu));
         }
     }
     // Nobody can spend the award past khub, whatever happened while no site was there.
@@ -572,6 +567,31 @@ impl World {
         let mut out = process.0.stdout.take().unwrap();
         std::io::Read::read_to_string(&mut out, &mut text).unwrap();
         text
+    }
+
+    /// A job in an image, for one GPU of that sort.
+    fn submit_in(&self, image: &Path, gpu: &str) -> JobId {
+        let script = self.folder.path().join(format!("in-{gpu}.sh"));
+        let asks = format!("#SBATCH --account=reviews --time=1 --gpus={gpu}:1\n#KHUB --label=open\n");
+        let text =
+            "busybox cat /etc/issue\necho $KHUB_JOB on gpu $CUDA_VISIBLE_DEVICES\necho made > outputs/made\n";
+        std::fs::write(&script, format!("#!/bin/sh\n{asks}{text}")).unwrap();
+        let (script, image) = (script.to_str().unwrap(), image.to_str().unwrap());
+        self.run(&["submit", script, "--image", image])
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    fn check_within(&self, job: JobId) {
+        let view = self.ended(job);
+        let log = self.log(job);
+        assert_eq!(
+            (&view.job.phase, view.job.outputs.len()),
+            (&Phase::Done, 1),
+            "{log}"
+        );
+        assert_eq!(log, format!("within\n{job} on gpu 0\n"));
     }
 
     /// A job for one GPU of that sort.
