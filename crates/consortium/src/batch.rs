@@ -143,7 +143,9 @@ fn is_image(image: &str, inputs: &BTreeMap<String, Digest>) -> bool {
             .is_some_and(|name| inputs.contains_key(name))
     };
     let plain = image.len() <= 1_000 && !image.contains(char::is_control);
-    plain && (image.starts_with('/') || image.contains("://") || is_input())
+    let has_scheme = |(scheme, _): (&str, &str)| scheme.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_address = || image.split_once("://").is_some_and(has_scheme);
+    plain && (image.starts_with('/') || is_address() || is_input())
 }
 
 /// The first job that has to be done before `job`, and is not.

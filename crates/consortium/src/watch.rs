@@ -178,8 +178,10 @@ pub(crate) fn notices(state: &State, job: &Job) -> Vec<Event> {
     let Some(terms) = &state.watch else {
         return Vec::new();
     };
-    let due = |(site, member): (_, &'_ Member)| Some((site, member.watch.clone(), terms.due(&member.watch)?));
-    let Some((site, watch, notice)) = job.present().find_map(due) else {
+    let mut watches = job.present().map(|(site, member)| (site, &member.watch));
+    let Some((site, watch, notice)) =
+        watches.find_map(|(site, watch)| Some((site, watch, terms.due(watch)?)))
+    else {
         return Vec::new();
     };
     let taken = match notice {

@@ -76,7 +76,7 @@ fn an_image_needs_a_site_that_runs_containers() {
             },
         )
     };
-    for wrong in ["", "alpine", "inputs/nothing", "/images/a\nb.sif"] {
+    for wrong in ["", "alpine", "inputs/nothing", "--bind=/://", "/images/a\nb.sif"] {
         let refusal = world
             .ask(person("minji"), Command::Submit(image(wrong)))
             .unwrap_err();

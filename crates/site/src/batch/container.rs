@@ -48,7 +48,7 @@ impl Container {
                 let is_address = image.contains("://");
                 let fetch = match is_address {
                     true => format!(
-                        "[ -e image.sqsh ] || enroot import -o image.sqsh {image} > log-{} 2>&1\n",
+                        "[ -e image.sqsh ] || ${{KHUB_LIMIT:-}} enroot import -o image.sqsh {image} > log-{} 2>&1 < /dev/null\n",
                         task.attempt
                     ),
                     false => String::new(),

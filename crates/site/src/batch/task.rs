@@ -118,7 +118,7 @@ impl Task {
              {exports}trap : TERM INT\n\
              begin=$(date +%s%3N)\n\
              echo \"$$ $begin\" > pid-{n}.part && mv pid-{n}.part pid-{n}\n\
-             {fetch}${{KHUB_LIMIT:-}} {run} > log-{n} 2>&1 < /dev/null\n\
+             {fetch}${{KHUB_LIMIT:-}} {run} >> log-{n} 2>&1 < /dev/null\n\
              code=$?\n\
              echo \"$code $begin $(date +%s%3N)\" > exit-{n}.part && mv exit-{n}.part exit-{n}\n\
              exit $code\n",
