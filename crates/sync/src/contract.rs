@@ -93,7 +93,7 @@ pub struct JobFile<S = serde_json::Value> {
 /// How the sites train together, as far as a program needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rounds {
-    /// How many rounds.
+    /// How many rounds, if every site's update comes in each. More may follow, for samples that were left over.
     pub count: u32,
     /// How many samples a site takes in a round.
     pub samples: u64,
@@ -120,14 +120,14 @@ impl Rounds {
         }
     }
 
-    /// The weights that `round` sends, of a model that is cut into `fragments`: one in turn, and the last
-    /// round all, so that nothing that was learned is left at a site.
+    /// The weights that `round` sends, of a model that is cut into `fragments`: one in turn, and from
+    /// round `count - 1` on all, so that nothing that was learned is left at a site.
     ///
     /// ```
     /// let rounds = sync::contract::Rounds { fragments: 2, ..sync::contract::Rounds::new(6, 64) };
     /// let fragments = sync::fragments(&[4, 4], 2);
-    /// let sent: Vec<_> = [0, 1, 2, 5].map(|round| rounds.sends(round, &fragments)).into();
-    /// assert_eq!(sent, [0..4, 4..8, 0..4, 0..8]);
+    /// let sent: Vec<_> = [0, 1, 2, 5, 6].map(|round| rounds.sends(round, &fragments)).into();
+    /// assert_eq!(sent, [0..4, 4..8, 0..4, 0..8, 0..8]);
     /// ```
     pub fn sends(&self, round: u32, fragments: &[Range<usize>]) -> Range<usize> {
         match fragments.get(round as usize % fragments.len().max(1)) {
@@ -162,7 +162,7 @@ pub enum Order {
     Commit {
         /// Which round.
         round: u32,
-        /// The updates that count.
+        /// The updates that count; a round of none changes nothing that is agreed.
         updates: Vec<Accepted>,
     },
     /// Write what all sites agree on after the last round that is applied, for those who join later. From
@@ -181,7 +181,7 @@ pub enum Order {
         /// The digest of weights and outer momentum that is in the log.
         outer: String,
     },
-    /// All rounds are applied: write the results.
+    /// All rounds are applied, at least as many as `count`: write the results.
     Finish,
 }
 

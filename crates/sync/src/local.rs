@@ -343,9 +343,14 @@ mod tests {
     fn a_round_that_can_not_be_applied_changes_nothing() {
         let mut outer = Outer::new(vec![1.0; 4], PLAIN);
         let mut local = Local::new(&outer, Codec::Int8);
-        local.send(&outer, 0, 0..2, vec![0.5; 4], Codec::Int8).unwrap();
+        let sent = local.send(&outer, 0, 0..2, vec![0.5; 4], Codec::Int8).unwrap();
+        let update = Update::parse(&sent).unwrap();
+        let of_nothing = [Contribution {
+            weight: 0,
+            update: &update,
+        }];
         let (before, agreed) = (local.clone(), outer.clone());
-        assert!(local.apply(&mut outer, 0, 0..2, &[], true).is_err());
+        assert!(local.apply(&mut outer, 0, 0..2, &of_nothing, true).is_err());
         assert!(local.apply(&mut outer, 0, 3..5, &[], true).is_err());
         assert!(local == before && outer == agreed);
         assert!(

@@ -131,9 +131,13 @@ impl Outer {
         self.config
     }
 
-    /// Applies a round to a fragment; the others stay as they are. On an error nothing has changed.
+    /// Applies a round to a fragment; the others stay as they are. A round in which no update counts changes
+    /// nothing, not even the momentum. On an error nothing has changed.
     pub fn step(&mut self, fragment: Range<usize>, round: &[Contribution<'_>]) -> Result<(), OuterError> {
         let tokens = self.check(&fragment, round)?;
+        if round.is_empty() {
+            return Ok(());
+        }
         let mut part = Part {
             tokens: tokens as f64,
             config: self.config,
@@ -194,7 +198,7 @@ impl Outer {
             }
         }
         let tokens = round.iter().fold(0u64, |sum, c| sum.saturating_add(c.weight));
-        if !(1..=MOST_TOKENS).contains(&tokens) {
+        if !round.is_empty() && !(1..=MOST_TOKENS).contains(&tokens) {
             return Err(OuterError::Tokens { tokens });
         }
         Ok(tokens)
@@ -412,7 +416,17 @@ mod tests {
             &[(u64::MAX, &right), (1, &right)],
             "a round of 18446744073709551615 tokens",
         );
-        check(0..4, &[], "a round of 0 tokens");
+        check(2..5, &[], "the fragment is weights 2..5, the model has 4");
         assert_eq!(outer.digest(), before);
+    }
+
+    #[test]
+    fn a_round_of_no_updates_changes_nothing() {
+        let mut outer = Outer::new(vec![1.0; 4], OuterConfig::default());
+        let moving = update(Codec::Int8, &[1.0; 4]);
+        step(&mut outer, 0..4, &[(1, &moving)]).unwrap();
+        let before = outer.clone();
+        step(&mut outer, 0..4, &[]).unwrap();
+        assert!(outer == before, "momentum alone moves nothing");
     }
 }

@@ -431,7 +431,6 @@ fn an_order_at_the_wrong_time_says_so() {
             commit(1),
             "told to commit round 1 when 0 rounds are applied: round 0 is next",
         ),
-        (commit(0), "round 0: a round of 0 tokens"),
         (
             line(Order::Finish),
             "told to finish when 0 of 3 rounds are applied",
