@@ -339,7 +339,6 @@ impl<'a, P: Programme> Process<'a, P> {
 
     fn check_train(&self, round: u32, first: u64, end: u64) -> Result<(), RunError> {
         let committed = self.state.committed();
-        self.check_round("train", round)?;
         let overlap = self.job.rounds.overlap;
         if round < committed || round > committed.saturating_add(overlap) {
             return Err(RunError::Order(format!(
@@ -357,15 +356,6 @@ impl<'a, P: Programme> Process<'a, P> {
             )));
         }
         Ok(())
-    }
-
-    fn check_round(&self, what: &str, round: u32) -> Result<(), RunError> {
-        let count = self.job.rounds.count;
-        if round < count {
-            return Ok(());
-        }
-        let message = format!("told to {what} round {round} of a job of {count} rounds; they count from 0");
-        Err(RunError::Order(message))
     }
 
     /// The steps of a round, from where this site is. None if the orders ended meanwhile.
@@ -412,7 +402,6 @@ impl<'a, P: Programme> Process<'a, P> {
 
     /// Applies a round, saves it, and says what came out; says it again for a round that is applied already.
     fn commit(&mut self, round: u32, accepted: &[Accepted]) -> Result<(), RunError> {
-        self.check_round("commit", round)?;
         let committed = self.state.committed();
         if round > committed {
             return Err(RunError::Order(format!(
@@ -445,7 +434,6 @@ impl<'a, P: Programme> Process<'a, P> {
 
     /// Begins with what others agree on, unless it is here already. If that is no good, nothing has changed.
     fn restore(&mut self, round: u32, file: &str, outer: &str) -> Result<(), RunError> {
-        self.check_round("restore", round)?;
         if round >= self.state.committed() {
             let path = self.folder.file(file);
             let params = self.trainer.model.params.len();

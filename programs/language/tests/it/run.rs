@@ -177,6 +177,33 @@ fn stream(stops: bool) -> (Vec<String>, Vec<Vec<u8>>) {
     (digests, updates)
 }
 
+/// Beyond the job's count the whole model is sent; a round in which nobody's update counts takes nothing along.
+#[test]
+fn rounds_go_on_for_samples_that_were_left_over() {
+    let site = Site::with("seoul", |job| {
+        job.rounds = Rounds {
+            fragments: 2,
+            ..ROUNDS
+        }
+    });
+    let running = Running::start(&site);
+    running.ready();
+    let told: Vec<_> = (0..ROUNDS.count + 2)
+        .map(|round| turn(&running, &site, round))
+        .collect();
+    let sizes = told
+        .iter()
+        .map(|(update, _)| Update::parse(update).unwrap().len());
+    let sizes: Vec<usize> = sizes.collect();
+    assert_eq!([sizes[0] + sizes[1]; 3], sizes[2..]);
+    running.train(5);
+    assert!(matches!(running.hear(), Said::Update { .. }));
+    running.commit(5, &[]);
+    assert_eq!(running.committed(5), told[4].1);
+    finish(&running, &site);
+    running.thread.join().unwrap().unwrap();
+}
+
 #[test]
 fn an_update_that_does_not_count_leaves_nothing_behind() {
     let other = Site::with("busan", |job| job.rounds = STREAM);
@@ -423,7 +450,7 @@ fn an_order_at_the_wrong_time_says_so() {
     };
     let cases = [
         (train(1, 0, 64), "told to train round 1 when 0 rounds are applied"),
-        (train(3, 0, 64), "told to train round 3 of a job of 3 rounds"),
+        (train(3, 0, 64), "told to train round 3 when 0 rounds are applied"),
         (train(0, 0, 60), "samples 0..60: a round takes whole batches of 8"),
         (train(0, 64, 0), "samples 64..0"),
         (train(0, 0, 128), "64 samples at most"),
