@@ -256,7 +256,10 @@ pub struct SiteJob {
     /// What a batch job is to find in `checkpoint/`.
     #[serde(default)]
     pub kept: BTreeMap<String, Digest>,
-    /// The closed rounds from the one that was asked for.
+    /// How many rounds are closed.
+    #[serde(default)]
+    pub committed: u32,
+    /// Those of them from the one that was asked for.
     pub closed: Vec<Round>,
     /// Those of them that this site's update counts in.
     pub counted: Vec<u32>,

@@ -168,6 +168,7 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
         contributed: job.rounds.iter().any(|round| round.updates.contains_key(site)),
         checkpoint,
         kept: job.kept.clone(),
+        committed: job.committed(),
         counted: counted.map(|round| round.number).collect(),
         closed,
         open: open.collect(),
