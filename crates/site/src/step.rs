@@ -130,6 +130,7 @@ fn order(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
     }
     let last = committed.checked_sub(1);
     let due = last.filter(|last| job.lead && job.spec.rounds.keeps_checkpoint(*last));
+    let due = due.filter(|_| job.phase == Phase::Running);
     let known = job.checkpoint.as_ref().map(|kept| kept.round).max(done.saved);
     if let Some(last) = due.filter(|last| known.is_none_or(|known| known < *last)) {
         return Some(Step::Save(last));
@@ -170,7 +171,9 @@ fn collect(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
 }
 
 fn finish(job: &SiteJob, done: &Done, committed: u32) -> Step {
-    if done.busy || job.phase != Phase::Finishing || committed < job.spec.rounds.count {
+    // A hub that doesn't tell how many are closed closes as many as were asked for.
+    let all = job.committed.max(job.spec.rounds.count);
+    if done.busy || job.phase != Phase::Finishing || committed < all {
         return Step::Wait;
     }
     match (job.results, job.lead, done.finished) {
@@ -244,6 +247,7 @@ pub(crate) mod tests {
             contributed: false,
             checkpoint: None,
             kept: [].into(),
+            committed: closed,
             closed: (0..closed).map(round).collect(),
             counted: Vec::new(),
             open: (closed < 2).then_some(open).into_iter().collect(),
@@ -433,6 +437,34 @@ pub(crate) mod tests {
         for (what, job, done, expected) in cases {
             assert_eq!(next(&job, &done), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn rounds_beyond_the_count_are_applied_before_the_end() {
+        let mut job = job(2);
+        job.committed = 3;
+        assert_eq!(
+            next(&job, &done(2)),
+            Step::Wait,
+            "orders tell of later rounds only"
+        );
+        let more = Round {
+            number: 2,
+            ..job.closed[1].clone()
+        };
+        job.closed.push(more);
+        assert_eq!(next(&job, &done(2)), Step::Collect(2));
+        let collected = Done {
+            collected: [2].into(),
+            ..done(2)
+        };
+        assert_eq!(next(&job, &collected), Step::Commit(2));
+        assert_eq!(next(&job, &done(3)), Step::Finish);
+        // As long as rounds go on there is no end, and checkpoints are kept.
+        (job.phase, job.spec.rounds.checkpoint_every) = (Phase::Running, 3);
+        assert_eq!(next(&job, &done(3)), Step::Save(2));
+        job.phase = Phase::Finishing;
+        assert_eq!(next(&job, &done(3)), Step::Finish);
     }
 
     /// Rounds 1 and 2 of an overlapping job are open, round 0 is closed.
