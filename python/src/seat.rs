@@ -28,6 +28,8 @@ use sync::{
 
 /// How often Python is asked whether somebody interrupts it.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a site may take to remove the folder of a job that is over.
+const REMOVAL: Duration = Duration::from_secs(10);
 
 /// Why it can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,8 @@ struct Place {
     out: Box<dyn Write + Send>,
     orders: Receiver<Result<Order, String>>,
     ended: Arc<AtomicBool>,
+    /// When that was noticed.
+    ended_at: Option<Instant>,
 }
 
 #[pyclass(module = "khub._khub", frozen)]
@@ -321,6 +325,7 @@ impl Place {
             out: Box::new(stream),
             orders,
             ended,
+            ended_at: None,
         })
     }
 
@@ -384,10 +389,10 @@ impl Place {
     /// else, whatever came in before.
     fn next(&mut self, patience: Duration) -> Result<Option<Task>, SeatError> {
         let order = match self.orders.recv_timeout(patience) {
-            _ if self.ended() => return Ok(Some(self.end())),
+            _ if self.ended() => return Ok(self.end()),
             Ok(order) => order.map_err(SeatError::Order)?,
             Err(RecvTimeoutError::Timeout) => return Ok(None),
-            Err(RecvTimeoutError::Disconnected) => return Ok(Some(self.end())),
+            Err(RecvTimeoutError::Disconnected) => return Ok(self.end()),
         };
         match order {
             Order::Train { round, first, end } => {
@@ -401,9 +406,17 @@ impl Place {
         }
     }
 
-    fn end(&self) -> Task {
-        let complete = self.state.agreed.committed() == self.kind.job.rounds.count;
-        Task::End { complete }
+    /// Why the line has ended, as soon as that can be told: a site whose job is over removes its folder, one that
+    /// was stopped leaves it. Rounds may follow those of the job's count, so their number doesn't tell.
+    fn end(&mut self) -> Option<Task> {
+        let all = self.state.agreed.committed() >= self.kind.job.rounds.count;
+        let since = *self.ended_at.get_or_insert_with(Instant::now);
+        let complete = all && !self.folder.job().exists();
+        if all && !complete && since.elapsed() < REMOVAL {
+            std::thread::sleep(LOOK);
+            return None;
+        }
+        Some(Task::End { complete })
     }
 
     /// Says what is trained already, or has it trained.
@@ -411,11 +424,11 @@ impl Place {
         let (committed, rounds) = (self.state.agreed.committed(), self.kind.job.rounds);
         let rounds_to_come = committed..=committed.saturating_add(rounds.overlap);
         let whole = (1..=rounds.samples).contains(&end.saturating_sub(first));
-        if !rounds_to_come.contains(&round) || round >= rounds.count || !whole {
+        if !rounds_to_come.contains(&round) || !whole {
             return Err(SeatError::Order(format!(
-                "told to train round {round} on samples {first}..{end} when {committed} of {} rounds are applied, \
-                 with an overlap of {} and {} samples at most",
-                rounds.count, rounds.overlap, rounds.samples
+                "told to train round {round} on samples {first}..{end} when {committed} rounds are applied, with an \
+                 overlap of {} and {} samples at most",
+                rounds.overlap, rounds.samples
             )));
         }
         if let Some(place) = self.state.local.place(round) {
@@ -486,10 +499,10 @@ impl Place {
 
     /// Applies a round, saves it and says what came out; says it again for one that is applied already.
     fn commit(&mut self, round: u32, accepted: &[Accepted]) -> Result<(), SeatError> {
-        let (committed, count) = (self.state.agreed.committed(), self.kind.job.rounds.count);
-        if round > committed || round >= count {
+        let committed = self.state.agreed.committed();
+        if round > committed {
             return Err(SeatError::Order(format!(
-                "told to commit round {round} when {committed} of {count} rounds are applied"
+                "told to commit round {round} when {committed} rounds are applied"
             )));
         }
         if round == committed {
