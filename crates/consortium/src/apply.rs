@@ -194,6 +194,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             round,
             accepted,
             returned,
+            last,
         } => with(state, *job, |job| {
             job.returned.extend(returned);
             if let Some(round) = job.rounds.get_mut(*round as usize) {
@@ -202,7 +203,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                     .updates
                     .retain(|site, _| accepted.iter().any(|(other, _)| other == site));
             }
-            if job.committed() >= job.spec.rounds.count {
+            if last.unwrap_or(job.committed() >= job.spec.rounds.count) {
                 job.phase = Phase::Finishing;
             }
         }),
@@ -384,9 +385,10 @@ fn meter(job: &mut Job, site: &SiteId, attempt: u32, total: Usage, charged: Won,
 }
 
 fn contribute(job: &mut Job, round: u32, site: &SiteId, update: &Update, at: Time) {
-    let quorum = job.spec.rounds.quorum as usize;
+    let rounds = &job.spec.rounds;
     if let Some(round) = job.rounds.get_mut(round as usize) {
         round.updates.insert(site.clone(), update.clone());
+        let quorum = rounds.quorum_of(round.number, round.members.len());
         if round.updates.len() >= quorum && round.quorum_at.is_none() {
             round.quorum_at = Some(at);
         }

@@ -163,7 +163,7 @@ fn outcome(job: &Job) -> Option<Outcome> {
 /// A round closes when everyone who is there has contributed, or at quorum after the grace window.
 fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
     let Some(quorum_at) = round.quorum_at else {
-        return true;
+        return !is_given_up(job, round);
     };
     // Whoever was held up by the round before has a whole window for this one.
     let before = round.number.checked_sub(1).map(|before| before as usize);
@@ -171,6 +171,15 @@ fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
     let quorum_at = before.map_or(quorum_at, |closed| closed.max(quorum_at));
     let grace_over = now >= quorum_at.plus(u64::from(job.spec.rounds.grace_seconds) * 1_000);
     !grace_over && awaited(job, round) > 0
+}
+
+/// A round for what was left over doesn't wait for members that are lost when somebody has contributed or others could
+/// take their samples: it closes with what came, if only with nothing.
+fn is_given_up(job: &Job, round: &Round) -> bool {
+    let mut present = job.present();
+    let others = present.any(|(site, _)| !round.members.contains_key(site));
+    let came = !round.updates.is_empty();
+    round.number >= job.spec.rounds.count && (others || came) && awaited(job, round) == 0
 }
 
 /// How many sites of the round may still contribute: those that are there and have not.
@@ -185,18 +194,27 @@ fn close(job: &Job, round: &Round) -> Vec<Event> {
     let accepted = updates.map(|(site, update)| (site.clone(), update.digest));
     let members = round.members.iter();
     let unused = members.filter(|(site, _)| !round.updates.contains_key(*site));
+    let returned: Vec<Interval> = unused.map(|(_, interval)| *interval).collect();
+    let left_over = job.waiting() > 0 || !returned.is_empty();
+    let closed = round.number.saturating_add(1);
+    let planned = closed < job.spec.rounds.count;
+    let open = job.open_rounds().count() > 1;
+    let goes_on = planned || open || left_over && job.has_room(closed);
     vec![Event::RoundClosed {
         job: job.id,
         round: round.number,
         accepted: accepted.collect(),
-        returned: unused.map(|(_, interval)| *interval).collect(),
+        returned,
+        last: Some(!goes_on),
     }]
 }
 
 /// A site takes part from the beginning of a round. But where those that did can't bring the round to its
-/// quorum, because some of them are lost, it is open to whoever came later: else all would wait for the lost.
+/// quorum, because some of them are lost, it is open to whoever came later: else all would wait for the lost. A
+/// round for what was left over has no samples for them, and is given up instead.
 fn let_in(job: &Job, round: &Round) -> Vec<Event> {
-    if round.updates.len() + awaited(job, round) >= job.spec.rounds.quorum as usize {
+    let rounds = &job.spec.rounds;
+    if round.number >= rounds.count || round.updates.len() + awaited(job, round) >= rounds.quorum as usize {
         return Vec::new();
     }
     let present = job.present().map(|(site, _)| site);
@@ -214,17 +232,32 @@ fn let_in(job: &Job, round: &Round) -> Vec<Event> {
 }
 
 /// A round opens for everyone who is there, as soon as the rounds that its training needs are closed. The
-/// first waits until all placed sites have come, or for a quorum of them after a grace window.
+/// first waits until all placed sites have come, or for a quorum of them after a grace window. From `count` on,
+/// rounds are for what was left over, once those before are closed: as many sites take part as there are intervals.
 fn open(job: &Job, now: Time) -> Vec<Event> {
     let number = u32::try_from(job.rounds.len()).unwrap_or(u32::MAX);
     let rounds = &job.spec.rounds;
-    if job.phase != Phase::Running || number >= rounds.count || job.committed() < rounds.needs(number) {
+    if job.phase != Phase::Running || job.committed() < rounds.needs(number) {
+        return Vec::new();
+    }
+    // Rounds of the count may still let sites in, and need samples for them. And whether there is room for one
+    // more is decided when the last of those that are open closes.
+    let extra = number >= rounds.count;
+    let early =
+        job.committed() < rounds.count || job.open_round().is_some() && !job.has_room(job.committed());
+    if extra && (job.waiting() == 0 || early) {
         return Vec::new();
     }
     let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
+    let intervals = job.waiting().div_ceil(rounds.samples.max(1));
+    // Those who are there take what was left over: nobody waits for a site that may never come back.
+    let part = usize::try_from(intervals)
+        .unwrap_or(usize::MAX)
+        .min(present.len());
+    let quorum = rounds.quorum_of(number, part.max(1));
     let expected = job.members.values().any(|m| m.presence == Presence::Expected);
     let waited = job.placed.is_some_and(|at| now.since(at) >= START_GRACE_MS);
-    if present.len() < job.spec.rounds.quorum as usize || (expected && job.rounds.is_empty() && !waited) {
+    if present.len() < quorum || (expected && job.rounds.is_empty() && !waited) {
         return Vec::new();
     }
     vec![Event::RoundOpened {
@@ -234,19 +267,18 @@ fn open(job: &Job, now: Time) -> Vec<Event> {
     }]
 }
 
-/// Gives each site an interval: first those that were returned, then new ones.
+/// Gives each site an interval as long as there are some: first those that were returned, then new ones.
 fn share(job: &Job, sites: &[&SiteId]) -> Vec<(SiteId, Interval)> {
-    let mut returned = job.returned.iter().copied();
-    let mut next = job.next_sample;
-    let intervals = sites.iter().map(|site| {
-        let interval = returned.next().unwrap_or_else(|| {
-            let first = next;
-            next += job.spec.rounds.samples;
-            Interval { first, end: next }
-        });
-        ((*site).clone(), interval)
+    let (samples, promised) = (job.spec.rounds.samples, job.promised());
+    let firsts = (0..).map(|i| job.next_sample.saturating_add(samples.saturating_mul(i)));
+    let new = firsts.map(|first| Interval {
+        first,
+        end: first.saturating_add(samples),
     });
-    intervals.collect()
+    let new = new.take_while(|interval| interval.end <= promised);
+    let intervals = job.returned.iter().copied().chain(new);
+    let sites = sites.iter().map(|site| (*site).clone());
+    sites.zip(intervals).collect()
 }
 
 /// What a job has set aside and not used: the transfers that give it back.

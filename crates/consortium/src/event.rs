@@ -113,6 +113,9 @@ pub enum Event {
         round: u32,
         accepted: Vec<(SiteId, Digest)>,
         returned: Vec<Interval>,
+        /// Whether it is the job's last. Where a log doesn't say, it is the one that the job's count tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<bool>,
     },
     /// A site applied a round, and says what it got.
     Applied {

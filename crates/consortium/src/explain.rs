@@ -230,11 +230,10 @@ fn summary(job: &Job, place: Option<u64>) -> String {
             format!("{} waits for sites{place}", job.id)
         }
         Phase::Running => format!(
-            "{} runs on {}, {} of {} rounds closed, {}",
+            "{} runs on {}, {}, {}",
             job.id,
             on(),
-            job.committed(),
-            job.spec.rounds.count,
+            closed(job),
             job.spec.rounds.described()
         ),
         Phase::Finishing => format!(
@@ -245,6 +244,15 @@ fn summary(job: &Job, place: Option<u64>) -> String {
         Phase::Done => format!("{} ran on {} and is done", job.id, on()),
         Phase::Failed { reason } => format!("{} failed: {reason}", job.id),
         Phase::Cancelled => format!("{} was cancelled", job.id),
+    }
+}
+
+fn closed(job: &Job) -> String {
+    let (closed, count) = (job.committed(), job.spec.rounds.count);
+    match closed.checked_sub(count) {
+        Some(0) => format!("all {count} rounds closed, more for samples that were left over"),
+        Some(more) => format!("all {count} rounds closed, and {more} for samples that were left over"),
+        None => format!("{closed} of {count} rounds closed"),
     }
 }
 

@@ -86,7 +86,7 @@ pub enum Phase {
     Queued,
     /// Has sites; rounds go on.
     Running,
-    /// All rounds are closed; the lead site writes the results.
+    /// The last round is closed; the lead site writes the results.
     Finishing,
     /// A batch job whose site has been told to stop it.
     Stopping {
@@ -263,6 +263,30 @@ impl Job {
         let open = self.rounds.iter().rev().take_while(|round| !round.is_closed());
         let first = self.rounds.len() - open.count();
         self.rounds[first..].iter()
+    }
+
+    /// Samples that the job is to use: what its sites take in `count` rounds if all of them are always there.
+    pub fn promised(&self) -> u64 {
+        let rounds = &self.spec.rounds;
+        let a_round = rounds.samples.saturating_mul(self.spec.sites.into());
+        a_round.saturating_mul(rounds.count.into())
+    }
+
+    /// Samples in the queue: those that came back, and those that nobody has been given yet.
+    pub fn waiting(&self) -> u64 {
+        let returned: u64 = self.returned.iter().map(Interval::samples).sum();
+        returned + self.promised().saturating_sub(self.next_sample)
+    }
+
+    /// Whether the wall time that is left at every site has room for two rounds as long as the `closed` ones were:
+    /// one for samples in the queue, and as long again for the results.
+    pub fn has_room(&self, closed: u32) -> bool {
+        let closed = i128::from(closed.max(1));
+        let mut members = self.members.values();
+        members.all(|member| {
+            let used = member.used().0;
+            used + 2 * (used / closed) <= member.placed.reserved_compute.0
+        })
     }
 
     /// The sites that are there, in site order.

@@ -8,7 +8,8 @@
 //! trained on    weights to which at least the rounds before r - d are applied, see RoundSpec::needs
 //! opens         when the rounds before r - d are closed, so at most d + 1 are open
 //! closes        after round r - 1
-//! last round    sends the whole model, so nothing that was learned is left at a site
+//! count - 1 on  sends the whole model, so nothing that was learned is left at a site
+//! count on      opens only for samples that the rounds before left over
 //! ```
 
 use crate::{Digest, SiteId, Time};
@@ -20,7 +21,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundSpec {
-    /// How many rounds.
+    /// How many rounds, if every site's update comes in each; what is left over takes further ones.
     pub count: u32,
     /// How many samples each site takes in a round.
     pub samples: u64,
@@ -115,6 +116,13 @@ pub struct OuterCheckpoint {
     pub site: SiteId,
 }
 
+impl Interval {
+    /// How many samples.
+    pub fn samples(&self) -> u64 {
+        self.end.saturating_sub(self.first)
+    }
+}
+
 impl RoundSpec {
     /// How many rounds, from the first on, are applied to the weights that `round` is trained on, at least. As
     /// many must be closed before it opens.
@@ -140,10 +148,21 @@ impl RoundSpec {
         words
     }
 
-    /// Whether the lead keeps a checkpoint after `round`. After the last there are the results.
+    /// How many updates `round` closes with, of so many members. A round for what was left over needs no more
+    /// than there were intervals for.
+    pub fn quorum_of(&self, round: u32, members: usize) -> usize {
+        let quorum = self.quorum as usize;
+        if round < self.count {
+            quorum
+        } else {
+            quorum.min(members)
+        }
+    }
+
+    /// Whether the lead keeps a checkpoint after `round`, unless it is the last: then there are the results.
     pub fn keeps_checkpoint(&self, round: u32) -> bool {
         let applied = round.saturating_add(1);
-        self.checkpoint_every > 0 && applied < self.count && applied.is_multiple_of(self.checkpoint_every)
+        self.checkpoint_every > 0 && applied.is_multiple_of(self.checkpoint_every)
     }
 }
 

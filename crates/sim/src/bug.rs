@@ -1,4 +1,4 @@
-use consortium::{Event, State};
+use consortium::{Event, Phase, State};
 use store::Entry;
 
 /// A defect on purpose: the rules that a story is judged by must find it.
@@ -8,6 +8,8 @@ pub enum Bug {
     ConfirmsBeforeCommit,
     /// The hub gives an interval that was used to another site once more.
     GivesAnIntervalTwice,
+    /// The hub forgets the intervals that came back, and ends jobs without them.
+    ForgetsWhatCameBack,
     /// The hub forgets which keys were used.
     ForgetsKeys,
     /// The hub lets anyone have any artifact.
@@ -31,6 +33,15 @@ impl Bug {
                     let closed = job.rounds.iter().find(|round| round.is_closed());
                     let used = closed.and_then(|round| round.members.values().next());
                     job.returned.extend(used);
+                }
+            }
+            Self::ForgetsWhatCameBack => {
+                for job in state.jobs.values_mut().filter(|job| !job.returned.is_empty()) {
+                    job.returned.clear();
+                    let over = job.committed() >= job.spec.rounds.count && job.open_round().is_none();
+                    if over && job.waiting() == 0 {
+                        job.phase = Phase::Finishing;
+                    }
                 }
             }
             Self::ForgetsKeys => state.remembered.clear(),

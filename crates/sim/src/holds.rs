@@ -4,7 +4,7 @@
 //! | rule | says |
 //! |---|---|
 //! | [`Rounds`] | rounds open and close once, in order; exactly the updates that came in count, in site order |
-//! | [`Samples`] | every sample of the data order is trained on once, or waits in the queue |
+//! | [`Samples`] | every sample of the data order is trained on once, or waits in the queue; none is left at a job's end |
 //! | [`Weights`] | all sites reach the weights that the log alone gives, bit for bit; the results are those |
 //! | [`Books`] | postings sum to zero, nothing is overdrawn, what was set aside is given back |
 //! | [`Confirmed`] | what was confirmed is in the log after any crash, and nothing is done twice |
@@ -168,9 +168,10 @@ impl Watch {
             match &book.ended {
                 Some(Outcome::Done) => {
                     let (closed, wanted) = (self.rounds.closed(*job), book.spec.rounds.count);
-                    if closed != wanted {
+                    if closed < wanted {
                         return Err(format!("{job} is done after {closed} of {wanted} rounds"));
                     }
+                    self.samples.all_used(*job, &book.spec)?;
                 }
                 Some(Outcome::Cancelled) if cancelled => {}
                 // What was open when the job began may turn out to be restricted.
@@ -261,7 +262,12 @@ impl Rounds {
                     .into_iter()
                     .filter_map(|(site, update)| Some((site, update?)));
                 let came: Vec<(SiteId, Digest)> = came.collect();
-                if *accepted != came || came.len() < rounds.rounds.quorum as usize {
+                // A round for what was left over may be given up.
+                let quorum = match *round < rounds.rounds.count {
+                    true => rounds.rounds.quorum as usize,
+                    false => 0,
+                };
+                if *accepted != came || came.len() < quorum {
                     return Err(format!(
                         "{job} counts {accepted:?} in round {round}; what came is {came:?}"
                     ));
@@ -324,6 +330,7 @@ impl Samples {
                 round,
                 accepted,
                 returned,
+                ..
             } => {
                 let samples = self.0.entry(*job).or_default();
                 let mut given = samples.given.remove(round).unwrap_or_default();
@@ -341,6 +348,20 @@ impl Samples {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A job with results has used what its sites would have taken if all of them had always been there. In no
+    /// story is the wall time too short for that.
+    fn all_used(&self, job: JobId, spec: &JobSpec) -> Holds {
+        let promised = u64::from(spec.rounds.count) * spec.rounds.samples * u64::from(spec.sites);
+        let used = self.0.get(&job).map_or(0, |samples| {
+            let sizes = samples.used.iter().map(|interval| interval.end - interval.first);
+            sizes.sum()
+        });
+        if used == promised {
+            return Ok(());
+        }
+        Err(format!("{job} is done with {used} of {promised} samples"))
     }
 
     fn end(&self) -> Holds {

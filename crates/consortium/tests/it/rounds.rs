@@ -4,7 +4,7 @@ use crate::world::{World, id, output, person, site, spec, update};
 use consortium::policy::Resource;
 use consortium::{
     Action, Actor, Codec, Command, Event, Interval, JobId, JobSpec, Label, Phase, Presence, Reading, Refusal,
-    RoundSpec, SiteId, Time, Update, Usage,
+    RoundSpec, SiteId, State, Time, Update, Usage, apply,
 };
 
 /// What each site of the last round was given.
@@ -416,7 +416,14 @@ fn with_an_overlap_the_next_round_is_open_while_updates_travel() {
     world.contribute(job, 1, "hangang").unwrap();
     assert_eq!(open(&world), [2, 3]);
     world.train(job);
-    assert_eq!(open(&world), [3], "there is no round 4");
+    assert_eq!(
+        open(&world),
+        [3],
+        "what is left over waits for all rounds of the count"
+    );
+    world.train(job);
+    assert_eq!(open(&world), [4]);
+    assert_eq!(given(&world, job), [("bada".into(), 700, 800)]);
     world.train(job);
     assert_eq!(world.job(job).phase, Phase::Finishing);
 }
@@ -445,7 +452,7 @@ fn every_round_sends_a_fragment_and_the_last_all() {
     };
     assert_eq!(
         [0, 1, 2, 3, 5].map(|round| kept.keeps_checkpoint(round)),
-        [false, true, false, true, false]
+        [false, true, false, true, true]
     );
 }
 
@@ -641,4 +648,132 @@ fn a_site_that_may_not_hold_the_job_any_more_is_shut_out() {
             world.assert_settled(job);
         }
     }
+}
+
+/// A job of two rounds on two sites, of which bada falls silent in the first: it ends when all four intervals are
+/// used, and hangang alone takes what is left.
+#[test]
+fn a_job_ends_when_its_samples_are_used() {
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        rounds: rounds(2, 1),
+        ..spec()
+    });
+    world.join(job, &["bada", "hangang"]);
+    world.lose(job, "bada");
+    let mut taken = Vec::new();
+    for round in 0..4 {
+        assert_eq!(world.job(job).phase, Phase::Running, "round {round}");
+        world.contribute(job, round, "hangang").unwrap();
+        let members = &world.job(job).rounds[round as usize].members;
+        taken.push(members[&id::<SiteId>("hangang")].first);
+    }
+    assert_eq!(taken, [100, 0, 200, 300]);
+    assert_eq!(world.job(job).phase, Phase::Finishing);
+    assert_eq!((world.job(job).returned.len(), world.job(job).waiting()), (0, 0));
+}
+
+/// Fewer intervals are left than sites are there, and than a quorum has: as many sites take part.
+#[test]
+fn the_last_interval_needs_one_site() {
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        label: Label::Open,
+        sites: 3,
+        rounds: rounds(1, 2),
+        ..spec()
+    });
+    world.join(job, &["bada", "hangang", "rhein"]);
+    world.contribute(job, 0, "hangang").unwrap();
+    world.contribute(job, 0, "rhein").unwrap();
+    world.wait(30);
+    assert_eq!(given(&world, job), [("bada".into(), 0, 100)]);
+    // Who has it falls silent, and is not waited for while others are there.
+    world.lose(job, "bada");
+    assert_eq!(world.job(job).rounds[1].updates.len(), 0);
+    assert!(world.job(job).rounds[1].is_closed());
+    assert_eq!(given(&world, job), [("hangang".into(), 0, 100)]);
+    let late = world.contribute(job, 1, "bada").unwrap_err();
+    assert_eq!(late.message, "attempt 1 of site bada in job-1 is over");
+    world.lose(job, "hangang");
+    world.lose(job, "rhein");
+    assert!(world.wait(60 * 60).is_empty(), "nobody is there");
+    world.join(job, &["rhein"]);
+    assert_eq!(given(&world, job), [("rhein".into(), 0, 100)]);
+    world.contribute(job, 3, "rhein").unwrap();
+    assert_eq!(world.job(job).phase, Phase::Finishing);
+}
+
+/// The wall time would be over before the results are in.
+#[test]
+fn what_there_is_no_time_for_is_left_over() {
+    let minutes = u64::from(spec().wall_minutes);
+    // Two more of three rounds' mean length fit in after three fifths.
+    for (used, more) in [(minutes * 3 / 5, true), (minutes * 3 / 5 + 1, false)] {
+        let mut world = World::founded();
+        let job = world.submit(JobSpec {
+            rounds: rounds(2, 1),
+            ..spec()
+        });
+        world.join(job, &["bada", "hangang"]);
+        world.lose(job, "bada");
+        world.contribute(job, 0, "hangang").unwrap();
+        world.contribute(job, 1, "hangang").unwrap();
+        world.wait(used * 60);
+        assert_eq!(world.job(job).committed(), 2);
+        world.meter(job, "hangang", used * 60_000).unwrap();
+        world.contribute(job, 2, "hangang").unwrap();
+        let expected = if more { Phase::Running } else { Phase::Finishing };
+        assert_eq!(
+            world.job(job).phase,
+            expected,
+            "after {used} of {minutes} minutes"
+        );
+    }
+}
+
+/// Logs of before say nothing of the last round: there a job ended after `count` rounds, whatever was left.
+#[test]
+fn a_log_that_does_not_tell_the_last_round_means_what_it_meant() {
+    let mut world = World::founded();
+    let job = world.submit(JobSpec {
+        rounds: rounds(2, 1),
+        ..spec()
+    });
+    world.join(job, &["bada", "hangang"]);
+    world.lose(job, "bada");
+    world.contribute(job, 0, "hangang").unwrap();
+    world.contribute(job, 1, "hangang").unwrap();
+    assert_eq!(world.job(job).phase, Phase::Running, "bada's samples are left");
+    let told = world.log.iter().take_while(|(event, _)| {
+        !matches!(event, Event::RoundOpened { round: 2, .. }) // which such a log has not
+    });
+    let mut older = World::founded();
+    older.now = world.now;
+    older.state = State::default();
+    older.log = Vec::new();
+    for (event, at) in told {
+        let mut json = serde_json::to_value(event).unwrap();
+        if let Some(closed) = json.get_mut("round-closed") {
+            closed
+                .as_object_mut()
+                .unwrap()
+                .remove("last")
+                .expect("it is told now");
+        }
+        let event: Event = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(
+            serde_json::to_value(&event).unwrap(),
+            json,
+            "read and written alike"
+        );
+        apply(&mut older.state, &event, *at);
+        older.log.push((event, *at));
+    }
+    assert_eq!(older.job(job).phase, Phase::Finishing);
+    assert_eq!(older.tick(), [], "and nothing follows from it now");
+    older.applied(job, 1, "hangang", "weights").unwrap();
+    older.leave(job, "hangang", &[output("model")]).unwrap();
+    assert_eq!(older.job(job).phase, Phase::Done);
+    assert!(older.replayed() == older.state);
 }

@@ -45,6 +45,8 @@ fn whatever_is_asked_the_rules_hold() {
         "Reset",
         "outvoted",
         "HeldIdle",
+        "more than count",
+        "given up",
     ] {
         let times = seen.get(what).copied().unwrap_or(0);
         assert!(times >= 10, "{what} was seen {times} times only: {seen:?}");
@@ -189,6 +191,16 @@ impl Story {
                 Phase::Failed { .. } => "failed",
                 Phase::Cancelled => "cancelled",
             });
+        }
+        for job in self.world.state.jobs.values() {
+            let more = job.rounds.iter().filter(|round| round.is_closed());
+            for round in more.skip(job.spec.rounds.count as usize) {
+                count("more than count");
+                let quorum = job.spec.rounds.quorum_of(round.number, round.members.len());
+                if round.updates.len() < quorum {
+                    count("given up");
+                }
+            }
         }
         let mut opened = BTreeSet::new();
         for (event, _) in &self.world.log {

@@ -55,6 +55,7 @@ fn every_defect_is_found() {
     let cases = [
         (Bug::ConfirmsBeforeCommit, "was confirmed, and after the crash"),
         (Bug::GivesAnIntervalTwice, "which is not next"),
+        (Bug::ForgetsWhatCameBack, "is done with"),
         (Bug::ForgetsKeys, "is submitted twice"),
         (Bug::LetsAnyoneRead, "is restricted and was let out"),
         (Bug::NeverLosesASite, "there are jobs that go on"),
