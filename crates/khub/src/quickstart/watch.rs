@@ -89,6 +89,8 @@ impl Screen {
     }
 
     fn show(&mut self, view: &JobView, tell: &dyn Fn(&str)) {
+        let count = view.job.spec.rounds.count;
+        self.rounds.set_length(count.max(view.committed).into());
         self.rounds.set_position(view.committed.into());
         for (site, line) in &self.sites {
             let message = view.progress.get(site).map_or("starts".to_owned(), |p| {
@@ -140,7 +142,7 @@ fn in_a_line(view: &JobView) -> String {
         .flat_map(|round| round.updates.values())
         .map(|u| u.loss_micronats as f64 / 1e6);
     let losses: Vec<String> = losses.map(|loss| format!("{loss:.3}")).collect();
-    let rounds = view.job.spec.rounds.count;
+    let rounds = view.job.spec.rounds.count.max(view.committed);
     format!(
         "round {:>2}/{rounds}  loss {}  {}",
         view.committed,
