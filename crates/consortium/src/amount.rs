@@ -7,6 +7,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub};
@@ -20,6 +21,18 @@ pub struct Won(pub i64);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FlopSeconds(pub i128);
+
+/// So much money and compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Money.
+    pub won: Won,
+    /// Compute.
+    pub compute: FlopSeconds,
+}
+
+/// Money and compute by fiscal year.
+pub type Budget = BTreeMap<u16, Amount>;
 
 /// The rated speed of a site, FLOP/s: what its owner offers and is paid for, not what a job reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,6 +167,48 @@ macro_rules! sums {
 }
 sums!(Won);
 sums!(FlopSeconds);
+
+impl Amount {
+    /// Whether there is none of either.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether neither is less than nothing.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.won >= Won(0) && self.compute >= FlopSeconds(0)
+    }
+
+    /// Of each, what both have.
+    pub(crate) fn at_most(self, other: Self) -> Self {
+        Self {
+            won: self.won.min(other.won),
+            compute: self.compute.min(other.compute),
+        }
+    }
+
+    /// The sum, or as much as can be counted.
+    pub(crate) fn saturating_add(self, other: Self) -> Self {
+        Self {
+            won: self.won.saturating_add(other.won),
+            compute: FlopSeconds(self.compute.0.saturating_add(other.compute.0)),
+        }
+    }
+
+    /// Without what is taken away; never less than nothing.
+    pub(crate) fn without(self, taken: Self) -> Self {
+        Self {
+            won: Won(self.won.0.saturating_sub(taken.won.0).max(0)),
+            compute: FlopSeconds(self.compute.0.saturating_sub(taken.compute.0).max(0)),
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} and {}", self.won, self.compute)
+    }
+}
 
 impl fmt::Display for Won {
     /// With thousands separated: `KRW 44,500,000,000`.

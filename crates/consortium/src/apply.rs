@@ -67,8 +67,10 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             *state.appropriations.entry(*year).or_default() += *won;
         }
         Event::Granted(award) => {
-            state.awards.insert(award.id.clone(), award.clone());
+            crate::award::granted(state, award, at);
         }
+        Event::Call(event) => crate::call::apply(state, event, at),
+        Event::Award(event) => crate::award::apply(state, event, at),
         Event::CredentialIssued { token, credential } => {
             state.credentials.insert(*token, credential.clone());
         }
@@ -253,12 +255,15 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 member.watch.taken.clone_from(taken);
             }
         }),
-        Event::GivenBack { job, .. } => with(state, *job, |job| {
-            let past = job.past.iter_mut().map(|past| &mut past.member);
-            for member in past.chain(job.members.values_mut()) {
-                member.watch.taken = None;
-            }
-        }),
+        Event::GivenBack { job, .. } => {
+            crate::award::expect_back(state, *job);
+            with(state, *job, |job| {
+                let past = job.past.iter_mut().map(|past| &mut past.member);
+                for member in past.chain(job.members.values_mut()) {
+                    member.watch.taken = None;
+                }
+            });
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::watch::Terms;
 use crate::{
-    Abilities, ArtifactId, ArtifactKind, Award, Credential, Digest, Holder, JobId, JobSpec, Label,
-    Organisation, Person, PersonId,
+    Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
+    Holder, JobId, JobSpec, Label, Organisation, Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,10 @@ pub enum Command {
         /// What that rests on.
         ground: String,
     },
+    /// Call for proposals, propose, review, judge.
+    Call(CallCommand),
+    /// Change an award, end it, take back what it doesn't use.
+    Award(AwardId, AwardCommand),
     /// Let the holder of a token speak for someone.
     IssueCredential {
         /// The token's digest.

@@ -15,6 +15,10 @@ const START_GRACE_MS: u64 = 30_000;
 
 /// One step for each job that has one to take, oldest first, and then everything that can be placed.
 pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
+    let due = crate::award::due::due(state, now);
+    if !due.is_empty() {
+        return due; // what an award gets or loses decides what can be placed
+    }
     let jobs: Vec<&Job> = state.active_jobs().collect();
     let step = |job: &&Job| match (&job.spec.batch, &job.phase) {
         (Some(_), _) => batch::next_step(state, job),

@@ -5,8 +5,8 @@ use crate::batch::{Again, Stop};
 use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
-    Abilities, Artifact, ArtifactId, Award, AwardId, Credential, Digest, Interval, JobId, JobSpec, Label,
-    Organisation, Person, PersonId,
+    Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
+    JobId, JobSpec, Label, Organisation, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
@@ -53,6 +53,10 @@ pub enum Event {
     Appropriated { year: u16, won: Won },
     /// A project has an award; a transfer follows.
     Granted(Award),
+    /// Something happened to a call or a proposal.
+    Call(CallEvent),
+    /// Something happened to an award; transfers may follow.
+    Award(AwardEvent),
     /// A token speaks for someone.
     CredentialIssued {
         token: Digest,

@@ -88,6 +88,65 @@ slug!(
     AwardId,
     "award"
 );
+slug!(
+    /// A call for proposals.
+    CallId,
+    "call"
+);
+
+/// Names that are an organisation's own: it may give any of them away without knowing what others have.
+macro_rules! owned {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name {
+            /// Whose it is.
+            pub organisation: OrganisationId,
+            /// What it is called: the rules of a project's name.
+            pub name: ProjectId,
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                let (organisation, name) = text.split_once('/').unwrap_or((text, ""));
+                Ok(Self {
+                    organisation: organisation.parse()?,
+                    name: name.parse()?,
+                })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}/{}", self.organisation, self.name)
+            }
+        }
+    };
+}
+
+owned!(
+    /// A model's name: the organisation whose project it is, and a name of its own, as in `kaist/korean-small`.
+    ModelId
+);
+owned!(
+    /// A proposal's name: the organisation that proposes, and a name of its own, as in `kaist/speech-2`.
+    ProposalId
+);
 
 fn check_slug(text: &str, noun: &'static str) -> Result<(), BadId> {
     let ok = (1..=64).contains(&text.len())

@@ -29,7 +29,10 @@
 mod abilities;
 mod amount;
 mod apply;
+mod award;
 mod batch;
+mod calendar;
+mod call;
 pub mod command;
 mod consequence;
 mod credential;
@@ -54,14 +57,20 @@ mod state;
 pub mod watch;
 
 pub use abilities::Abilities;
-pub use amount::{FlopSeconds, FlopsPerSecond, Price, Time, Won};
+pub use amount::{Amount, Budget, FlopSeconds, FlopsPerSecond, Price, Time, Won};
 pub use apply::apply;
+pub use award::{Agenda, Appeal, AwardCommand, AwardEvent, Course, Notice};
 pub use batch::{Again, Batch, Exit, Stop};
+pub use calendar::{Day, Month};
+pub use call::{Call, CallCommand, CallEvent, Case, Judged, Judgement, Proposal, Review, Reviewer, Stage};
 pub use command::{Actor, Command, Output, Reading, Request};
 pub use decide::decide;
 pub use event::{Event, Outcome};
 pub use explain::{explain, waiting};
-pub use id::{ArtifactId, AwardId, BadId, Digest, JobId, OrganisationId, PersonId, ProjectId, SiteId};
+pub use id::{
+    ArtifactId, AwardId, BadId, CallId, Digest, JobId, ModelId, OrganisationId, PersonId, ProjectId,
+    ProposalId, SiteId,
+};
 pub use job::{Job, JobSpec, Member, Past, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};
 pub use member::{
@@ -70,7 +79,7 @@ pub use member::{
 };
 pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};
-pub use publication::{ModelId, Publication, Published, Revision};
+pub use publication::{Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
 pub use release::Proposed;
 pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};

@@ -360,7 +360,7 @@ impl Purse {
         let award = state
             .awards
             .values()
-            .filter(|award| award.project == *project)
+            .filter(|award| award.project == *project && !state.is_closed(&award.id))
             .find(|award| {
                 let held = state.ledger.balance(&Account::Award(award.id.clone()));
                 let (gone, used) = self.0.get(&award.id).copied().unwrap_or_default();

@@ -11,8 +11,8 @@
 //! ```
 
 use crate::{
-    Actor, Artifact, ArtifactKind, Home, Job, JobId, JobSpec, Label, PersonId, Project, ProjectId, Refusal,
-    Role, SiteId, Standing, Tenure,
+    Actor, Artifact, ArtifactKind, Call, Case, Home, Job, JobId, JobSpec, Label, PersonId, Project,
+    ProjectId, Refusal, Role, SiteId, Standing, Tenure,
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
@@ -40,6 +40,12 @@ pub enum Action {
     Read,
     /// Receive a job's weights and updates.
     Hold,
+    /// Propose something to a call.
+    Propose,
+    /// Review a proposal.
+    Review,
+    /// Decide what comes of a proposal, and who reviews it.
+    Decide,
 }
 
 /// What it is to be done with.
@@ -53,6 +59,10 @@ pub enum Resource<'a> {
     Artifact(&'a Artifact),
     /// A job.
     Job(&'a Job),
+    /// A call for proposals.
+    Call(&'a Call),
+    /// A proposal, and what has come of it.
+    Proposal(&'a Case),
     /// A job that is only being asked for.
     Planned(&'a JobSpec, Label),
 }
@@ -131,10 +141,12 @@ impl Policy {
         &self.text
     }
 
-    /// Whether it names a single artifact or job, so that two with the same attributes may be told apart.
+    /// Whether it names a single artifact, call, job or proposal, so that two with the same attributes may be told apart.
     pub(crate) fn names_one(&self) -> bool {
         let named = &self.mentions.named;
-        ["Artifact", "Job"].iter().any(|kind| named.contains(*kind))
+        ["Artifact", "Call", "Job", "Proposal"]
+            .iter()
+            .any(|kind| named.contains(*kind))
     }
 
     /// The label as this policy knows it. A policy from when there were two says nothing of the others; to it, what
@@ -168,6 +180,14 @@ impl Policy {
         };
         // A policy from before there were standings says nothing of them.
         if !self.mentions.attributes.contains("standing") && !state.takes_part(actor) {
+            return denied;
+        }
+        // Nor does one from before there were proposals say that nobody judges their own.
+        if let (Resource::Proposal(case), Actor::Person(person)) = (resource, actor)
+            && !self.mentions.attributes.contains("conflicted")
+            && state.has_conflict(case, person)
+            && !case.proposal.people.contains(person)
+        {
             return denied;
         }
         let principal = actor_entity(state, actor);
@@ -246,6 +266,9 @@ impl Action {
             Self::Contribute => "contribute",
             Self::Read => "read",
             Self::Hold => "hold",
+            Self::Propose => "propose",
+            Self::Review => "review",
+            Self::Decide => "decide",
         }
     }
 
@@ -254,6 +277,8 @@ impl Action {
         match self {
             Self::Contribute => "contribute to",
             Self::Hold => "receive the weights of",
+            Self::Propose => "propose to",
+            Self::Decide => "decide on",
             other => other.name(),
         }
     }
@@ -280,6 +305,8 @@ impl fmt::Display for Resource<'_> {
                 artifact.name, artifact.label, artifact.id.project
             ),
             Self::Job(job) => write!(f, "{} ({})", job.id, job.label),
+            Self::Call(call) => write!(f, "call {} ({})", call.id, call.label),
+            Self::Proposal(case) => write!(f, "proposal {}", case.proposal.id),
             Self::Planned(spec, label) => write!(f, "job {} ({label})", spec.name),
         }
     }
@@ -449,6 +476,16 @@ fn resource_entity(policy: &Policy, state: &State, resource: &Resource<'_>) -> c
                 &BTreeSet::new(),
             )
         }
+        Resource::Call(call) => {
+            let attributes = vec![
+                ("by", people([].iter())),
+                ("label", text(&policy.word_for(call.label))),
+                ("members", people([].iter())),
+                ("sites", set_of([].into_iter())),
+            ];
+            entity(uid("Call", call.id.as_str()), attributes)
+        }
+        Resource::Proposal(case) => proposal_entity(policy, state, case),
         Resource::Planned(spec, label) => guarded(
             uid("Job", &JobId(0).to_string()),
             *label,
@@ -457,6 +494,25 @@ fn resource_entity(policy: &Policy, state: &State, resource: &Resource<'_>) -> c
             &BTreeSet::new(),
         ),
     }
+}
+
+/// It is restricted, and its people are those who have brought it: so partners read their own.
+fn proposal_entity(policy: &Policy, state: &State, case: &Case) -> cedar::Entity {
+    let own = &case.proposal.people;
+    let parties = state
+        .parties(case)
+        .into_iter()
+        .map(|organisation| text(organisation.as_str()));
+    let attributes = vec![
+        ("by", people(own.iter())),
+        ("conflicted", people(case.conflicted())),
+        ("label", text(&policy.word_for(Label::Restricted))),
+        ("members", people(own.iter())),
+        ("organisations", cedar::RestrictedExpression::new_set(parties)),
+        ("reviewers", people(case.readers())),
+        ("sites", set_of([].into_iter())),
+    ];
+    entity(uid("Proposal", &case.proposal.id.to_string()), attributes)
 }
 
 fn people<'a>(people: impl Iterator<Item = &'a PersonId>) -> cedar::RestrictedExpression {

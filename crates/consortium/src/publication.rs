@@ -2,23 +2,9 @@
 //! never change. What a name may be read for is decided file by file, so nothing here is about who may see it.
 
 use crate::policy::Resource;
-use crate::{
-    Action, Actor, ArtifactId, BadId, Digest, Event, OrganisationId, Project, ProjectId, Refusal, State, Time,
-};
+use crate::{Action, Actor, ArtifactId, Digest, Event, ModelId, Project, ProjectId, Refusal, State, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-
-/// A model's name: the organisation whose project it is, and a name of its own, as in `kaist/korean-small`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ModelId {
-    /// Whose it is.
-    pub organisation: OrganisationId,
-    /// What it is called: the rules of a project's name.
-    pub name: ProjectId,
-}
 
 /// What is to be published: all files of one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,35 +138,4 @@ fn check_path(path: &str) -> Result<(), Refusal> {
             "letters, digits and . - _ + in each part, no dot in front, parts apart by /, 200 bytes at most",
         ),
     )
-}
-
-impl FromStr for ModelId {
-    type Err = BadId;
-
-    fn from_str(text: &str) -> Result<Self, BadId> {
-        let (organisation, name) = text.split_once('/').unwrap_or((text, ""));
-        Ok(Self {
-            organisation: organisation.parse()?,
-            name: name.parse()?,
-        })
-    }
-}
-
-impl TryFrom<String> for ModelId {
-    type Error = BadId;
-    fn try_from(text: String) -> Result<Self, BadId> {
-        text.parse()
-    }
-}
-
-impl From<ModelId> for String {
-    fn from(id: ModelId) -> String {
-        id.to_string()
-    }
-}
-
-impl fmt::Display for ModelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.organisation, self.name)
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A decision follows from the policy, the actor and the resource's attributes. So things with the same attributes get
 //! the same answer, and a listing of a hundred thousand jobs asks a few dozen times. Only a policy that names a
-//! single artifact or job could tell two of them apart; under such a policy each is asked about.
+//! single one could tell two of them apart; under such a policy each is asked about.
 //!
 //! ```
 //! use consortium::{Action, Actor, Sight, State};
@@ -12,7 +12,9 @@
 //! ```
 
 use crate::policy::Resource;
-use crate::{Action, Actor, Artifact, Job, Label, PersonId, ProjectId, SiteId, State};
+use crate::{
+    Action, Actor, Artifact, Call, Case, Job, Label, OrganisationId, PersonId, ProjectId, SiteId, State,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The answers for one actor and one action, as far as they were needed.
@@ -27,12 +29,25 @@ pub struct Sight<'a> {
 
 /// All that Cedar is told of a resource but its name; see `resource_entity`, which this follows.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Attributes<'a> {
-    is_job: bool,
-    label: Label,
-    project: &'a ProjectId,
-    sites: BTreeSet<&'a SiteId>,
-    by: Option<&'a BTreeSet<PersonId>>,
+enum Attributes<'a> {
+    Artifact {
+        label: Label,
+        project: &'a ProjectId,
+        sites: BTreeSet<&'a SiteId>,
+        by: &'a BTreeSet<PersonId>,
+    },
+    Job {
+        label: Label,
+        project: &'a ProjectId,
+        sites: BTreeSet<&'a SiteId>,
+    },
+    Call(Label),
+    Proposal {
+        people: &'a BTreeSet<PersonId>,
+        organisations: BTreeSet<&'a OrganisationId>,
+        conflicted: BTreeSet<&'a PersonId>,
+        readers: BTreeSet<&'a PersonId>,
+    },
 }
 
 impl<'a> Sight<'a> {
@@ -49,26 +64,39 @@ impl<'a> Sight<'a> {
 
     /// Whether it may be done with this artifact.
     pub fn sees_artifact(&mut self, artifact: &'a Artifact) -> bool {
-        let attributes = Attributes {
-            is_job: false,
+        let attributes = Attributes::Artifact {
             label: artifact.label,
             project: &artifact.id.project,
             sites: self.state.sites_that_need(artifact),
-            by: Some(&artifact.by),
+            by: &artifact.by,
         };
         self.answer(attributes, &Resource::Artifact(artifact))
     }
 
     /// Whether it may be done with this job.
     pub fn sees_job(&mut self, job: &'a Job) -> bool {
-        let attributes = Attributes {
-            is_job: true,
+        let attributes = Attributes::Job {
             label: job.label,
             project: &job.spec.project,
             sites: job.members.keys().filter(|_| job.is_active()).collect(),
-            by: None,
         };
         self.answer(attributes, &Resource::Job(job))
+    }
+
+    /// Whether it may be done with this call.
+    pub fn sees_call(&mut self, call: &'a Call) -> bool {
+        self.answer(Attributes::Call(call.label), &Resource::Call(call))
+    }
+
+    /// Whether it may be done with this proposal.
+    pub fn sees_proposal(&mut self, case: &'a Case) -> bool {
+        let attributes = Attributes::Proposal {
+            people: &case.proposal.people,
+            organisations: self.state.parties(case),
+            conflicted: case.conflicted().collect(),
+            readers: case.readers().collect(),
+        };
+        self.answer(attributes, &Resource::Proposal(case))
     }
 
     fn answer(&mut self, attributes: Attributes<'a>, resource: &Resource<'_>) -> bool {

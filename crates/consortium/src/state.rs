@@ -2,11 +2,12 @@
 
 use crate::watch::Terms;
 use crate::{
-    Abilities, Artifact, ArtifactId, Award, AwardId, Credential, Digest, Job, JobId, Ledger, Organisation,
-    OrganisationId,
+    Abilities, Agenda, Artifact, ArtifactId, Award, AwardId, Call, CallId, Case, Course, Credential, Digest,
+    Job, JobId, Ledger, Organisation, OrganisationId,
 };
 use crate::{
-    ModelId, Person, PersonId, Policy, Project, ProjectId, Proposed, Published, Site, SiteId, Stands, Won,
+    ModelId, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Site, SiteId,
+    Stands, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,18 @@ pub struct State {
     pub projects: BTreeMap<ProjectId, Project>,
     /// Awards.
     pub awards: BTreeMap<AwardId, Award>,
+    /// What is known of awards besides what they hold.
+    #[serde(default)]
+    pub courses: BTreeMap<AwardId, Course>,
+    /// What time will bring them.
+    #[serde(default)]
+    pub agenda: Agenda,
+    /// Calls for proposals.
+    #[serde(default)]
+    pub calls: BTreeMap<CallId, Call>,
+    /// What was proposed to them, and what has come of it.
+    #[serde(default)]
+    pub proposals: BTreeMap<ProposalId, Case>,
     /// Money given by the ministry, by fiscal year.
     pub appropriations: BTreeMap<u16, Won>,
     /// Whom a token speaks for, by the token's digest; the token itself is known to its holder alone.

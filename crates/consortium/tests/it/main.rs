@@ -1,8 +1,10 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
-//! [`money`], printed in [`policy`], told of standings and releases in [`standing`] and of
-//! idle machines in [`watch`], and hunted with random commands in [`simulate`].
+//! [`money`], printed in [`policy`], told of standings and releases in [`standing`], of idle machines in [`watch`], of calls
+//! and awards in [`calls`] and [`awards`], and hunted with random commands in [`simulate`].
 
+mod awards;
 mod batch;
+mod calls;
 mod jobs;
 mod money;
 mod placement;

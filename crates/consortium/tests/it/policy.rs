@@ -8,7 +8,7 @@ use consortium::{
 };
 
 /// A letter for each policy of the page.
-const LEGEND: [(&str, &str); 15] = [
+const LEGEND: [(&str, &str); 22] = [
     ("H", "hub-founds-the-consortium"),
     ("A", "office-administers"),
     ("U", "auditor-audits"),
@@ -24,6 +24,14 @@ const LEGEND: [(&str, &str); 15] = [
     ("Z", "security-stays-at-the-national-centre"),
     ("P", "people-of-active-organisations-act"),
     ("Q", "sites-of-active-organisations-act"),
+    // Of calls and proposals; `calls.rs` has their tables.
+    ("a", "anyone-proposes-to-open-calls"),
+    ("d", "domestic-members-propose-to-the-consortiums-calls"),
+    ("r", "reviewers-review-what-they-were-asked-to"),
+    ("o", "office-decides-on-proposals"),
+    ("n", "nobody-judges-their-own"),
+    ("c", "colleagues-dont-read-proposals"),
+    ("x", "conflicts-close-a-proposal"),
 ];
 
 /// `+` and the policies that permit, `-` and the policies that forbid; a bare `-`: nothing permits.

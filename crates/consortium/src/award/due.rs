@@ -1,0 +1,104 @@
+//! What time brings an award, one thing after the other: its end, what it had left passed on or taken back, and the
+//! part of a fiscal year that has begun.
+
+use super::AwardEvent;
+use super::rules::{from_award, to_award};
+use crate::call::Judgement;
+use crate::{Account, Amount, AwardId, Event, Month, ProposalId, State, Time, Transfer};
+
+/// The next thing that is due by `now`; nothing if nothing is.
+pub(crate) fn due(state: &State, now: Time) -> Vec<Event> {
+    let agenda = &state.agenda;
+    if let Some((_, award)) = agenda.ending.first().filter(|(ends, _)| *ends <= now) {
+        let (award, ground) = (award.clone(), "its term is over".to_owned());
+        return vec![Event::Award(AwardEvent::Closed { award, ground })];
+    }
+    let mut closing = agenda.closing.iter().map(|award| (award, left(state, award)));
+    if let Some((award, amount)) = closing.find(|(_, amount)| !amount.is_none()) {
+        return freed(state, award, amount);
+    }
+    let is_due = |award: &&AwardId| {
+        let notice = state
+            .courses
+            .get(*award)
+            .and_then(|course| course.notice.as_ref());
+        notice.is_some_and(|it| it.until <= now && it.appeal.as_ref().is_none_or(|appeal| appeal.dismissed))
+    };
+    if let Some(award) = agenda.noticed.iter().find(is_due) {
+        let notice = state.courses.get(award).and_then(|course| course.notice.as_ref());
+        let amount = notice.map(|notice| notice.amount).unwrap_or_default();
+        return freed(state, award, amount.at_most(left(state, award)));
+    }
+    // What the pool can't pay yet waits for the next appropriation, and others don't wait for it.
+    let year = Month::of(now).year();
+    let begun = agenda.coming.iter().take_while(|(coming, _)| *coming <= year);
+    begun
+        .filter_map(|(year, award)| given(state, *year, award))
+        .next()
+        .unwrap_or_default()
+}
+
+fn left(state: &State, award: &AwardId) -> Amount {
+    let held = state.ledger.balance(&Account::Award(award.clone()));
+    Amount {
+        won: held.won,
+        compute: held.compute,
+    }
+}
+
+fn given(state: &State, year: u16, award: &AwardId) -> Option<Vec<Event>> {
+    let amount = *state.courses.get(award)?.budget.get(&year)?;
+    let transfers = to_award(award, amount);
+    state.ledger.check(&transfers).ok()?;
+    let award = award.clone();
+    let given = Event::Award(AwardEvent::Given { award, year, amount });
+    Some(
+        [given]
+            .into_iter()
+            .chain(transfers.into_iter().map(Event::Posted))
+            .collect(),
+    )
+}
+
+/// What is free goes to those who wait in its programme, the first first, and the rest goes back.
+fn freed(state: &State, from: &AwardId, mut amount: Amount) -> Vec<Event> {
+    let mut events = Vec::new();
+    for proposal in &state.agenda.waiting {
+        let Some((to, wanted)) = waits(state, from, proposal) else {
+            continue;
+        };
+        let part = amount.at_most(wanted);
+        if part.is_none() {
+            continue;
+        }
+        amount = amount.without(part);
+        events.push(Event::Award(AwardEvent::PassedOn {
+            from: from.clone(),
+            to: to.clone(),
+            proposal: proposal.clone(),
+            amount: part,
+        }));
+        let (from, to) = (Account::Award(from.clone()), Account::Award(to.clone()));
+        events.push(Event::Posted(Transfer::both(from, to, part.won, part.compute)));
+    }
+    events.push(Event::Award(AwardEvent::TakenBack {
+        award: from.clone(),
+        amount,
+    }));
+    events.extend(from_award(from, amount).into_iter().map(Event::Posted));
+    events
+}
+
+/// Under which award the proposal waits for what `from` has left, and for how much.
+fn waits<'a>(state: &'a State, from: &AwardId, proposal: &ProposalId) -> Option<(&'a AwardId, Amount)> {
+    let case = state.proposals.get(proposal)?;
+    let Judgement::Wait { award, wanted, .. } = &case.judged.as_ref()?.judgement else {
+        return None;
+    };
+    let programme = |award: &AwardId| {
+        let project = &state.awards.get(award)?.project;
+        Some(state.projects.get(project)?.programme)
+    };
+    let same = programme(award).is_some() && programme(award) == programme(from);
+    (same && award != from && !state.is_closed(award)).then_some((award, *wanted))
+}

@@ -1,0 +1,293 @@
+//! What may be asked about an award, and what follows.
+
+use super::{AwardCommand, AwardEvent, Course, Notice, corrected};
+use crate::call::rules::written;
+use crate::decide::find;
+use crate::policy::Resource;
+use crate::{
+    Account, Action, Actor, Amount, AwardId, Budget, Call, Event, FlopSeconds, PersonId, Refusal, State,
+    Time, Transfer, Won,
+};
+
+/// How long before something is taken back it is announced: two weeks.
+const NOTICE_MILLIS: u64 = 14 * 24 * 3_600 * 1_000;
+const MOST_GROUND: usize = 10_000;
+const MOST_YEARS: usize = 20;
+
+pub(crate) fn ask(
+    state: &State,
+    actor: &Actor,
+    award: &AwardId,
+    command: &AwardCommand,
+    now: Time,
+) -> Result<Vec<Event>, Refusal> {
+    match command {
+        AwardCommand::Appeal { ground } => return appeal(state, actor, award, ground, now),
+        _ => state.permit(actor, Action::Administer, &Resource::Consortium)?,
+    }
+    let course = running(state, award)?;
+    match command {
+        AwardCommand::Amend { budget, ground } => amend(state, award, course, budget, ground),
+        AwardCommand::Extend { ends, ground } => extend(award, course, *ends, ground, now),
+        AwardCommand::Close { ground } => {
+            written("ground", ground, MOST_GROUND)?;
+            let (award, ground) = (award.clone(), ground.clone());
+            Ok(vec![Event::Award(AwardEvent::Closed { award, ground })])
+        }
+        AwardCommand::GiveNotice {
+            amount,
+            until,
+            ground,
+        } => {
+            let by = of_the_office(actor)?.clone();
+            let notice = Notice {
+                amount: *amount,
+                until: *until,
+                ground: ground.clone(),
+                by,
+                appeal: None,
+            };
+            give_notice(state, award, course, notice, now)
+        }
+        AwardCommand::DropNotice { ground } => {
+            written("ground", ground, MOST_GROUND)?;
+            standing(award, course)?;
+            let (award, ground) = (award.clone(), ground.clone());
+            Ok(vec![Event::Award(AwardEvent::NoticeDropped { award, ground })])
+        }
+        AwardCommand::AnswerAppeal { upheld, ground } => answer(actor, award, course, *upheld, ground),
+        AwardCommand::Appeal { .. } => Ok(Vec::new()),
+    }
+}
+
+fn amend(
+    state: &State,
+    award: &AwardId,
+    course: &Course,
+    budget: &Budget,
+    ground: &str,
+) -> Result<Vec<Event>, Refusal> {
+    written("ground", ground, MOST_GROUND)?;
+    sound(budget)?;
+    if *budget == course.budget {
+        return Ok(Vec::new());
+    }
+    let case = course.proposal.as_ref().and_then(|id| state.proposals.get(id));
+    if let Some(call) = case.and_then(|case| state.calls.get(&case.proposal.call)) {
+        within(state, call, award, budget)?;
+    }
+    let mut events = vec![Event::Award(AwardEvent::Amended {
+        award: award.clone(),
+        budget: budget.clone(),
+        ground: ground.to_owned(),
+    })];
+    for (old, new) in corrected(&course.budget, &course.given, budget) {
+        events.extend(to_award(award, new.without(old)).into_iter().map(Event::Posted));
+        events.extend(from_award(award, old.without(new)).into_iter().map(Event::Posted));
+    }
+    Ok(events)
+}
+
+fn extend(
+    award: &AwardId,
+    course: &Course,
+    ends: Time,
+    ground: &str,
+    now: Time,
+) -> Result<Vec<Event>, Refusal> {
+    written("ground", ground, MOST_GROUND)?;
+    if course.ends.is_none_or(|before| ends <= before) || ends <= now {
+        let before = course
+            .ends
+            .map_or("never".to_owned(), |ends| crate::Day::of(ends).to_string());
+        return Err(
+            Refusal::conflict(format!("award {award} ends: {before}")).hint("an extension is to a later day")
+        );
+    }
+    Ok(vec![Event::Award(AwardEvent::Extended {
+        award: award.clone(),
+        ends,
+        ground: ground.to_owned(),
+    })])
+}
+
+// ---- what isn't used -------------------------------------------------------------------------------------
+
+fn give_notice(
+    state: &State,
+    award: &AwardId,
+    course: &Course,
+    notice: Notice,
+    now: Time,
+) -> Result<Vec<Event>, Refusal> {
+    written("ground", &notice.ground, MOST_GROUND)?;
+    if course.notice.is_some() {
+        return Err(Refusal::conflict(format!("award {award} has a notice already")));
+    }
+    let left = state.ledger.balance(&Account::Award(award.clone()));
+    let wanted = notice.amount;
+    if wanted.is_none() || !wanted.is_sound() || wanted.won > left.won || wanted.compute > left.compute {
+        return Err(Refusal::conflict(format!(
+            "award {award} has {} and {} that isn't used, of which {wanted} can't be taken back",
+            left.won, left.compute
+        )));
+    }
+    if notice.until < now.plus(NOTICE_MILLIS) {
+        return Err(
+            Refusal::invalid("the project's people have two weeks at least to appeal").hint(format!(
+                "--until {} or later",
+                crate::Day::of(now.plus(NOTICE_MILLIS + 86_400_000))
+            )),
+        );
+    }
+    let award = award.clone();
+    Ok(vec![Event::Award(AwardEvent::NoticeGiven { award, notice })])
+}
+
+fn appeal(
+    state: &State,
+    actor: &Actor,
+    award: &AwardId,
+    ground: &str,
+    now: Time,
+) -> Result<Vec<Event>, Refusal> {
+    let unknown = || Refusal::not_found("award", award);
+    let project = state
+        .awards
+        .get(award)
+        .and_then(|award| state.projects.get(&award.project));
+    let project = project.ok_or_else(unknown)?;
+    state
+        .permit(actor, Action::Contribute, &Resource::Project(project))
+        .map_err(|_| unknown())?;
+    let by = of_the_office(actor)?.clone();
+    written("ground", ground, MOST_GROUND)?;
+    let notice = standing(award, running(state, award)?)?;
+    if notice.appeal.is_some() || now >= notice.until {
+        return Err(Refusal::conflict(format!(
+            "award {award} has been appealed for, or it is too late"
+        )));
+    }
+    let (award, ground) = (award.clone(), ground.to_owned());
+    Ok(vec![Event::Award(AwardEvent::Appealed { award, by, ground })])
+}
+
+/// Whoever gave the notice doesn't decide on the appeal.
+fn answer(
+    actor: &Actor,
+    award: &AwardId,
+    course: &Course,
+    upheld: bool,
+    ground: &str,
+) -> Result<Vec<Event>, Refusal> {
+    let by = of_the_office(actor)?;
+    written("ground", ground, MOST_GROUND)?;
+    let notice = standing(award, course)?;
+    let open = notice.appeal.as_ref().filter(|appeal| !appeal.dismissed);
+    if open.is_none() {
+        return Err(Refusal::conflict(format!(
+            "award {award} has no appeal to decide on"
+        )));
+    }
+    if *by == notice.by {
+        return Err(Refusal::conflict(format!(
+            "{by} gave the notice, so another person decides on the appeal"
+        ))
+        .hint("ask a colleague of the programme office"));
+    }
+    Ok(vec![Event::Award(AwardEvent::AppealAnswered {
+        award: award.clone(),
+        by: by.clone(),
+        upheld,
+        ground: ground.to_owned(),
+    })])
+}
+
+// ---- shared ----------------------------------------------------------------------------------------------
+
+/// An award that has not ended.
+pub(crate) fn running<'a>(state: &'a State, award: &AwardId) -> Result<&'a Course, Refusal> {
+    let course = find(&state.courses, "award", award)?;
+    match course.closed {
+        None => Ok(course),
+        Some(at) => Err(Refusal::conflict(format!(
+            "award {award} was closed on {}",
+            crate::Day::of(at)
+        ))),
+    }
+}
+
+fn standing<'a>(award: &AwardId, course: &'a Course) -> Result<&'a Notice, Refusal> {
+    let none = || Refusal::conflict(format!("nothing is to be taken back from award {award}"));
+    course.notice.as_ref().ok_or_else(none)
+}
+
+fn of_the_office(actor: &Actor) -> Result<&PersonId, Refusal> {
+    match actor {
+        Actor::Person(person) => Ok(person),
+        _ => Err(Refusal::invalid(format!("{actor} can't; this is for people"))),
+    }
+}
+
+/// Years of this century, and amounts that aren't less than nothing.
+pub(crate) fn sound(budget: &Budget) -> Result<(), Refusal> {
+    let wrong = budget
+        .iter()
+        .find(|(year, amount)| !(2000..=2099).contains(*year) || !amount.is_sound());
+    match wrong {
+        Some((year, amount)) => Err(Refusal::invalid(format!("a budget of {amount} in {year}"))
+            .hint("years from 2000 to 2099, and nothing below zero")),
+        None if budget.len() > MOST_YEARS => {
+            Err(Refusal::invalid(format!("a budget of {} years", budget.len()))
+                .hint(format!("{MOST_YEARS} at most")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the call's budget covers `award` with this `budget` beside all its other awards.
+pub(crate) fn within(state: &State, call: &Call, award: &AwardId, budget: &Budget) -> Result<(), Refusal> {
+    let of = |budget: &Budget, year: &u16| budget.get(year).copied().unwrap_or_default();
+    for (year, amount) in budget {
+        let others = super::of_call(state, &call.id).filter(|(other, _)| *other != award);
+        let spent = others.fold(Amount::default(), |sum, (_, it)| {
+            sum.saturating_add(of(&it.budget, year))
+        });
+        let all = of(&call.budget, year);
+        let sum = spent.saturating_add(*amount);
+        if sum.won > all.won || sum.compute > all.compute {
+            return Err(Refusal::new(
+                crate::RefusalKind::Insufficient,
+                format!(
+                    "call {} has {} left for {year}, and {amount} is asked",
+                    call.id,
+                    all.without(spent)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Money comes out of what was appropriated; compute is a right to use machines, not a stock.
+pub(crate) fn to_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
+    let to = || Account::Award(award.clone());
+    worth_posting([
+        Transfer::won(Account::Pool, to(), amount.won),
+        Transfer::both(Account::Source, to(), Won(0), amount.compute),
+    ])
+}
+
+/// The same the other way.
+pub(crate) fn from_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
+    let from = || Account::Award(award.clone());
+    worth_posting([
+        Transfer::won(from(), Account::Pool, amount.won),
+        Transfer::both(from(), Account::Source, Won(0), amount.compute),
+    ])
+}
+
+fn worth_posting(transfers: [Transfer; 2]) -> Vec<Transfer> {
+    let nothing = |it: &Transfer| it.won == Won(0) && it.compute == FlopSeconds(0);
+    transfers.into_iter().filter(|it| !nothing(it)).collect()
+}
