@@ -1,10 +1,9 @@
 //! Answers of the hub. Requests are the nouns of `consortium` themselves.
 
-use consortium::ledger::Balance;
 use consortium::{
-    Abilities, Account, Action, Actor, Artifact, ArtifactId, Award, AwardId, Digest, FlopSeconds, Holder,
-    Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase, Presence,
-    Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
+    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, Award, AwardId, Digest, FlopSeconds,
+    Holder, Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase,
+    Presence, Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -141,7 +140,7 @@ pub struct AwardView {
     /// What was given.
     pub award: Award,
     /// What is left.
-    pub left: Balance,
+    pub left: Amount,
 }
 
 /// A project, for whoever may know of it.
@@ -200,7 +199,7 @@ pub struct Ranked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerView {
     /// What each account holds.
-    pub accounts: Vec<(Account, Balance)>,
+    pub accounts: Vec<(Account, Amount)>,
     /// What is wrong with them; none if they balance.
     pub wrong: Option<String>,
 }

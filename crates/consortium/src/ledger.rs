@@ -11,7 +11,7 @@
 //! assert!(ledger.check(&[too_much]).is_err());
 //! ```
 
-use crate::{AwardId, FlopSeconds, JobId, SiteId, Won};
+use crate::{Amount, AwardId, FlopSeconds, JobId, SiteId, Won};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,19 +78,10 @@ impl Transfer {
     }
 }
 
-/// What an account holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Balance {
-    /// Money.
-    pub won: Won,
-    /// Compute.
-    pub compute: FlopSeconds,
-}
-
 /// Every account's balance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    balances: BTreeMap<Account, Balance>,
+    balances: BTreeMap<Account, Amount>,
 }
 
 /// A transfer that can't be posted.
@@ -126,12 +117,12 @@ pub enum LedgerError {
 
 impl Ledger {
     /// What `account` holds.
-    pub fn balance(&self, account: &Account) -> Balance {
+    pub fn balance(&self, account: &Account) -> Amount {
         self.balances.get(account).copied().unwrap_or_default()
     }
 
     /// Every account that was ever used, in order.
-    pub fn balances(&self) -> impl Iterator<Item = (&Account, Balance)> {
+    pub fn balances(&self) -> impl Iterator<Item = (&Account, Amount)> {
         self.balances.iter().map(|(account, balance)| (account, *balance))
     }
 
@@ -157,7 +148,7 @@ impl Ledger {
                     held: held.to_string(),
                     asked: asked.to_string(),
                 };
-                let sum = Balance {
+                let sum = Amount {
                     won: held.won.checked_add(won).ok_or_else(|| flood(&transfer.won))?,
                     compute: held
                         .compute

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::folder::Data;
 use crate::show;
 use api::PostingView;
-use consortium::{FlopSeconds, JobId, Won};
+use consortium::{Account, Amount, FlopSeconds, JobId, Won};
 use store::{Place, Reader, Verified};
 
 /// Look at the ledger.
@@ -83,7 +83,7 @@ fn show(args: &Show) -> Result<(), Failure> {
         if args.json {
             return show::json(&ledger);
         }
-        let row = |(account, balance): &(consortium::Account, consortium::ledger::Balance)| {
+        let row = |(account, balance): &(Account, Amount)| {
             vec![
                 account.to_string(),
                 balance.won.to_string(),

@@ -39,11 +39,7 @@ pub(crate) fn due(state: &State, now: Time) -> Vec<Event> {
 }
 
 fn left(state: &State, award: &AwardId) -> Amount {
-    let held = state.ledger.balance(&Account::Award(award.clone()));
-    Amount {
-        won: held.won,
-        compute: held.compute,
-    }
+    state.ledger.balance(&Account::Award(award.clone()))
 }
 
 fn given(state: &State, year: u16, award: &AwardId) -> Option<Vec<Event>> {
