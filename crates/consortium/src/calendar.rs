@@ -73,11 +73,6 @@ impl Month {
         self.year
     }
 
-    /// Its number in the year, from 1 on.
-    pub fn number(self) -> u8 {
-        self.month
-    }
-
     /// The one after it.
     #[must_use]
     pub fn next(self) -> Self {
@@ -93,12 +88,28 @@ impl Month {
         }
     }
 
+    /// The one before it.
+    #[must_use]
+    pub fn before(self) -> Self {
+        match self.month {
+            1 => Self {
+                year: self.year - 1,
+                month: 12,
+            },
+            month => Self {
+                year: self.year,
+                month: month - 1,
+            },
+        }
+    }
+
     /// Its first millisecond.
     pub fn begins(self) -> Time {
         Day { month: self, day: 1 }.begins()
     }
 
-    fn days(self) -> u8 {
+    /// How many days it has.
+    pub fn days(self) -> u8 {
         let leap =
             self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
         match self.month {
@@ -179,10 +190,11 @@ mod tests {
             let begins = Day::of(at).begins();
             assert!(begins <= at && at.since(begins) < DAY_MILLIS);
         }
-        assert_eq!(
-            Month::of(Time(1_640_962_799_000)).next().begins(),
-            Time(1_640_962_800_000)
-        );
+        let december = Month::of(Time(1_640_962_799_000));
+        assert_eq!(december.next().begins(), Time(1_640_962_800_000));
+        assert_eq!(december.next().to_string(), "2022-01");
+        assert_eq!(december.next().before(), december);
+        assert_eq!(december.before().next(), december);
         assert!(Day::of(Time(u64::MAX)).begins() > Time(0));
     }
 
@@ -206,6 +218,9 @@ mod tests {
             "x",
         ] {
             assert!(bad.parse::<Day>().is_err(), "{bad}");
+        }
+        for month in ["2021-07", "1970-01", "9999-12"] {
+            assert_eq!(month.parse::<Month>().unwrap().to_string(), month);
         }
         for bad in ["2021", "2021-13", "2021-0", "07-2021", "x-1", "", "2021-+7"] {
             assert!(bad.parse::<Month>().is_err(), "{bad}");

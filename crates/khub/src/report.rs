@@ -9,11 +9,10 @@ use crate::folder::Data;
 use crate::members::csv::cell;
 use crate::show;
 use consortium::{
-    Account, Event, FlopSeconds, JobId, OrganisationId, Programme, ProjectId, SiteId, State, Time, Transfer,
-    Won, apply,
+    Account, Event, FlopSeconds, JobId, Month, OrganisationId, Programme, ProjectId, SiteId, State, Time,
+    Transfer, Won, apply,
 };
 use std::collections::BTreeMap;
-use std::fmt;
 use store::Reader;
 
 /// Report what was used and what it cost.
@@ -76,13 +75,6 @@ struct Charge {
     programme: Programme,
     won: Won,
     compute: FlopSeconds,
-}
-
-/// A month of the calendar in Korea.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Month {
-    year: i64,
-    month: u8,
 }
 
 /// How many records are read at once.
@@ -214,82 +206,9 @@ fn csv(charges: &[Charge], by: By) -> String {
     text
 }
 
-impl Month {
-    /// The month of a time, nine hours ahead of UTC.
-    fn of(at: Time) -> Self {
-        let days = (at.0 / 1_000 + 9 * 3_600) / 86_400;
-        // Days since 0000-03-01, in eras of 400 years (Howard Hinnant, "chrono-compatible low-level date
-        // algorithms", civil_from_days).
-        let z = i64::try_from(days).unwrap_or(i64::MAX / 2) + 719_468;
-        let (era, day) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-        let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted = (5 * day_of_year + 2) / 153;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        Self {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
-            month: u8::try_from(month).unwrap_or(1),
-        }
-    }
-
-    fn next(self) -> Self {
-        match self.month {
-            12 => Self {
-                year: self.year + 1,
-                month: 1,
-            },
-            month => Self {
-                year: self.year,
-                month: month + 1,
-            },
-        }
-    }
-}
-
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
-    }
-}
-
-impl std::str::FromStr for Month {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('-');
-        let read = parts.and_then(|(year, month)| Some((year.parse().ok()?, month.parse().ok()?)));
-        match read {
-            Some((year, month @ 1..=12)) if (1970..=9999).contains(&year) => Ok(Self { year, month }),
-            _ => Err(format!("{text:?} is no month; write it as 2021-07")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn months_are_koreas() {
-        for (seconds, month) in [
-            (0, "1970-01"),
-            (951_750_000, "2000-02"),   // 2000-02-28 15:00 UTC is the 29th in Korea
-            (951_836_400, "2000-03"),   // a day later
-            (1_640_962_799, "2021-12"), // the last second of 2021 in Korea
-            (1_640_962_800, "2022-01"),
-            (4_107_510_000, "2100-03"), // no leap year
-        ] {
-            assert_eq!(Month::of(Time(seconds * 1_000)).to_string(), month, "{seconds}");
-        }
-        for month in ["2021-07", "1970-01", "9999-12"] {
-            assert_eq!(month.parse::<Month>().unwrap().to_string(), month);
-        }
-        for text in ["2021", "2021-13", "2021-0", "07-2021", "x-1", ""] {
-            assert!(text.parse::<Month>().is_err(), "{text}");
-        }
-        let december: Month = "2021-12".parse().unwrap();
-        assert_eq!(december.next().to_string(), "2022-01");
-    }
 
     /// Two jobs of a project, settled at one site in two months.
     fn settled_log(dir: &std::path::Path) {

@@ -167,11 +167,16 @@ pub(crate) fn busy(member: &Member) -> String {
 /// For how long they have been idle, and what came of it; nothing if it's not worth a word.
 pub(crate) fn idle(member: &Member) -> String {
     let watch = &member.watch;
-    let notice = match watch.notice {
-        None => return String::new(),
-        Some(Notice::Reported) => "reported",
-        Some(Notice::Warned) => "warned",
-        Some(Notice::Reduced) => "award reduced",
-    };
-    format!("{}, {notice}", show::span(watch.idle as f64 / 1e3))
+    watch.notice.map_or_else(String::new, |notice| {
+        format!("{}, {}", show::span(watch.idle as f64 / 1e3), said(notice))
+    })
+}
+
+/// What came of it, in a word or two.
+pub(crate) fn said(notice: Notice) -> &'static str {
+    match notice {
+        Notice::Reported => "reported",
+        Notice::Warned => "warned",
+        Notice::Reduced => "award reduced",
+    }
 }

@@ -6,7 +6,7 @@
 
 use super::Charge;
 use crate::members::csv::cell;
-use consortium::State;
+use consortium::{Month, State};
 
 /// A charge and what the state says of it.
 struct Row<'a> {
@@ -118,19 +118,9 @@ fn site(row: &Row<'_>) -> String {
 }
 
 /// The first moment of a month in Korea, in UTC: 15:00 of the day before.
-fn begin(month: super::Month) -> String {
-    let (year, before) = match month.month {
-        1 => (month.year - 1, 12),
-        later => (month.year, later - 1),
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match before {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    format!("{year:04}-{before:02}-{days}T15:00:00Z")
+fn begin(month: Month) -> String {
+    let before = month.before();
+    format!("{before}-{}T15:00:00Z", before.days())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! `khub report --idle`: machines that were held idle, what was said of it and what was taken, from the log.
 
-use super::{Args, Format, Month, replay};
+use super::{Args, Format, replay};
 use crate::failure::Failure;
 use crate::members::csv::cell;
 use crate::show;
-use consortium::watch::Notice;
-use consortium::{Event, State, Time};
+use crate::watch::said;
+use consortium::{Event, Month, State, Time};
 use store::Reader;
 
 const HEAD: [&str; 10] = [
@@ -54,13 +54,15 @@ fn row(state: &State, event: &Event, at: Time) -> Option<Vec<String>> {
             percent,
             taken,
         } => {
-            let what = match notice {
-                Notice::Reported => "reported",
-                Notice::Warned => "warned",
-                Notice::Reduced => "award reduced",
-            };
             let (idle, percent) = ((idle / 60_000).to_string(), percent.to_string());
-            (job, site.to_string(), what, idle, percent, taken.as_ref())
+            (
+                job,
+                site.to_string(),
+                said(*notice),
+                idle,
+                percent,
+                taken.as_ref(),
+            )
         }
         Event::GivenBack { job, .. } => {
             let taken = state

@@ -1,9 +1,9 @@
 //! The report as one page of HTML in Korean and English, with charts in SVG. It loads nothing, so it can be mailed and
 //! printed anywhere.
 
-use super::{By, Charge, Month, sums};
+use super::{By, Charge, sums};
 use crate::show::grouped;
-use consortium::{Account, FlopSeconds, State, Won};
+use consortium::{Account, FlopSeconds, Month, State, Won};
 use std::collections::BTreeMap;
 
 pub(super) fn html(state: &State, charges: &[Charge]) -> String {
