@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use consortium::{Abilities, Actor, Command, Digest, Exit, JobId, Output, Reading, SiteId, Update};
 use serde::Deserialize;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -52,12 +53,7 @@ async fn orders(
     Ask(wanted): Ask<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, No> {
-    if bearer.actor != Actor::Site(site.clone()) {
-        let detail = format!("{} can't read the orders of site {site}", bearer.actor);
-        return Err(Problem::new(403, "forbidden", detail)
-            .hint("use the site's own credential")
-            .into());
-    }
+    own(&bearer, &site, format_args!("read the orders of site {site}"))?;
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|tag| tag.to_str().ok())
@@ -93,15 +89,21 @@ async fn abilities(
     At(site): At<SiteId>,
     Body(told): Body<Abilities>,
 ) -> Answer<Done> {
-    if bearer.actor != Actor::Site(site.clone()) {
-        let detail = format!("{} can't say what site {site} can do", bearer.actor);
-        return Err(Problem::new(403, "forbidden", detail)
-            .hint("use the site's own credential")
-            .into());
-    }
+    own(&bearer, &site, format_args!("say what site {site} can do"))?;
     shared
         .carry_out(bearer.actor, None, Command::TellAbilities(told))
         .await
+}
+
+/// Only the site itself may.
+fn own(bearer: &Bearer, site: &SiteId, what: fmt::Arguments<'_>) -> Result<(), No> {
+    if bearer.actor == Actor::Site(site.clone()) {
+        return Ok(());
+    }
+    let detail = format!("{} can't {what}", bearer.actor);
+    Err(Problem::new(403, "forbidden", detail)
+        .hint("use the site's own credential")
+        .into())
 }
 
 async fn join(State(shared): State<Arc<Shared>>, bearer: Bearer, At(job): At<JobId>) -> Answer<Done> {

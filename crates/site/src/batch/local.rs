@@ -73,9 +73,7 @@ impl Local {
             None => None,
         }
     }
-}
 
-impl Local {
     /// What the kernel did to it.
     fn why(&self, task: &Task) -> Option<String> {
         self.groups.as_ref().ok()?.out_of_memory(task)
