@@ -48,8 +48,7 @@ pub(crate) fn tell(state: &State, actor: &Actor, abilities: &Abilities) -> Resul
 impl State {
     /// Whether `site` can run the job's image, if it has one.
     pub(crate) fn can_contain(&self, job: &Job, site: &SiteId) -> bool {
-        let has_image = job.spec.batch.as_ref().is_some_and(|batch| batch.image.is_some());
         let contains = |abilities: &Abilities| !abilities.containers.is_empty();
-        !has_image || self.abilities.get(site).is_some_and(contains)
+        !job.spec.has_image() || self.abilities.get(site).is_some_and(contains)
     }
 }

@@ -12,11 +12,12 @@ use crate::ledger::LedgerError;
 use crate::policy::Resource;
 use crate::seat::{join, report};
 use crate::{
-    Account, Action, Actor, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
+    Account, Action, Actor, Amount, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger,
+    Outcome,
 };
 use crate::{
     Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State, Time,
-    Transfer, Won,
+    Transfer,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -196,10 +197,11 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
         Command::Grant(award) => {
             unused(&state.awards, "award", &award.id)?;
             find(&state.projects, "project", &award.project)?;
-            let to = || Account::Award(award.id.clone());
-            // Money comes out of what was appropriated; compute is a right to use machines, not a stock.
-            let money = Transfer::won(Account::Pool, to(), award.won);
-            let compute = Transfer::both(Account::Source, to(), Won(0), award.compute);
+            let amount = Amount {
+                won: award.won,
+                compute: award.compute,
+            };
+            let [money, compute] = crate::award::rules::grant(&award.id, amount);
             vec![
                 Event::Granted(award.clone()),
                 Event::Posted(money),
@@ -395,6 +397,15 @@ fn check_rounds(rounds: &RoundSpec, sites: u32) -> Result<(), Refusal> {
         .hint(format!("ask for at most {MOST_SAMPLES_IN_ALL} samples in all")));
     }
     Ok(())
+}
+
+/// What `what` rests on, in a few words.
+pub(crate) fn grounded(what: &str, ground: &str, hint: &str) -> Result<String, Refusal> {
+    if ground.trim().is_empty() || ground.len() > 1_000 {
+        let why = format!("{what} needs its ground, of 1,000 bytes at most");
+        return Err(Refusal::invalid(why).hint(hint));
+    }
+    Ok(ground.trim().to_owned())
 }
 
 pub(crate) fn range(field: &str, value: u64, least: u64, most: u64) -> Result<(), Refusal> {

@@ -83,6 +83,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             .map(|candidate| reason(state, job, candidate));
         reasons.collect()
     };
+    let idle = watch::in_words(state, job);
     if job.phase != Phase::Queued {
         return Explanation {
             summary: summary(job, None),
@@ -90,7 +91,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             place: None,
             start: None,
             changes: Vec::new(),
-            idle: watch::in_words(state, job),
+            idle,
         };
     }
     let look = Look::new(state, now);
@@ -102,7 +103,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             place: None,
             start: None,
             changes: vec![format!("{} is done", before.id)],
-            idle: watch::in_words(state, job),
+            idle,
         };
     }
     let at = look.at(job);
@@ -113,7 +114,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
         sites: reasons(candidates),
         place,
         start: at.map(|at| look.start(at)),
-        idle: watch::in_words(state, job),
+        idle,
     }
 }
 
@@ -139,7 +140,7 @@ pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
             spec.gpus,
             &spec.gpu,
             spec.wall_minutes,
-            spec.batch.as_ref().is_some_and(|batch| batch.image.is_some()),
+            spec.has_image(),
         );
         let why = match before {
             Some(before) => format!("{} has to be done before", before.id),

@@ -20,6 +20,24 @@ pub struct BadId {
     wanted: &'static str,
 }
 
+/// Reads and writes a name as its text.
+macro_rules! as_text {
+    ($name:ident, $id:ident => $text:expr) => {
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from($id: $name) -> String {
+                $text
+            }
+        }
+    };
+}
+
 macro_rules! slug {
     ($(#[$doc:meta])* $name:ident, $noun:literal) => {
         $(#[$doc])*
@@ -42,18 +60,7 @@ macro_rules! slug {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = BadId;
-            fn try_from(text: String) -> Result<Self, BadId> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0
-            }
-        }
+        as_text!($name, id => id.0);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,18 +125,7 @@ macro_rules! owned {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = BadId;
-            fn try_from(text: String) -> Result<Self, BadId> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.to_string()
-            }
-        }
+        as_text!($name, id => id.to_string());
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,18 +186,7 @@ impl FromStr for JobId {
     }
 }
 
-impl TryFrom<String> for JobId {
-    type Error = BadId;
-    fn try_from(text: String) -> Result<Self, BadId> {
-        text.parse()
-    }
-}
-
-impl From<JobId> for String {
-    fn from(id: JobId) -> String {
-        id.to_string()
-    }
-}
+as_text!(JobId, id => id.to_string());
 
 /// The BLAKE3 digest of some bytes; reads and writes as `blake3:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -248,18 +233,7 @@ impl FromStr for Digest {
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = BadId;
-    fn try_from(text: String) -> Result<Self, BadId> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> String {
-        digest.to_string()
-    }
-}
+as_text!(Digest, digest => digest.to_string());
 
 /// An artifact: some bytes in a project. The same bytes may be in two projects under two labels, so the
 /// digest alone names no artifact. Reads and writes as `project/blake3:...`.
@@ -295,18 +269,7 @@ impl FromStr for ArtifactId {
     }
 }
 
-impl TryFrom<String> for ArtifactId {
-    type Error = BadId;
-    fn try_from(text: String) -> Result<Self, BadId> {
-        text.parse()
-    }
-}
-
-impl From<ArtifactId> for String {
-    fn from(id: ArtifactId) -> String {
-        id.to_string()
-    }
-}
+as_text!(ArtifactId, id => id.to_string());
 
 #[cfg(test)]
 mod tests {

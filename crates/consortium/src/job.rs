@@ -78,6 +78,13 @@ pub struct JobSpec {
     pub batch: Option<Box<Batch>>,
 }
 
+impl JobSpec {
+    /// Whether it runs in a container.
+    pub(crate) fn has_image(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| batch.image.is_some())
+    }
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "phase")]

@@ -160,8 +160,7 @@ impl<'a> Scene<'a> {
             if gone || (waits && waits_for(state, job).is_some()) {
                 continue;
             }
-            let image = job.spec.batch.as_ref().is_some_and(|batch| batch.image.is_some());
-            let class = (*project, job.label, job.spec.gpu.as_deref(), image);
+            let class = (*project, job.label, job.spec.gpu.as_deref(), job.spec.has_image());
             let allowed = if waits {
                 *classes
                     .entry(class)

@@ -1,7 +1,7 @@
 //! How an organisation stands in the consortium: in, suspended, or gone. Its people and sites do nothing while it
 //! isn't in; what it has brought, earned and was charged stays as it is.
 
-use crate::decide::find;
+use crate::decide::{find, grounded};
 use crate::policy::Resource;
 use crate::{Action, Actor, Event, OrganisationId, Refusal, State, Time};
 use serde::{Deserialize, Serialize};
@@ -40,12 +40,11 @@ pub(crate) fn set(
 ) -> Result<Vec<Event>, Refusal> {
     state.permit(actor, Action::Administer, &Resource::Consortium)?;
     find(&state.organisations, "organisation", organisation)?;
-    if ground.trim().is_empty() || ground.len() > 1_000 {
-        return Err(
-            Refusal::invalid("a change of standing needs its ground, of 1,000 bytes at most")
-                .hint("name the letter or the decision that it rests on"),
-        );
-    }
+    let ground = grounded(
+        "a change of standing",
+        ground,
+        "name the letter or the decision that it rests on",
+    )?;
     let own = match actor {
         Actor::Person(person) => state.people.get(person).map(|person| &person.organisation),
         _ => None,
@@ -61,7 +60,7 @@ pub(crate) fn set(
     Ok(vec![Event::StandingSet {
         organisation: organisation.clone(),
         standing,
-        ground: ground.trim().to_owned(),
+        ground,
     }])
 }
 

@@ -5,11 +5,12 @@
 //! judged a sample at a time, and a sample in which they were busy begins anew. So the clock is the meter's, and what
 //! nobody saw, for whatever reason, is held against nobody.
 
-use crate::decide::{find, range};
+use crate::award::rules::{from_award, to_award};
+use crate::decide::{find, grounded, range};
 use crate::policy::Resource;
 use crate::{
-    Account, Action, Actor, AwardId, Event, FlopSeconds, Job, JobId, Member, Refusal, SiteId, State,
-    Transfer, Usage, Won,
+    Account, Action, Actor, Amount, AwardId, Event, FlopSeconds, Job, JobId, Member, Refusal, SiteId, State,
+    Usage, Won,
 };
 use serde::{Deserialize, Serialize};
 
@@ -188,7 +189,9 @@ pub(crate) fn notices(state: &State, job: &Job) -> Vec<Event> {
         Notice::Reduced => job.award.as_ref().map(|award| reduction(state, terms, award)),
         _ => None,
     };
-    let transfer = taken.as_ref().map(|taken| moved(taken, false));
+    let transfers = taken
+        .as_ref()
+        .map(|taken| from_award(&taken.award, taken.amount()));
     let mut events = vec![Event::HeldIdle {
         job: job.id,
         site: site.clone(),
@@ -197,7 +200,7 @@ pub(crate) fn notices(state: &State, job: &Job) -> Vec<Event> {
         percent: watch.percent.unwrap_or(0),
         taken,
     }];
-    events.extend(transfer.into_iter().flatten().map(Event::Posted));
+    events.extend(transfers.into_iter().flatten().map(Event::Posted));
     events
 }
 
@@ -210,12 +213,7 @@ pub(crate) fn give_back(
 ) -> Result<Vec<Event>, Refusal> {
     state.permit(actor, Action::Administer, &Resource::Consortium)?;
     let job = find(&state.jobs, "job", &job)?;
-    if ground.trim().is_empty() || ground.len() > 1_000 {
-        return Err(
-            Refusal::invalid("giving back needs its ground, of 1,000 bytes at most")
-                .hint("say what the project's people have shown"),
-        );
-    }
+    let ground = grounded("giving back", ground, "say what the project's people have shown")?;
     let taken: Vec<&Taken> = job
         .stays()
         .filter_map(|member| member.watch.taken.as_ref())
@@ -226,11 +224,10 @@ pub(crate) fn give_back(
                 .hint("`khub report --idle` lists what was taken"),
         );
     }
-    let mut events = vec![Event::GivenBack {
-        job: job.id,
-        ground: ground.trim().to_owned(),
-    }];
-    let back = taken.into_iter().flat_map(|taken| moved(taken, true));
+    let mut events = vec![Event::GivenBack { job: job.id, ground }];
+    let back = taken
+        .into_iter()
+        .flat_map(|taken| to_award(&taken.award, taken.amount()));
     events.extend(back.map(Event::Posted));
     Ok(events)
 }
@@ -273,17 +270,11 @@ fn reduction(state: &State, terms: &Terms, award: &AwardId) -> Taken {
     }
 }
 
-/// Money to the pool, from which it came, and compute to where all of it comes from; or back.
-fn moved(taken: &Taken, back: bool) -> Vec<Transfer> {
-    let award = || Account::Award(taken.award.clone());
-    let way = |other: Account, won, compute| match back {
-        false => Transfer::both(award(), other, won, compute),
-        true => Transfer::both(other, award(), won, compute),
-    };
-    let all = [
-        way(Account::Pool, taken.won, FlopSeconds(0)),
-        way(Account::Source, Won(0), taken.compute),
-    ];
-    let some = |transfer: &Transfer| transfer.won > Won(0) || transfer.compute > FlopSeconds(0);
-    all.into_iter().filter(some).collect()
+impl Taken {
+    fn amount(&self) -> Amount {
+        Amount {
+            won: self.won,
+            compute: self.compute,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What may be asked about an award, and what follows.
 
 use super::{AwardCommand, AwardEvent, Course, Notice, corrected};
-use crate::call::rules::written;
+use crate::call::rules::{somebody, written};
 use crate::decide::find;
 use crate::policy::Resource;
 use crate::{
@@ -21,15 +21,15 @@ pub(crate) fn ask(
     command: &AwardCommand,
     now: Time,
 ) -> Result<Vec<Event>, Refusal> {
+    let of_the_office = || {
+        state.permit(actor, Action::Administer, &Resource::Consortium)?;
+        running(state, award)
+    };
     match command {
-        AwardCommand::Appeal { ground } => return appeal(state, actor, award, ground, now),
-        _ => state.permit(actor, Action::Administer, &Resource::Consortium)?,
-    }
-    let course = running(state, award)?;
-    match command {
-        AwardCommand::Amend { budget, ground } => amend(state, award, course, budget, ground),
-        AwardCommand::Extend { ends, ground } => extend(award, course, *ends, ground, now),
+        AwardCommand::Amend { budget, ground } => amend(state, award, of_the_office()?, budget, ground),
+        AwardCommand::Extend { ends, ground } => extend(award, of_the_office()?, *ends, ground, now),
         AwardCommand::Close { ground } => {
+            of_the_office()?;
             written("ground", ground, MOST_GROUND)?;
             let (award, ground) = (award.clone(), ground.clone());
             Ok(vec![Event::Award(AwardEvent::Closed { award, ground })])
@@ -39,24 +39,30 @@ pub(crate) fn ask(
             until,
             ground,
         } => {
-            let by = of_the_office(actor)?.clone();
+            let course = of_the_office()?;
+            let (by, _) = somebody(state, actor)?;
             let notice = Notice {
                 amount: *amount,
                 until: *until,
                 ground: ground.clone(),
-                by,
+                by: by.clone(),
                 appeal: None,
             };
             give_notice(state, award, course, notice, now)
         }
         AwardCommand::DropNotice { ground } => {
+            let course = of_the_office()?;
             written("ground", ground, MOST_GROUND)?;
             standing(award, course)?;
             let (award, ground) = (award.clone(), ground.clone());
             Ok(vec![Event::Award(AwardEvent::NoticeDropped { award, ground })])
         }
-        AwardCommand::AnswerAppeal { upheld, ground } => answer(actor, award, course, *upheld, ground),
-        AwardCommand::Appeal { .. } => Ok(Vec::new()),
+        AwardCommand::Appeal { ground } => appeal(state, actor, award, ground, now),
+        AwardCommand::AnswerAppeal { upheld, ground } => {
+            let course = of_the_office()?;
+            let (by, _) = somebody(state, actor)?;
+            answer(by, award, course, *upheld, ground)
+        }
     }
 }
 
@@ -128,8 +134,7 @@ fn give_notice(
     let wanted = notice.amount;
     if wanted.is_none() || !wanted.is_sound() || wanted.won > left.won || wanted.compute > left.compute {
         return Err(Refusal::conflict(format!(
-            "award {award} has {} and {} that isn't used, of which {wanted} can't be taken back",
-            left.won, left.compute
+            "award {award} has {left} that isn't used, of which {wanted} can't be taken back"
         )));
     }
     if notice.until < now.plus(NOTICE_MILLIS) {
@@ -160,7 +165,7 @@ fn appeal(
     state
         .permit(actor, Action::Contribute, &Resource::Project(project))
         .map_err(|_| unknown())?;
-    let by = of_the_office(actor)?.clone();
+    let (by, _) = somebody(state, actor)?;
     written("ground", ground, MOST_GROUND)?;
     let notice = standing(award, running(state, award)?)?;
     if notice.appeal.is_some() || now >= notice.until {
@@ -168,19 +173,21 @@ fn appeal(
             "award {award} has been appealed for, or it is too late"
         )));
     }
-    let (award, ground) = (award.clone(), ground.to_owned());
-    Ok(vec![Event::Award(AwardEvent::Appealed { award, by, ground })])
+    Ok(vec![Event::Award(AwardEvent::Appealed {
+        award: award.clone(),
+        by: by.clone(),
+        ground: ground.to_owned(),
+    })])
 }
 
 /// Whoever gave the notice doesn't decide on the appeal.
 fn answer(
-    actor: &Actor,
+    by: &PersonId,
     award: &AwardId,
     course: &Course,
     upheld: bool,
     ground: &str,
 ) -> Result<Vec<Event>, Refusal> {
-    let by = of_the_office(actor)?;
     written("ground", ground, MOST_GROUND)?;
     let notice = standing(award, course)?;
     let open = notice.appeal.as_ref().filter(|appeal| !appeal.dismissed);
@@ -220,13 +227,6 @@ pub(crate) fn running<'a>(state: &'a State, award: &AwardId) -> Result<&'a Cours
 fn standing<'a>(award: &AwardId, course: &'a Course) -> Result<&'a Notice, Refusal> {
     let none = || Refusal::conflict(format!("nothing is to be taken back from award {award}"));
     course.notice.as_ref().ok_or_else(none)
-}
-
-fn of_the_office(actor: &Actor) -> Result<&PersonId, Refusal> {
-    match actor {
-        Actor::Person(person) => Ok(person),
-        _ => Err(Refusal::invalid(format!("{actor} can't; this is for people"))),
-    }
 }
 
 /// Years of this century, and amounts that aren't less than nothing.
@@ -270,15 +270,20 @@ pub(crate) fn within(state: &State, call: &Call, award: &AwardId, budget: &Budge
 }
 
 /// Money comes out of what was appropriated; compute is a right to use machines, not a stock.
-pub(crate) fn to_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
+pub(crate) fn grant(award: &AwardId, amount: Amount) -> [Transfer; 2] {
     let to = || Account::Award(award.clone());
-    worth_posting([
+    [
         Transfer::won(Account::Pool, to(), amount.won),
         Transfer::both(Account::Source, to(), Won(0), amount.compute),
-    ])
+    ]
 }
 
-/// The same the other way.
+/// The same, without a transfer of nothing.
+pub(crate) fn to_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
+    worth_posting(grant(award, amount))
+}
+
+/// The other way.
 pub(crate) fn from_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
     let from = || Account::Award(award.clone());
     worth_posting([

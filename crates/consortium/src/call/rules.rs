@@ -427,7 +427,8 @@ fn undecided(case: &Case) -> Result<(), Refusal> {
     }
 }
 
-fn somebody<'a>(
+/// The person who asks, and their organisation.
+pub(crate) fn somebody<'a>(
     state: &'a State,
     actor: &'a Actor,
 ) -> Result<(&'a PersonId, &'a crate::OrganisationId), Refusal> {

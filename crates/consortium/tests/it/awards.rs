@@ -1,6 +1,6 @@
 //! What becomes of awards: given, changed, ended, and taken back from those who don't use them.
 
-use crate::calls::{DAY, amount, asks, called, judge, opening, proposal, review, to_award};
+use crate::calls::{DAY, amount, called, judge, opening, propose, review, to_award};
 use crate::world::{World, id, person, spec};
 use consortium::*;
 
@@ -16,7 +16,7 @@ fn ground() -> String {
 fn awarded() -> World {
     let mut world = called(Label::Open);
     for (who, name) in [("minji", "gaon/speech"), ("jun", "hangang/clouds")] {
-        asks(&mut world, who, CallCommand::Propose(proposal(name, &[who]))).expect("it is granted");
+        propose(&mut world, who, name, &[who]).expect("it is granted");
     }
     world.now = opening().plus(31 * DAY);
     for name in ["gaon/speech", "hangang/clouds"] {

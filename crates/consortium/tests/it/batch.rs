@@ -21,21 +21,12 @@ fn batch(gpus: u32, batch: Batch) -> JobSpec {
 }
 
 fn end(world: &mut World, job: JobId, exit: Exit) -> Vec<Event> {
-    let attempt = world.attempt(job, "hangang");
     let outputs = if exit == Exit::Done {
         vec![output("result")]
     } else {
         Vec::new()
     };
-    world.must(
-        site("hangang"),
-        Command::End {
-            job,
-            attempt,
-            exit,
-            outputs,
-        },
-    )
+    world.end(job, "hangang", exit, outputs)
 }
 
 fn run(world: &mut World, job: JobId, minutes: u64) {
@@ -150,14 +141,9 @@ fn who_starts_again_finds_its_checkpoint() {
     let job = world.submit(batch(1, Batch::default()));
     let mut lose = |kept: &[&str]| {
         run(&mut world, job, 1);
-        let attempt = world.attempt(job, "hangang");
-        let lost = Command::End {
-            job,
-            attempt,
-            exit: Exit::Lost("node alpha1 failed".into()),
-            outputs: kept.iter().map(|name| output(name)).collect(),
-        };
-        world.must(site("hangang"), lost);
+        let lost = Exit::Lost("node alpha1 failed".into());
+        let kept = kept.iter().map(|name| output(name)).collect();
+        world.end(job, "hangang", lost, kept);
         world.job(job).kept.clone()
     };
     assert!(lose(&[]).is_empty());

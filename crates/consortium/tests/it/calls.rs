@@ -49,15 +49,44 @@ pub(crate) fn asks(world: &mut World, who: &str, command: CallCommand) -> Result
     world.ask(person(who), Command::Call(command))
 }
 
+pub(crate) fn propose(
+    world: &mut World,
+    who: &str,
+    name: &str,
+    people: &[&str],
+) -> Result<Vec<Event>, Refusal> {
+    asks(world, who, CallCommand::Propose(proposal(name, people)))
+}
+
+fn ask_review(name: &str, reviewer: &str) -> CallCommand {
+    CallCommand::AskReview {
+        proposal: id(name),
+        reviewer: id(reviewer),
+    }
+}
+
+fn declare(name: &str, conflict: Option<&str>) -> CallCommand {
+    CallCommand::Declare {
+        proposal: id(name),
+        conflict: conflict.map(str::to_owned),
+    }
+}
+
+/// Names, organisations and roles.
+fn add_people(world: &mut World, people: &[(&str, &str, Option<Role>)]) {
+    for (name, organisation, role) in people {
+        let person = Person {
+            id: id(name),
+            organisation: id(organisation),
+            roles: role.iter().copied().collect(),
+        };
+        world.must(Actor::Hub, Command::AddPerson(person));
+    }
+}
+
 pub(crate) fn review(world: &mut World, who: &str, name: &str) {
-    let ask = CallCommand::AskReview {
-        proposal: id(name),
-        reviewer: id(who),
-    };
-    let declare = CallCommand::Declare {
-        proposal: id(name),
-        conflict: None,
-    };
+    let ask = ask_review(name, who);
+    let declare = declare(name, None);
     let review = CallCommand::Review {
         proposal: id(name),
         score: 4,
@@ -90,16 +119,10 @@ pub(crate) fn to_award(name: &str, won: i64) -> Judgement {
 pub(crate) fn called(label: Label) -> World {
     let mut world = World::without_sites();
     world.now = opening().plus(3 * DAY);
-    for (name, organisation, role) in [("deputy", "office", Some(Role::Office)), ("sora", "bada", None)] {
-        let roles = role.into_iter().collect();
-        let (id, organisation) = (id(name), id(organisation));
-        let person = Person {
-            id,
-            organisation,
-            roles,
-        };
-        world.must(Actor::Hub, Command::AddPerson(person));
-    }
+    add_people(
+        &mut world,
+        &[("deputy", "office", Some(Role::Office)), ("sora", "bada", None)],
+    );
     asks(&mut world, "director", CallCommand::Open(call(label))).expect("it is granted");
     world
 }
@@ -131,12 +154,7 @@ fn who_may(world: &World, action: Action, name: &str) -> Vec<String> {
 #[test]
 fn a_proposal_becomes_an_award() {
     let mut world = called(Label::Open);
-    asks(
-        &mut world,
-        "minji",
-        CallCommand::Propose(proposal("gaon/speech", &["minji", "anna"])),
-    )
-    .unwrap();
+    propose(&mut world, "minji", "gaon/speech", &["minji", "anna"]).unwrap();
     // Until the call closes it may be put otherwise, by its people.
     let better = Proposal {
         title: "Speech of few".into(),
@@ -149,12 +167,7 @@ fn a_proposal_becomes_an_award() {
     assert_eq!(early.kind, RefusalKind::Conflict);
 
     world.now = world.now.plus(30 * DAY);
-    let late = asks(
-        &mut world,
-        "jun",
-        CallCommand::Propose(proposal("hangang/late", &["jun"])),
-    )
-    .unwrap_err();
+    let late = propose(&mut world, "jun", "hangang/late", &["jun"]).unwrap_err();
     assert!(late.message.contains("until 2021-07-31"), "{late}");
     let unread = judge(&mut world, "gaon/speech", to_award("speech", 400_000)).unwrap_err();
     assert!(unread.message.contains("0 of the 1 reviews"), "{unread}");
@@ -192,19 +205,9 @@ fn a_proposal_becomes_an_award() {
 #[test]
 fn partners_propose_to_open_calls() {
     let mut world = called(Label::Open);
-    asks(
-        &mut world,
-        "anna",
-        CallCommand::Propose(proposal("rhein/genes", &["anna", "minji"])),
-    )
-    .unwrap();
+    propose(&mut world, "anna", "rhein/genes", &["anna", "minji"]).unwrap();
     let mut world = called(Label::Consortium);
-    let closed = asks(
-        &mut world,
-        "anna",
-        CallCommand::Propose(proposal("rhein/genes", &["anna"])),
-    )
-    .unwrap_err();
+    let closed = propose(&mut world, "anna", "rhein/genes", &["anna"]).unwrap_err();
     let unknown = Proposal {
         call: id("nothing"),
         ..proposal("rhein/genes", &["anna"])
@@ -212,12 +215,7 @@ fn partners_propose_to_open_calls() {
     let missing = asks(&mut world, "anna", CallCommand::Propose(unknown)).unwrap_err();
     assert_eq!(closed.kind, missing.kind);
     assert_eq!(closed.message.replace("autumn", "nothing"), missing.message);
-    asks(
-        &mut world,
-        "jun",
-        CallCommand::Propose(proposal("hangang/clouds", &["jun", "anna"])),
-    )
-    .unwrap();
+    propose(&mut world, "jun", "hangang/clouds", &["jun", "anna"]).unwrap();
     assert_eq!(
         who_may(&world, Action::Read, "hangang/clouds"),
         ["anna", "deputy", "director", "jun"]
@@ -227,37 +225,20 @@ fn partners_propose_to_open_calls() {
 #[test]
 fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
     let mut world = called(Label::Open);
-    asks(
-        &mut world,
-        "minji",
-        CallCommand::Propose(proposal("gaon/speech", &["minji", "anna"])),
-    )
-    .unwrap();
-    asks(
-        &mut world,
-        "jun",
-        CallCommand::Propose(proposal("hangang/clouds", &["jun"])),
-    )
-    .unwrap();
+    propose(&mut world, "minji", "gaon/speech", &["minji", "anna"]).unwrap();
+    propose(&mut world, "jun", "hangang/clouds", &["jun"]).unwrap();
     world.now = world.now.plus(30 * DAY);
-    for (who, organisation, role) in [("yuna", "gaon", None), ("boss", "gaon", Some(Role::Office))] {
-        let person = Person {
-            id: id(who),
-            organisation: id(organisation),
-            roles: role.into_iter().collect(),
-        };
-        world.must(Actor::Hub, Command::AddPerson(person));
-    }
+    add_people(
+        &mut world,
+        &[("yuna", "gaon", None), ("boss", "gaon", Some(Role::Office))],
+    );
     // Of the proposing organisation, one of its people, or foreign: not even asked.
     for (who, policy) in [
         ("yuna", "colleagues-dont-read-proposals"),
         ("otto", "colleagues-dont-read-proposals"),
         ("minji", "nobody-judges-their-own"),
     ] {
-        let ask = CallCommand::AskReview {
-            proposal: id("gaon/speech"),
-            reviewer: id(who),
-        };
+        let ask = ask_review("gaon/speech", who);
         let refusal = asks(&mut world, "director", ask).unwrap_err();
         assert!(
             refusal.policies.contains(&policy.to_owned()),
@@ -277,10 +258,7 @@ fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
         ["boss", "deputy", "director"]
     );
 
-    let ask = CallCommand::AskReview {
-        proposal: id("gaon/speech"),
-        reviewer: id("sora"),
-    };
+    let ask = ask_review("gaon/speech", "sora");
     asks(&mut world, "director", ask).unwrap();
     assert!(
         !who_may(&world, Action::Read, "gaon/speech").contains(&"sora".to_owned()),
@@ -296,11 +274,7 @@ fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
         asks(&mut world, "sora", score(3)).unwrap_err().kind,
         RefusalKind::Conflict
     );
-    let declare = |conflict: Option<&str>| CallCommand::Declare {
-        proposal: id("gaon/speech"),
-        conflict: conflict.map(str::to_owned),
-    };
-    asks(&mut world, "sora", declare(None)).unwrap();
+    asks(&mut world, "sora", declare("gaon/speech", None)).unwrap();
     assert!(who_may(&world, Action::Read, "gaon/speech").contains(&"sora".to_owned()));
     asks(&mut world, "sora", score(3)).unwrap();
     assert_eq!(
@@ -308,11 +282,11 @@ fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
         RefusalKind::Invalid
     );
     // She finds out that her sister works there: her review is gone, and so is the proposal.
-    asks(&mut world, "sora", declare(Some("my sister"))).unwrap();
+    asks(&mut world, "sora", declare("gaon/speech", Some("my sister"))).unwrap();
     assert_eq!(world.state.proposals[&id("gaon/speech")].reviews().count(), 0);
     assert_eq!(world.state.asked_of(&id("sora")).count(), 0);
     // So it is for an officer.
-    asks(&mut world, "deputy", declare(Some("my student"))).unwrap();
+    asks(&mut world, "deputy", declare("gaon/speech", Some("my student"))).unwrap();
     assert_eq!(
         who_may(&world, Action::Read, "gaon/speech"),
         ["anna", "director", "minji"]
@@ -324,10 +298,7 @@ fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
         for name in ["gaon/speech", "gaon/nothing"] {
             let commands = [
                 CallCommand::Withdraw(id(name)),
-                CallCommand::Declare {
-                    proposal: id(name),
-                    conflict: None,
-                },
+                declare(name, None),
                 CallCommand::Review {
                     proposal: id(name),
                     score: 3,
@@ -361,12 +332,7 @@ fn conflicts_count_under_an_older_policy_too() {
     let mut world = called(Label::Open);
     let older = "@id(\"all\") permit (principal is Person, action == Action::\"read\", resource);\n\
                  @id(\"hub-founds-the-consortium\") permit (principal is Hub, action, resource);";
-    asks(
-        &mut world,
-        "minji",
-        CallCommand::Propose(proposal("gaon/speech", &["minji"])),
-    )
-    .unwrap();
+    propose(&mut world, "minji", "gaon/speech", &["minji"]).unwrap();
     let yuna = Person {
         id: id("yuna"),
         organisation: id("gaon"),
@@ -429,19 +395,9 @@ fn a_call_says_what_is_wrong_with_it() {
     );
     asks(&mut world, "director", later(60)).unwrap();
     world.now = opening().plus(59 * DAY);
-    asks(
-        &mut world,
-        "minji",
-        CallCommand::Propose(proposal("gaon/speech", &["minji"])),
-    )
-    .unwrap();
+    propose(&mut world, "minji", "gaon/speech", &["minji"]).unwrap();
     asks(&mut world, "minji", CallCommand::Withdraw(id("gaon/speech"))).unwrap();
-    let again = asks(
-        &mut world,
-        "minji",
-        CallCommand::Propose(proposal("gaon/speech", &["minji"])),
-    )
-    .unwrap_err();
+    let again = propose(&mut world, "minji", "gaon/speech", &["minji"]).unwrap_err();
     assert_eq!(again.kind, RefusalKind::Conflict);
 }
 
@@ -464,30 +420,15 @@ otto      | yes    yes     | -      -       | -      -      -
 #[test]
 fn who_may_do_what_with_calls_and_proposals() {
     let mut world = called(Label::Open);
-    asks(
-        &mut world,
-        "minji",
-        CallCommand::Propose(proposal("gaon/speech", &["minji", "anna"])),
-    )
-    .unwrap();
+    propose(&mut world, "minji", "gaon/speech", &["minji", "anna"]).unwrap();
     world.now = world.now.plus(30 * DAY);
-    for (who, organisation, role) in [("yuna", "gaon", None), ("boss", "gaon", Some(Role::Office))] {
-        let person = Person {
-            id: id(who),
-            organisation: id(organisation),
-            roles: role.into_iter().collect(),
-        };
-        world.must(Actor::Hub, Command::AddPerson(person));
-    }
+    add_people(
+        &mut world,
+        &[("yuna", "gaon", None), ("boss", "gaon", Some(Role::Office))],
+    );
     for (who, conflict) in [("sora", None), ("jun", Some("we compete"))] {
-        let ask = CallCommand::AskReview {
-            proposal: id("gaon/speech"),
-            reviewer: id(who),
-        };
-        let declare = CallCommand::Declare {
-            proposal: id("gaon/speech"),
-            conflict: conflict.map(str::to_owned),
-        };
+        let ask = ask_review("gaon/speech", who);
+        let declare = declare("gaon/speech", conflict);
         asks(&mut world, "director", ask).unwrap();
         asks(&mut world, who, declare).unwrap();
     }

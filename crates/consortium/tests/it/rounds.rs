@@ -29,6 +29,14 @@ fn rounds(count: u32, quorum: u32) -> RoundSpec {
     }
 }
 
+/// A job that bada and hangang have joined.
+fn on_two_sites(rounds: RoundSpec) -> (World, JobId) {
+    let mut world = World::founded();
+    let job = world.submit(JobSpec { rounds, ..spec() });
+    world.join(job, &["bada", "hangang"]);
+    (world, job)
+}
+
 fn presence(world: &World, job: JobId, site: &str) -> Presence {
     world.job(job).members[&id::<SiteId>(site)].presence
 }
@@ -98,12 +106,7 @@ fn a_round_closes_when_all_have_contributed() {
 
 #[test]
 fn a_lost_sites_interval_is_given_out_first() {
-    let mut world = World::founded();
-    let job = world.submit(JobSpec {
-        rounds: rounds(4, 1),
-        ..spec()
-    });
-    world.join(job, &["bada", "hangang"]);
+    let (mut world, job) = on_two_sites(rounds(4, 1));
     world.contribute(job, 0, "hangang").unwrap();
     assert!(
         world.wait(29).is_empty(),
@@ -292,12 +295,7 @@ fn only_updates_that_make_sense_count() {
 
 #[test]
 fn weights_that_differ_are_found_out() {
-    let mut world = World::founded();
-    let job = world.submit(JobSpec {
-        rounds: rounds(4, 1),
-        ..spec()
-    });
-    world.join(job, &["bada", "hangang"]);
+    let (mut world, job) = on_two_sites(rounds(4, 1));
     let open = world.applied(job, 0, "bada", "weights").unwrap_err();
     assert_eq!(open.message, "round 0 of job-1 is not closed");
     world.contribute(job, 0, "bada").unwrap();
@@ -522,12 +520,7 @@ fn what_a_site_lost_of_its_own_is_in_the_log() {
 
 #[test]
 fn when_the_lead_is_lost_the_next_site_writes_the_results() {
-    let mut world = World::founded();
-    let job = world.submit(JobSpec {
-        rounds: rounds(1, 1),
-        ..spec()
-    });
-    world.join(job, &["bada", "hangang"]);
+    let (mut world, job) = on_two_sites(rounds(1, 1));
     let early = world.leave(job, "bada", &[output("model")]).unwrap_err();
     assert_eq!(early.message, "job-1 has rounds left");
     world.contribute(job, 0, "bada").unwrap();
@@ -654,12 +647,7 @@ fn a_site_that_may_not_hold_the_job_any_more_is_shut_out() {
 /// used, and hangang alone takes what is left.
 #[test]
 fn a_job_ends_when_its_samples_are_used() {
-    let mut world = World::founded();
-    let job = world.submit(JobSpec {
-        rounds: rounds(2, 1),
-        ..spec()
-    });
-    world.join(job, &["bada", "hangang"]);
+    let (mut world, job) = on_two_sites(rounds(2, 1));
     world.lose(job, "bada");
     let mut taken = Vec::new();
     for round in 0..4 {
@@ -710,12 +698,7 @@ fn what_there_is_no_time_for_is_left_over() {
     let minutes = u64::from(spec().wall_minutes);
     // Two more of three rounds' mean length fit in after three fifths.
     for (used, more) in [(minutes * 3 / 5, true), (minutes * 3 / 5 + 1, false)] {
-        let mut world = World::founded();
-        let job = world.submit(JobSpec {
-            rounds: rounds(2, 1),
-            ..spec()
-        });
-        world.join(job, &["bada", "hangang"]);
+        let (mut world, job) = on_two_sites(rounds(2, 1));
         world.lose(job, "bada");
         world.contribute(job, 0, "hangang").unwrap();
         world.contribute(job, 1, "hangang").unwrap();
@@ -735,12 +718,7 @@ fn what_there_is_no_time_for_is_left_over() {
 /// Logs of before say nothing of the last round: there a job ended after `count` rounds, whatever was left.
 #[test]
 fn a_log_that_does_not_tell_the_last_round_means_what_it_meant() {
-    let mut world = World::founded();
-    let job = world.submit(JobSpec {
-        rounds: rounds(2, 1),
-        ..spec()
-    });
-    world.join(job, &["bada", "hangang"]);
+    let (mut world, job) = on_two_sites(rounds(2, 1));
     world.lose(job, "bada");
     world.contribute(job, 0, "hangang").unwrap();
     world.contribute(job, 1, "hangang").unwrap();

@@ -172,17 +172,7 @@ fn two_jobs_of_one_award_are_reduced_one_after_the_other() {
     assert_eq!(left(&world), (Won(0), FlopSeconds(0)));
     // What was taken goes back after the jobs have ended, too.
     for job in [job, other] {
-        let attempt = world.attempt(job, "hangang");
-        let exit = Exit::Done;
-        world.must(
-            site("hangang"),
-            Command::End {
-                job,
-                attempt,
-                exit,
-                outputs: Vec::new(),
-            },
-        );
+        world.end(job, "hangang", Exit::Done, Vec::new());
     }
     let some = left(&world);
     world.must(

@@ -11,7 +11,7 @@
 //! `minji` and `anna` work on the project `reviews`, which has the award `first`.
 
 use consortium::{
-    Account, Actor, Artifact, ArtifactId, ArtifactKind, Award, Command, Digest, Event, FlopSeconds,
+    Account, Actor, Artifact, ArtifactId, ArtifactKind, Award, Command, Digest, Event, Exit, FlopSeconds,
     FlopsPerSecond, Home, Job, JobId, JobSpec, Kind, Label, Ledger, Organisation, Output, Person, Price,
     Programme, Project, Reading, Refusal, Request, Role, RoundSpec, Site, SiteId, State, Tenure, Time,
     Update, Usage, Won, apply, decide,
@@ -397,6 +397,18 @@ impl World {
     }
 
     /// The site's current attempt in the job; 0 before the first.
+    /// A batch job ends at a site.
+    pub(crate) fn end(&mut self, job: JobId, name: &str, exit: Exit, outputs: Vec<Output>) -> Vec<Event> {
+        let attempt = self.attempt(job, name);
+        let end = Command::End {
+            job,
+            attempt,
+            exit,
+            outputs,
+        };
+        self.must(site(name), end)
+    }
+
     pub(crate) fn attempt(&self, job: JobId, site: &str) -> u32 {
         let member = self.job(job).members.get(&id::<SiteId>(site));
         member.map_or(0, |member| member.attempt)
