@@ -84,8 +84,16 @@ trait Scheduler: Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Waiting,
-    Running { millis: u64 },
-    Ended { exit: Exit, millis: u64 },
+    /// `millis` is what can't be forgotten any more.
+    Running {
+        millis: u64,
+    },
+    Ended {
+        exit: Exit,
+        millis: u64,
+    },
+    /// It was there, and what should run it has lost it; what the site's operator should do about that.
+    Forgotten(&'static str),
 }
 
 /// Why something couldn't be done.
@@ -293,23 +301,25 @@ impl Desk {
                 let (exit, millis) = (exit.clone(), *millis);
                 self.finish(job.id, exit, millis)
             }
-            (Step::Submitted, None) if stay.is_unknown() => {
-                let (exit, millis) = if stops {
-                    (Exit::Stopped, stay.metered)
+            (Step::Submitted, None | Some(Seen::Forgotten(_))) => {
+                if !stay.is_unknown() {
+                    return Ok(());
+                }
+                let millis = stay.metered;
+                let exit = if stops {
+                    Exit::Stopped
                 } else {
-                    (
-                        Exit::Lost("the scheduler doesn't know it any more".into()),
-                        stay.metered,
-                    )
+                    Exit::Lost("the scheduler doesn't know it any more".into())
                 };
+                if let Some(Seen::Forgotten(remedy)) = how {
+                    self.note_about(job.id, remedy);
+                }
                 self.finish(job.id, exit, millis)
             }
             (Step::Submitted, how) => {
-                if how.is_some() {
-                    stay.unknown = None;
-                }
+                stay.unknown = None;
                 let task = stay.record.task.clone();
-                if stops && how.is_some() {
+                if stops {
                     self.scheduler.cancel(&task)?;
                 }
                 if let Some(Seen::Running { millis }) = how {

@@ -380,11 +380,31 @@ fn faults_of_real_clusters_lose_nothing() {
     world.pass(3_000);
     assert!(cluster.dev(&["daemon", "slurmctld", "alpha"]));
     assert!(cluster.dev(&["daemon", "slurmrestd", "beta"]));
-    // What a killed slurmctld had not written down it starts again: then the hub runs the job once more.
+    // What a killed slurmctld had not written down it starts again, or has lost: then the hub runs the job once more.
     let starts = world.ended(jobs[0].1).job.stays().count();
+    cluster.end_runaways("alpha");
     world.check(&cluster, "alpha", jobs[0].1, starts);
     world.check(&cluster, "beta", jobs[1].1, 1);
     world.check(&cluster, "beta", late, 1);
+
+    say("slurmctld comes back without a job that runs");
+    let state = cluster.0.path().join("slurm/alpha/state/job_state");
+    let before = std::fs::read(&state).unwrap();
+    let job = world.submit("a100", &script(5), 0);
+    cluster.node_of("alpha", job);
+    // It tells the accounting of a start a little later.
+    while cluster.counted("alpha", job).is_empty() {
+        world.pass(100);
+    }
+    cluster.kill("alpha", "slurmctld");
+    std::fs::write(&state, before).unwrap();
+    assert!(cluster.dev(&["daemon", "slurmctld", "alpha"]));
+    let view = world.ended(job);
+    let lost = Again::Lost("the scheduler doesn't know it any more".into());
+    assert_eq!(view.job.past[0].why, lost);
+    assert!(cluster.seconds("alpha", job) > 60, "Slurm counts on");
+    cluster.end_runaways("alpha");
+    world.check(&cluster, "alpha", job, 2);
 
     say("the hub is away for a minute");
     let jobs = [
@@ -778,8 +798,18 @@ impl Cluster {
         );
     }
 
-    /// What Slurm's accounting says.
+    /// As the site's operator ends records of jobs that slurmctld has lost.
+    fn end_runaways(&self, site: &str) {
+        let found = self.manage(&["-i", "show", "runawayjobs", &format!("cluster={site}")]);
+        assert!(!found.is_empty(), "sacctmgr says something in any case");
+    }
+
     fn seconds(&self, site: &str, job: JobId) -> u64 {
+        self.counted(site, job).iter().sum()
+    }
+
+    /// The seconds of each start, as Slurm's accounting says.
+    fn counted(&self, site: &str, job: JobId) -> Vec<u64> {
         let names: Vec<String> = (1..9)
             .map(|attempt| format!("khub-{site}-{job}.{attempt}"))
             .collect();
@@ -799,7 +829,7 @@ impl Cluster {
         ]);
         let output = command.envs(self.environment(site)).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| line.trim().parse::<u64>().unwrap()).sum()
+        text.lines().map(|line| line.trim().parse().unwrap()).collect()
     }
 }
 

@@ -17,6 +17,12 @@ use std::time::{Duration, Instant};
 const PATIENCE: &str = "20";
 /// How often running jobs are asked how busy they are: `sstat` asks their nodes.
 const GAUGE_EVERY: Duration = Duration::from_secs(20);
+/// How young, in seconds, a start is that slurmctld, killed now, may come back without: it writes its state within
+/// five seconds of a change, where the machine isn't busy. What Slurm may come to count as nothing isn't metered yet.
+const FORGETTABLE: u64 = 30;
+/// The record of a start that slurmctld has lost counts on for ever.
+const RUNAWAY: &str = "slurmctld has lost it, and Slurm's accounting goes on counting it; \
+                       `sacctmgr show runawayjobs` ends such records, with nothing used";
 /// What no waiting mends, in Slurm's words.
 const HOPELESS: [&str; 8] = [
     "Invalid account",
@@ -295,7 +301,14 @@ fn limits(answer: &str) -> impl Iterator<Item = (&str, usize)> {
 
 /// How a job is, by what the controller and the accounting say. Only the accounting ends it.
 fn judge(current: Option<&str>, starts: &[&Account], again: bool) -> Option<Seen> {
-    let millis = starts.iter().map(|start| start.seconds).sum::<u64>() * 1_000;
+    let sum = |counts: fn(&Account) -> bool| {
+        let counted = starts.iter().filter(|start| counts(start));
+        counted.map(|start| start.seconds).sum::<u64>() * 1_000
+    };
+    let millis = sum(|_| true);
+    let running = Seen::Running {
+        millis: sum(|start| start.is_over || start.seconds >= FORGETTABLE),
+    };
     let is_active = |state: &str| {
         matches!(
             state,
@@ -310,16 +323,15 @@ fn judge(current: Option<&str>, starts: &[&Account], again: bool) -> Option<Seen
     };
     match (current, starts.last()) {
         (None, None) => None,
-        (Some(state), _) if is_active(state) => Some(Seen::Running { millis }),
+        (Some(state), _) if is_active(state) => Some(running),
         (Some(state), _) if waits(state) => Some(Seen::Waiting),
         (_, Some(last)) if last.is_over => Some(Seen::Ended {
             exit: exit(&last.state, last.code, again),
             millis,
         }),
         // The controller has done with it, and the accounting doesn't know yet.
-        (Some(_), _) => Some(Seen::Running { millis }),
-        // It is in the accounting alone, and not over: the controller has lost it.
-        (None, Some(_)) => None,
+        (Some(_), _) => Some(running),
+        (None, Some(_)) => Some(Seen::Forgotten(RUNAWAY)),
     }
 }
 
@@ -546,9 +558,15 @@ mod tests {
                 vec!["PENDING|0|Unknown|0:0"],
                 Some(Seen::Waiting),
             ),
-            (Some("RUNNING"), vec!["RUNNING|7|Unknown|0:0"], running(7_000)),
+            (Some("RUNNING"), vec!["RUNNING|29|Unknown|0:0"], running(0)),
+            (Some("RUNNING"), vec!["RUNNING|30|Unknown|0:0"], running(30_000)),
             // The controller says so first.
-            (Some("COMPLETED"), vec!["RUNNING|7|Unknown|0:0"], running(7_000)),
+            (Some("COMPLETED"), vec!["RUNNING|31|Unknown|0:0"], running(31_000)),
+            (
+                Some("RUNNING"),
+                vec!["NODE_FAIL|9|2026-11-25T02:10:50|0:0", "RUNNING|7|Unknown|0:0"],
+                running(9_000),
+            ),
             (
                 Some("COMPLETED"),
                 vec!["COMPLETED|8|2026-11-25T02:10:50|0:0"],
@@ -584,7 +602,11 @@ mod tests {
                 vec!["CANCELLED|2|2026-11-25T02:10:50|0:0"],
                 ended(lost("Slurm dropped it"), 2_000),
             ),
-            (None, vec!["RUNNING|9|Unknown|0:0"], None),
+            (
+                None,
+                vec!["RUNNING|9|Unknown|0:0"],
+                Some(Seen::Forgotten(RUNAWAY)),
+            ),
             // All starts count.
             (
                 Some("COMPLETED"),
