@@ -1,9 +1,10 @@
 use consortium::{Refusal, RefusalKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Why the hub said no, as `application/problem+json` (RFC 9457) with what to try and who decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A word that names the sort of problem: `forbidden`, `not-found`, `conflict`, ...
     #[serde(rename = "type")]

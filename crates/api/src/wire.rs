@@ -5,11 +5,12 @@ use consortium::{
     Holder, Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase,
     Presence, Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Whether the hub is there, and how far its log has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// The hub's version.
     pub version: String,
@@ -18,7 +19,7 @@ pub struct Health {
 }
 
 /// Who the bearer of a token is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Me {
     /// A person or a site.
     pub actor: Actor,
@@ -29,7 +30,7 @@ pub struct Me {
 }
 
 /// A command is carried out and safe in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// The last record of the log.
     pub seq: u64,
@@ -42,7 +43,7 @@ pub struct Done {
 }
 
 /// Ask for a credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Credential {
     /// For whom it shall speak.
     pub holder: Holder,
@@ -55,14 +56,14 @@ pub struct Credential {
 }
 
 /// A new credential. The hub keeps only the token's digest, so this is the one time it is seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Issued {
     /// The bearer token.
     pub token: String,
 }
 
 /// A job as its people see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// The log's last record when it was looked at.
     pub seq: u64,
@@ -79,7 +80,7 @@ pub struct JobView {
 }
 
 /// How a site gets on with a job.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// In which round.
     pub round: u32,
@@ -94,7 +95,7 @@ pub struct Progress {
 }
 
 /// A site as everyone in the consortium sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SiteView {
     /// The site and its offer.
     pub site: Site,
@@ -108,7 +109,7 @@ pub struct SiteView {
 }
 
 /// An organisation and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrganisationView {
     /// The organisation.
     #[serde(flatten)]
@@ -125,7 +126,7 @@ pub struct OrganisationView {
 }
 
 /// A release that one person has proposed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReleaseView {
     /// Of which artifact, with its label of now and its lineage.
     pub artifact: Artifact,
@@ -135,7 +136,7 @@ pub struct ReleaseView {
 }
 
 /// An award and what is left of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AwardView {
     /// What was given.
     pub award: Award,
@@ -144,7 +145,7 @@ pub struct AwardView {
 }
 
 /// A project, for whoever may know of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectView {
     /// Its name in addresses.
     pub id: ProjectId,
@@ -157,7 +158,7 @@ pub struct ProjectView {
 }
 
 /// A programme's leaderboard: what those reports say that the asker may read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Board {
     /// Which programme.
     pub programme: Programme,
@@ -166,7 +167,7 @@ pub struct Board {
 }
 
 /// Results that can be compared, the best first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranking {
     /// The data that all of them were judged on.
     pub judged_on: Digest,
@@ -179,7 +180,7 @@ pub struct Ranking {
 }
 
 /// One result, and where it comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     /// The job that made the report; none if a person brought it.
     pub job: Option<JobId>,
@@ -196,7 +197,7 @@ pub struct Ranked {
 }
 
 /// Every account, and the check that they balance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerView {
     /// What each account holds.
     pub accounts: Vec<(Account, Amount)>,
@@ -205,7 +206,7 @@ pub struct LedgerView {
 }
 
 /// One line of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PostingView {
     /// The log's record that it is in.
     pub seq: u64,
@@ -220,14 +221,14 @@ pub struct PostingView {
 }
 
 /// What a site is to do. A site compares it with what it has done; nobody tells it single steps.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Orders {
     /// The jobs placed on it.
     pub jobs: Vec<SiteJob>,
 }
 
 /// A job as a site that it is placed on sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SiteJob {
     /// Which job.
     pub id: JobId,
@@ -270,7 +271,7 @@ pub struct SiteJob {
 }
 
 /// For whom a site runs a batch job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Behalf {
     /// Who asked for it.
     pub person: PersonId,
@@ -281,7 +282,7 @@ pub struct Behalf {
 }
 
 /// Some of what a batch job wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPart {
     /// The attempt that wrote it, and where it runs; none has begun if it's 0.
     pub attempt: u32,
@@ -294,7 +295,7 @@ pub struct LogPart {
 }
 
 /// What all sites agreed on after a round, as the hub keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptOuter {
     /// The last round that is in it.
     pub round: u32,
@@ -305,7 +306,7 @@ pub struct KeptOuter {
 }
 
 /// Bytes that were uploaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bytes {
     /// Their digest.
     pub digest: Digest,
@@ -314,7 +315,7 @@ pub struct Bytes {
 }
 
 /// The site's part in an open round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenRound {
     /// Which.
     pub number: u32,
@@ -327,7 +328,7 @@ pub struct OpenRound {
 }
 
 /// Whether someone may do something, and which policies decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ruling {
     /// Who.
     pub who: String,
@@ -342,7 +343,7 @@ pub struct Ruling {
 }
 
 /// A policy that decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RulingPolicy {
     /// Its `@id`.
     pub id: String,

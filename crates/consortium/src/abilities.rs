@@ -2,11 +2,12 @@
 
 use crate::decide::find;
 use crate::{Actor, Event, Job, Refusal, SiteId, State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What a site's process has said of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Abilities {
     /// What runs containers there, by name; a job that names an image goes nowhere else.

@@ -6,6 +6,7 @@
 //! assert_eq!(Price(17_123).of(an_hour), Won(17_123));
 //! ```
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,17 +14,18 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub};
 
 /// Korean won. The ledger knows no smaller unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Won(pub i64);
 
 /// Compute: one FLOP-second is a rated speed of one FLOP/s held for one second. A PFLOP-hour is 3.6e18 of
 /// them, so 64 bits would hold five; as JSON it is a decimal string, because readers lose digits after 2^53.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^(0|-?[1-9][0-9]{0,37})$"))]
 pub struct FlopSeconds(pub i128);
 
 /// So much money and compute.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Amount {
     /// Money.
     pub won: Won,
@@ -35,15 +37,15 @@ pub struct Amount {
 pub type Budget = BTreeMap<u16, Amount>;
 
 /// The rated speed of a site, FLOP/s: what its owner offers and is paid for, not what a job reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct FlopsPerSecond(pub u64);
 
 /// Won per PFLOP-hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Price(pub i64);
 
 /// Milliseconds since 1970-01-01 UTC, told by whoever calls the rules.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Time(pub u64);
 
 /// 10^15 FLOP/s for 3,600 s.
@@ -241,7 +243,11 @@ impl TryFrom<String> for FlopSeconds {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let wanted = || format!("{text:?} is no number of FLOP-seconds: a whole decimal number is wanted");
-        text.parse().map(Self).map_err(|_| wanted())
+        let compute = text.parse().map(Self).map_err(|_| wanted())?;
+        // One text for each number: no plus, no zero in front.
+        (String::from(compute) == text)
+            .then_some(compute)
+            .ok_or_else(wanted)
     }
 }
 
@@ -290,6 +296,8 @@ mod tests {
         let json = serde_json::to_string(&compute).unwrap();
         assert_eq!(json, "\"123456789012345678901234567\"");
         assert_eq!(serde_json::from_str::<FlopSeconds>(&json).unwrap(), compute);
-        assert!(serde_json::from_str::<FlopSeconds>("\"1.5\"").is_err());
+        for bad in ["\"1.5\"", "\"+1\"", "\"01\"", "\"-0\"", "1"] {
+            assert!(serde_json::from_str::<FlopSeconds>(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -10,11 +10,12 @@ pub(crate) use rules::sound;
 
 use crate::call::Judgement;
 use crate::{Amount, Award, AwardId, Budget, Month, PersonId, ProjectId, ProposalId, State, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an award is besides what it holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Course {
     /// What it was awarded for; none if the office granted it by itself.
     pub proposal: Option<ProposalId>,
@@ -31,7 +32,8 @@ pub struct Course {
 }
 
 /// The office's word that it will take back what isn't used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AwardNotice")]
 pub struct Notice {
     /// How much at most.
     pub amount: Amount,
@@ -46,7 +48,7 @@ pub struct Notice {
 }
 
 /// Why something should not be taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Appeal {
     /// Why.
     pub ground: String,

@@ -7,6 +7,7 @@
 
 use crate::consequence::{ended, releases};
 use crate::{Digest, Event, Job, JobId, Outcome, Output, Phase, Presence, Refusal, SiteId, State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ const MOST_SCRIPT_BYTES: usize = 256 << 10;
 /// retries = 2            # if it fails
 /// image = "docker://pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime"
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// What runs: a file that begins with `#!`.
@@ -53,7 +54,7 @@ pub struct Batch {
 }
 
 /// How a stay of a batch job at a site ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     /// The command ended well.
@@ -71,7 +72,7 @@ pub enum Exit {
 }
 
 /// Why a job that is at a site is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stop {
     /// Its people don't want it any more.
@@ -81,7 +82,7 @@ pub enum Stop {
 }
 
 /// Why a job waits again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Again {
     /// It failed, and has retries left.

@@ -9,11 +9,12 @@ use crate::{
     Amount, AwardId, Budget, CallId, Label, OrganisationId, PersonId, Programme, ProjectId, ProposalId,
     State, Time,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An invitation by the programme office to propose projects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
     /// Its name in addresses.
     pub id: CallId,
@@ -38,7 +39,7 @@ pub struct Call {
 }
 
 /// What somebody would do, with whom, and what for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Proposal {
     /// Its name: the organisation that proposes, and one of its own.
     pub id: ProposalId,
@@ -70,7 +71,7 @@ pub struct Case {
 }
 
 /// What somebody is to a proposal that is not their own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reviewer {
     /// Asked for a review; yet to say whether there is a conflict, and until then told only whose proposal it is.
@@ -87,7 +88,7 @@ pub enum Reviewer {
 }
 
 /// What a reviewer thinks of a proposal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
     /// From 1, not to be awarded, to 5, to be awarded before others.
     pub score: u8,
@@ -98,7 +99,7 @@ pub struct Review {
 }
 
 /// What the programme office decides on a proposal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
     /// It gets an award. The project is opened if it isn't there.
@@ -128,7 +129,7 @@ pub enum Judgement {
 }
 
 /// A judgement, what it rests on, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// What was decided.
     pub judgement: Judgement,
@@ -141,7 +142,7 @@ pub struct Judged {
 }
 
 /// How far a proposal has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// It is there.

@@ -6,11 +6,12 @@ use crate::{
     Holder, JobId, JobSpec, Label, Organisation, Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Actor {
     /// The hub itself: founding the consortium, and what time alone brings about.
@@ -195,7 +196,7 @@ pub enum Command {
 }
 
 /// A meter reading: totals since the attempt began, so that a reading told twice counts once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reading {
     /// The site's attempt.
     pub attempt: u32,
@@ -204,7 +205,7 @@ pub struct Reading {
 }
 
 /// Bytes that are in the store and are now to be kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Where and what.
     pub id: ArtifactId,

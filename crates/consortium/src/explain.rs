@@ -5,11 +5,12 @@ use crate::place::{Candidate, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
 use crate::watch;
 use crate::{Job, JobId, OrganisationId, Phase, Price, ProjectId, SiteId, State, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The answer to "why?".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// How far the job is, in a sentence.
     pub summary: String,
@@ -31,7 +32,7 @@ pub struct Explanation {
 }
 
 /// When a waiting job is to be expected to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// By this time.
@@ -43,7 +44,7 @@ pub enum Start {
 }
 
 /// A job that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// Its place in the queue, counted from 1.
     pub place: u64,
@@ -64,7 +65,7 @@ pub struct Waiting {
 }
 
 /// One site's reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// The site and what was found.
     #[serde(flatten)]

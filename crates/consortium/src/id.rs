@@ -7,6 +7,7 @@
 //! assert!(Digest::of(b"khub").to_string().starts_with("blake3:"));
 //! ```
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -38,11 +39,24 @@ macro_rules! as_text {
     };
 }
 
+/// What names look like, as regular expressions.
+macro_rules! slug_pattern {
+    () => {
+        "[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?"
+    };
+}
+macro_rules! digest_pattern {
+    () => {
+        "blake3:[0-9a-fA-F]{64}"
+    };
+}
+
 macro_rules! slug {
     ($(#[$doc:meta])* $name:ident, $noun:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = concat!("^", slug_pattern!(), "$")))]
         pub struct $name(String);
 
         impl $name {
@@ -105,8 +119,9 @@ slug!(
 macro_rules! owned {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = concat!("^", slug_pattern!(), "/", slug_pattern!(), "$")))]
         pub struct $name {
             /// Whose it is.
             pub organisation: OrganisationId,
@@ -163,8 +178,9 @@ fn check_slug(text: &str, noun: &'static str) -> Result<(), BadId> {
 }
 
 /// A job, numbered in the order of submission; reads and writes as `job-7`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^job-(0|[1-9][0-9]{0,18})$"))]
 pub struct JobId(pub u64);
 
 impl fmt::Display for JobId {
@@ -176,7 +192,9 @@ impl fmt::Display for JobId {
 impl FromStr for JobId {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
+        // One text for each job: no plus, no zero in front.
         let number = text.strip_prefix("job-").and_then(|n| n.parse().ok());
+        let number = number.filter(|n| Self(*n).to_string() == text);
         let given = || text.chars().take(80).collect();
         number.map(Self).ok_or_else(|| BadId {
             noun: "job",
@@ -189,8 +207,9 @@ impl FromStr for JobId {
 as_text!(JobId, id => id.to_string());
 
 /// The BLAKE3 digest of some bytes; reads and writes as `blake3:<64 hex digits>`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = concat!("^", digest_pattern!(), "$")))]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -237,8 +256,9 @@ as_text!(Digest, digest => digest.to_string());
 
 /// An artifact: some bytes in a project. The same bytes may be in two projects under two labels, so the
 /// digest alone names no artifact. Reads and writes as `project/blake3:...`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = concat!("^", slug_pattern!(), "/", digest_pattern!(), "$")))]
 pub struct ArtifactId {
     /// The project that keeps it.
     pub project: ProjectId,
@@ -285,7 +305,15 @@ mod tests {
             assert!(error.contains("is no site"), "{error}");
         }
         assert_eq!("job-12".parse::<JobId>().unwrap(), JobId(12));
-        for bad in ["12", "job-", "job-x", "job--1", "job-99999999999999999999"] {
+        for bad in [
+            "12",
+            "job-",
+            "job-x",
+            "job--1",
+            "job-+1",
+            "job-01",
+            "job-99999999999999999999",
+        ] {
             assert!(bad.parse::<JobId>().is_err(), "{bad}");
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId,
 };
 use crate::{SiteId, Time, Won};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ use std::collections::BTreeMap;
 /// [settings]          # the program's own; the rules don't read them
 /// width = 192
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
     /// A name for people.
@@ -86,7 +87,7 @@ impl JobSpec {
 }
 
 /// How far a job is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "phase")]
 pub enum Phase {
     /// Waits for sites; `khub explain` says for what.
@@ -112,7 +113,7 @@ pub enum Phase {
 }
 
 /// What one site is to a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// What was agreed at placement.
     pub placed: Placed,
@@ -134,7 +135,7 @@ pub struct Member {
 }
 
 /// A site's part in a placement, at the price of that moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placed {
     /// Where.
     pub site: SiteId,
@@ -149,7 +150,7 @@ pub struct Placed {
 }
 
 /// Whether a placed site is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
     /// Placed, not heard of yet.
@@ -165,7 +166,7 @@ pub enum Presence {
 }
 
 /// What a site used in one attempt; every number only grows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Time the machines were held.
     pub millis: u64,
@@ -187,7 +188,7 @@ fn is_zero(n: &u64) -> bool {
 }
 
 /// A job and all that has become of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// Its number.
     pub id: JobId,
@@ -234,7 +235,7 @@ pub struct Job {
 }
 
 /// A stay at a site after which the job waited again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Past {
     /// Where.
     pub site: SiteId,

@@ -12,13 +12,15 @@
 //! ```
 
 use crate::{Amount, AwardId, FlopSeconds, JobId, SiteId, Won};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Who holds money or compute.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^(source|pool|(award|reserved|earned):[a-z0-9:-]+)$"))]
 pub enum Account {
     /// Where it all comes from: the ministry's money, the machines' compute. The mirror image of everything
     /// else in the books, and so the one account that is below zero.

@@ -4,12 +4,13 @@ use crate::{
     ArtifactId, AwardId, FlopSeconds, FlopsPerSecond, JobId, OrganisationId, PersonId, Price, ProjectId,
 };
 use crate::{Digest, SiteId, Time, Won};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// What an organisation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A company.
@@ -24,7 +25,7 @@ pub enum Kind {
 
 /// Where an organisation is at home. A foreign organisation is a partner: it may help with anything open to
 /// help, and restricted results stay closed to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Home {
     /// In Korea.
@@ -34,7 +35,7 @@ pub enum Home {
 }
 
 /// An organisation of the consortium.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Organisation {
     /// Its name in addresses.
     pub id: OrganisationId,
@@ -49,7 +50,7 @@ pub struct Organisation {
 }
 
 /// What a person may do beyond their projects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Runs the consortium: admits, appropriates, awards, releases.
@@ -61,7 +62,7 @@ pub enum Role {
 }
 
 /// A person who acts for an organisation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Person {
     /// Their name in addresses.
     pub id: PersonId,
@@ -73,7 +74,7 @@ pub struct Person {
 }
 
 /// How the consortium came by a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tenure {
     /// Rented from its owner by the programme office.
@@ -85,7 +86,7 @@ pub enum Tenure {
 }
 
 /// A place with machines, and what its owner asks for them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
     /// Its name in addresses.
     pub id: SiteId,
@@ -113,7 +114,7 @@ fn is_one(n: &u32) -> bool {
 }
 
 /// A research programme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Programme {
     /// Hyperscale models.
@@ -141,7 +142,7 @@ impl fmt::Display for Programme {
 }
 
 /// A project: people who work on one thing, with awards to spend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Project {
     /// Its name in addresses.
     pub id: ProjectId,
@@ -156,7 +157,7 @@ pub struct Project {
 }
 
 /// Money and compute given to a project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Award {
     /// Its name in addresses.
     pub id: AwardId,
@@ -169,7 +170,7 @@ pub struct Award {
 }
 
 /// How far something may travel. Ordered: what is made from several things takes the strictest label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Label {
     /// Anyone with an account may read it.
@@ -196,7 +197,7 @@ impl fmt::Display for Label {
 }
 
 /// What an artifact is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArtifactKind {
     /// Something to train on.
@@ -216,7 +217,7 @@ pub enum ArtifactKind {
 }
 
 /// Some bytes that a project keeps, where they come from, and how far they may go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
     /// Project and digest.
     pub id: ArtifactId,
@@ -238,7 +239,7 @@ pub struct Artifact {
 }
 
 /// Whom a credential speaks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Holder {
     /// A person.
@@ -248,7 +249,7 @@ pub enum Holder {
 }
 
 /// How much a token is good for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// All that its holder may do.

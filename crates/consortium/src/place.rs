@@ -10,11 +10,12 @@ use crate::{Account, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job
 use crate::{
     OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Site, SiteId, State, Time, Won,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found about one site for one job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// The site.
     pub site: SiteId,
@@ -23,7 +24,7 @@ pub struct Candidate {
 }
 
 /// Why a site was taken or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum Verdict {
     /// It runs there.

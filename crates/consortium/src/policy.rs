@@ -16,6 +16,7 @@ use crate::{
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ pub const SHIPPED: &str = include_str!("../policies/consortium.cedar");
 const SCHEMA: &str = include_str!("../policies/khub.cedarschema");
 
 /// Something a person or a site may want to do; the schema says with what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Admit, appropriate, award, issue credentials.

@@ -3,11 +3,12 @@
 
 use crate::policy::Resource;
 use crate::{Action, Actor, ArtifactId, Digest, Event, ModelId, Project, ProjectId, Refusal, State, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What is to be published: all files of one revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Publication {
     /// Under which name.
     pub model: ModelId,

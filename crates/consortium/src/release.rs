@@ -6,10 +6,11 @@
 use crate::decide::find;
 use crate::policy::Resource;
 use crate::{Action, Actor, ArtifactId, Event, Label, PersonId, Refusal, State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What one person has proposed and nobody has agreed to yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Proposed {
     /// The label it shall have.
     pub to: Label,

@@ -13,12 +13,13 @@
 //! ```
 
 use crate::{Digest, SiteId, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// How sites train together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoundSpec {
     /// How many rounds, if every site's update comes in each; what is left over takes further ones.
@@ -44,7 +45,7 @@ pub struct RoundSpec {
 }
 
 /// How an update is written; `sync` says what each costs and how exact it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// Four bytes a weight: the reference.
@@ -59,7 +60,7 @@ pub enum Codec {
 }
 
 /// Samples `first..end` of the run's data order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// The first sample.
     pub first: u64,
@@ -68,7 +69,7 @@ pub struct Interval {
 }
 
 /// What one site learned in a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Update {
     /// The encoded update.
     pub digest: Digest,
@@ -85,7 +86,7 @@ pub struct Update {
 }
 
 /// One round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Round {
     /// Counts from 0.
     pub number: u32,
@@ -104,7 +105,7 @@ pub struct Round {
 }
 
 /// What all sites agree on after a round, kept at the hub: whoever joins later begins here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OuterCheckpoint {
     /// The last round that is in it.
     pub round: u32,

@@ -4,11 +4,12 @@
 use crate::decide::{find, grounded};
 use crate::policy::Resource;
 use crate::{Action, Actor, Event, OrganisationId, Refusal, State, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Whether an organisation takes part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// It takes part.

@@ -12,6 +12,7 @@ use crate::{
     Account, Action, Actor, Amount, AwardId, Event, FlopSeconds, Job, JobId, Member, Refusal, SiteId, State,
     Usage, Won,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When machines count as idle, and what follows. In the file of `khub found`:
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 /// reduce_minutes = 1440
 /// reduce_percent = 10    # of what the award has left
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// Who is busy for less than this is idle.
@@ -44,7 +45,7 @@ pub struct Terms {
 }
 
 /// What has been said of machines that are held idle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Notice {
     /// Whoever may know of the job is told.
@@ -56,7 +57,7 @@ pub enum Notice {
 }
 
 /// What was taken from an award.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taken {
     /// From which.
     pub award: AwardId,
@@ -67,7 +68,7 @@ pub struct Taken {
 }
 
 /// How busy a site's machines have been in one stay of a job.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Watch {
     /// Where the sample began.
     from: Seen,
@@ -83,7 +84,7 @@ pub struct Watch {
 }
 
 /// Milliseconds in which it was seen how busy they were, and in which they were.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 struct Seen {
     watched: u64,
     busy: u64,
