@@ -34,6 +34,12 @@ pub(crate) struct Args {
     /// How many seconds a site may be silent before its jobs go on without it.
     #[arg(long, default_value_t = 15.0, value_parser = seconds)]
     lose_after: f64,
+    /// How many seconds a request waits for news at most; less than what a proxy in front of the hub allows.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    longest_wait: f64,
+    /// So many unknown tokens from one address within a minute lock it out; more where many people share one.
+    #[arg(long, default_value_t = 30)]
+    unknown_tokens: u32,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -65,6 +71,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = HubConfig {
         listen: args.listen,
         lose_after: Duration::from_secs_f64(args.lose_after),
+        longest_wait: Duration::from_secs_f64(args.longest_wait),
+        unknown_tokens: args.unknown_tokens,
         assets: args.assets.clone().unwrap_or_else(|| own.assets.clone()),
         ..own
     };

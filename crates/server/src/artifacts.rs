@@ -3,17 +3,18 @@
 use crate::desk;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
 use crate::hub::Shared;
+use crate::openapi::{Operation, Routes, Tells};
 use api::{Done, Problem};
-use axum::Router;
 use axum::body::{Body as Bytes, HttpBody};
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
 use consortium::{
     Action, Actor, Artifact, ArtifactId, ArtifactKind, Command, Digest, Label, Output, ProjectId, Sight,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::pin::Pin;
@@ -21,12 +22,29 @@ use std::sync::Arc;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/bytes/{digest}", put(bring).layer(DefaultBodyLimit::disable()))
-        .route("/projects/{project}/artifacts", get(list).post(register))
-        .route("/models", crate::office::command(Command::Publish))
-        .route("/projects/{project}/artifacts/{digest}", get(fetch))
+pub(crate) fn routes() -> Routes {
+    Routes::about("artifacts")
+        .put("/bytes/{digest}", "Bring bytes, for a command to name", bring)
+        .get(
+            "/projects/{project}/artifacts",
+            "A project's artifacts that one may read",
+            list,
+        )
+        .post(
+            "/projects/{project}/artifacts",
+            "Keep bytes in a project",
+            register,
+        )
+        .command(
+            "/models",
+            "Put a project's artifacts together as a model under a name",
+            Command::Publish,
+        )
+        .get(
+            "/projects/{project}/artifacts/{digest}",
+            "An artifact's bytes, all or a range",
+            fetch,
+        )
 }
 
 /// Every byte of an artifact leaves the hub here and nowhere else.
@@ -43,9 +61,38 @@ async fn fetch(
     bearer: Bearer,
     At((project, digest)): At<(ProjectId, Digest)>,
     asked: HeaderMap,
-) -> Result<Response, No> {
+) -> Result<Download, No> {
     let (file, artifact) = let_out(&shared, &bearer.actor, &ArtifactId { project, digest })?;
-    stream(file, &artifact, &asked)
+    stream(file, &artifact, &asked).map(Download)
+}
+
+/// An artifact's bytes.
+struct Download(Response);
+
+impl IntoResponse for Download {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Tells for Download {
+    fn tell(operation: &mut Operation<'_>) {
+        let range = json!({"type": "string"});
+        operation.reads(
+            "Range",
+            &range,
+            "Which bytes: one range is taken, anything else is answered with all.",
+        );
+        let bytes = Some(("application/octet-stream", json!({})));
+        operation.answer(200, "All of it.", bytes.clone(), &["ETag", "Accept-Ranges"]);
+        operation.answer(
+            206,
+            "The range.",
+            bytes,
+            &["ETag", "Accept-Ranges", "Content-Range"],
+        );
+        operation.may_fail(&[416]);
+    }
 }
 
 /// The bytes of an artifact that was let out: all, or from where a broken-off download goes on.
@@ -58,7 +105,8 @@ pub(crate) fn stream(mut file: File, artifact: &Artifact, asked: &HeaderMap) -> 
         Some(Part::Of { from, to }) => (StatusCode::PARTIAL_CONTENT, from, to),
         Some(Part::Beyond) => {
             let range = [(header::CONTENT_RANGE, format!("bytes */{bytes}"))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, range).into_response());
+            let beyond = Problem::new(416, "beyond", format!("{} has {bytes} bytes", artifact.id));
+            return Ok((range, No::from(beyond)).into_response());
         }
     };
     let internal = |e: std::io::Error| Problem::new(500, "internal", e.to_string());
@@ -134,13 +182,15 @@ async fn list(
 }
 
 /// Which part of a project's artifacts.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Wanted {
     /// Only what comes after this one: the last of the part before.
     after: Option<Digest>,
     /// How many at most.
     limit: Option<usize>,
+    /// Only those of one sort.
     kind: Option<ArtifactKind>,
+    /// Only those with one label.
     label: Option<Label>,
 }
 

@@ -10,11 +10,10 @@
 use crate::artifacts::let_out;
 use crate::extract::{Answer, At, Bearer, Json};
 use crate::hub::Shared;
+use crate::openapi::Routes;
 use crate::views;
 use api::{Board, Problem, Ranked, Ranking};
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use consortium::{Actor, Artifact, ArtifactId, ArtifactKind, Digest, Programme};
 use serde::Deserialize;
 use std::cmp::Ordering;
@@ -26,8 +25,12 @@ use std::sync::Arc;
 const LARGEST: u64 = 1_000_000;
 const MEASURES: usize = 32;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/programmes/{programme}/board", get(board))
+pub(crate) fn routes() -> Routes {
+    Routes::about("artifacts").get(
+        "/programmes/{programme}/board",
+        "A programme's leaderboard, of the reports that one may read",
+        board,
+    )
 }
 
 #[derive(Deserialize)]

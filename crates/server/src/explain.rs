@@ -2,20 +2,24 @@
 
 use crate::extract::{Answer, Ask, Bearer, Json};
 use crate::hub::Shared;
+use crate::openapi::Routes;
 use api::{Problem, Ruling, RulingPolicy};
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use consortium::policy::Resource;
 use consortium::{Action, Actor, ArtifactId, JobId, ModelId, State as Consortium};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/policy/explanation", get(explanation))
+pub(crate) fn routes() -> Routes {
+    Routes::about("consortium").get(
+        "/policy/explanation",
+        "What somebody may do with something, and which policies decide",
+        explanation,
+    )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Question {
     /// A person's name, or `site:` and a site's.
     who: String,

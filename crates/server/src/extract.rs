@@ -7,7 +7,7 @@ use axum::extract::{
     ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Query, Request,
 };
 use axum::http::request::Parts;
-use axum::http::{Method, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use consortium::{Actor, Credential, Holder, Scope, Standing};
 use serde::Serialize;
@@ -117,7 +117,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Key {
         let wrong = || {
             Problem::new(
                 400,
-                "invalid",
+                "malformed",
                 "the Idempotency-Key header takes 1 to 200 ASCII characters",
             )
         };
@@ -140,7 +140,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .await
             .map_err(|_| limit())?;
         let wrong = |e: serde_json::Error| {
-            Problem::new(422, "invalid", format!("the body isn't what is wanted: {e}"))
+            Problem::new(400, "malformed", format!("the body isn't what is wanted: {e}"))
         };
         Ok(Self(serde_json::from_slice(&bytes).map_err(wrong)?))
     }
@@ -151,7 +151,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, No> {
         let found = <Path<T> as FromRequestParts<S>>::from_request_parts(parts, state).await;
-        let wrong = |e: axum::extract::rejection::PathRejection| Problem::new(400, "invalid", e.body_text());
+        let wrong =
+            |e: axum::extract::rejection::PathRejection| Problem::new(400, "malformed", e.body_text());
         Ok(Self(found.map_err(wrong)?.0))
     }
 }
@@ -161,7 +162,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Ask<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, No> {
         let found = Query::<T>::from_request_parts(parts, state).await;
-        let wrong = |e: axum::extract::rejection::QueryRejection| Problem::new(400, "invalid", e.body_text());
+        let wrong =
+            |e: axum::extract::rejection::QueryRejection| Problem::new(400, "malformed", e.body_text());
         Ok(Self(found.map_err(wrong)?.0))
     }
 }
@@ -180,10 +182,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 impl IntoResponse for No {
     fn into_response(self) -> Response {
-        let status = axum::http::StatusCode::from_u16(self.0.status);
-        let status = status.unwrap_or(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).expect("problems are plain data");
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let media = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, media, body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
     }
 }
 

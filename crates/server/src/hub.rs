@@ -13,9 +13,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{BlobError, Blobs, Place, Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// The longest that a request is kept waiting for news.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
 /// Where a hub keeps its things and listens.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
@@ -34,6 +31,10 @@ pub struct HubConfig {
     pub tick: Duration,
     /// The largest artifact it takes, bytes.
     pub largest: u64,
+    /// How long a request is kept waiting for news at most.
+    pub longest_wait: Duration,
+    /// So many unknown tokens from one address within a minute lock it out.
+    pub unknown_tokens: u32,
     /// The folder of what its pages can do without: the structure viewer in `molstar`.
     pub assets: PathBuf,
 }
@@ -51,6 +52,8 @@ impl HubConfig {
             lose_after: Duration::from_secs(15),
             tick: Duration::from_millis(500),
             largest: 64 << 30,
+            longest_wait: Duration::from_secs(60),
+            unknown_tokens: 30,
         }
     }
 }
@@ -94,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) log: Place,
     pub(crate) blobs: Blobs,
     pub(crate) largest: u64,
+    longest_wait: Duration,
     pub(crate) assets: PathBuf,
     /// The number of the last record, told at every commit.
     pub(crate) changed: watch::Sender<u64>,
@@ -134,6 +138,7 @@ impl Hub {
             log: config.log.clone(),
             blobs,
             largest: config.largest,
+            longest_wait: config.longest_wait,
             assets: config.assets.clone(),
             changed: watch::channel(store.seq()).0,
             stopped: watch::channel(None).0,
@@ -143,7 +148,7 @@ impl Hub {
             heard: Mutex::default(),
             progress: Mutex::default(),
             uploads: Mutex::default(),
-            lockout: Lockout::default(),
+            lockout: Lockout::of(config.unknown_tokens),
             counts: Counts::default(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -338,6 +343,11 @@ impl Shared {
 
     pub(crate) fn break_off(&self, why: &str) {
         self.stop(Stop::Broken(why.to_owned()));
+    }
+
+    /// Until when a request is kept waiting that would wait for so many seconds.
+    pub(crate) fn until(&self, seconds: u64) -> tokio::time::Instant {
+        tokio::time::Instant::now() + Duration::from_secs(seconds).min(self.longest_wait)
     }
 
     /// Resolves when the hub stops.

@@ -1,29 +1,29 @@
 //! Jobs, for the people who ask for them.
 
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
-use crate::hub::{LONGEST_WAIT, Shared, now};
+use crate::hub::{Shared, now};
+use crate::openapi::Routes;
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
 use consortium::explain::{Explanation, Waiting};
 use consortium::policy::Resource;
 use consortium::{Action, Actor, Command, Job, JobId, JobSpec, ProjectId, Sight, explain, waiting};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Duration;
 use store::Reader;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/jobs", get(list).post(submit))
-        .route("/queue", get(queue))
-        .route("/jobs/{job}", get(show))
-        .route("/jobs/{job}/explanation", get(explanation))
-        .route("/jobs/{job}/postings", get(postings))
-        .route("/jobs/{job}/cancel", post(cancel))
+pub(crate) fn routes() -> Routes {
+    Routes::about("jobs")
+        .get("/jobs", "The jobs that one may know about, newest first", list)
+        .post("/jobs", "Ask for a job", submit)
+        .get("/queue", "Who waits, first in the queue first", queue)
+        .get("/jobs/{job}", "A job, now or when something has happened", show)
+        .get("/jobs/{job}/explanation", "Why a job is where it is", explanation)
+        .get("/jobs/{job}/postings", "What a job moved in the ledger", postings)
+        .post("/jobs/{job}/cancel", "End a job", cancel)
 }
 
 async fn submit(
@@ -36,7 +36,7 @@ async fn submit(
 }
 
 /// Which part of a long list.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Page {
     /// Only jobs before this one: the last of the page before.
     before: Option<JobId>,
@@ -68,7 +68,7 @@ async fn list(
     ))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Wanted {
     /// Wait until the log has a record after this one.
     #[serde(default)]
@@ -84,7 +84,9 @@ async fn show(
     At(job): At<JobId>,
     Ask(wanted): Ask<Wanted>,
 ) -> Answer<JobView> {
-    let until = Instant::now() + Duration::from_secs(wanted.wait).min(LONGEST_WAIT);
+    // Who may not know the job doesn't wait for it.
+    readable(&*shared.read()?, &bearer.actor, job)?;
+    let until = shared.until(wanted.wait);
     let mut changed = shared.changed.subscribe();
     tokio::select! {
         // Late or never: the answer is how things stand then.

@@ -26,6 +26,7 @@ mod lockout;
 mod logs;
 mod metrics;
 mod office;
+mod openapi;
 mod pages;
 mod part;
 mod sites;
@@ -37,10 +38,20 @@ pub use hub::{Hub, HubConfig, HubError};
 
 use axum::Router;
 use hub::Shared;
-use std::sync::Arc;
+use openapi::Routes;
+use std::sync::{Arc, LazyLock};
 
-fn router(shared: Arc<Shared>) -> Router {
-    let api = Router::new()
+/// The API's description: OpenAPI 3.1, as the hub serves it at `/api/v1/openapi.json` and `docs/openapi.json` has it.
+pub fn openapi() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+        let document = serde_json::to_string_pretty(&routes().document());
+        document.expect("the document is plain data") + "\n"
+    });
+    &DOCUMENT
+}
+
+fn routes() -> Routes {
+    openapi::routes()
         .merge(office::routes())
         .merge(jobs::routes())
         .merge(logs::routes())
@@ -48,6 +59,11 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(artifacts::routes())
         .merge(board::routes())
         .merge(explain::routes())
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let api = routes()
+        .into_router()
         .fallback(extract::no_such_address)
         .method_not_allowed_fallback(extract::no_such_method);
     Router::new()

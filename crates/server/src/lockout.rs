@@ -6,16 +6,17 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many unknown tokens from one address within [`WINDOW`] lock it out until the window is over. A token has
+/// Too many unknown tokens from one address within this time lock it out until the window is over. A token has
 /// 256 random bits: this keeps noise away, and nobody who guesses was ever near.
-const MOST: u32 = 30;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Beyond so many addresses the old ones are dropped; whoever has that many can't be stopped here.
 const ADDRESSES: usize = 10_000;
 
 /// Unknown tokens by address.
-#[derive(Default)]
-pub(crate) struct Lockout(Mutex<BTreeMap<IpAddr, Tries>>);
+pub(crate) struct Lockout {
+    most: u32,
+    tries: Mutex<BTreeMap<IpAddr, Tries>>,
+}
 
 #[derive(Clone, Copy)]
 struct Tries {
@@ -24,10 +25,18 @@ struct Tries {
 }
 
 impl Lockout {
+    /// One that `most` tries from an address set off.
+    pub(crate) fn of(most: u32) -> Self {
+        Self {
+            most,
+            tries: Mutex::default(),
+        }
+    }
+
     /// Refuses an address that is locked out, also with a token that is known: who guesses isn't told that.
     pub(crate) fn check(&self, address: Option<IpAddr>) -> Result<(), Problem> {
         let Some(address) = address else { return Ok(()) };
-        let locked = |tries: &Tries| tries.count >= MOST && tries.since.elapsed() < WINDOW;
+        let locked = |tries: &Tries| tries.count >= self.most && tries.since.elapsed() < WINDOW;
         if !self.tries().get(&address).is_some_and(locked) {
             return Ok(());
         }
@@ -51,6 +60,6 @@ impl Lockout {
     }
 
     fn tries(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Tries>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,12 +4,12 @@
 use crate::extract::{Answer, Ask, At, Bearer, Json};
 use crate::hub::Shared;
 use crate::jobs::readable;
+use crate::openapi::Routes;
 use api::{LogPart, Problem};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::routing::get;
 use consortium::{Actor, JobId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,14 +21,18 @@ const MOST: u64 = 64 << 20;
 /// The most in one answer.
 const PART: u64 = 1 << 20;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/jobs/{job}/log", get(read).post(write))
+pub(crate) fn routes() -> Routes {
+    Routes::about("jobs")
+        .get("/jobs/{job}/log", "What a batch job wrote", read)
+        .post("/jobs/{job}/log", "Add to what a batch job wrote", write)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Wanted {
+    /// Of which attempt.
     #[serde(default)]
     attempt: u32,
+    /// From which byte on.
     #[serde(default)]
     from: u64,
 }

@@ -2,59 +2,110 @@
 
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
 use crate::hub::{Shared, now};
+use crate::openapi::Routes;
 use crate::part::Part;
 use crate::views;
 use api::{
     AwardView, Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView,
     SiteView,
 };
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{MethodRouter, delete, get, post};
 use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
     Account, Action, ArtifactId, AwardId, Command, Digest, JobId, Label, OrganisationId, Project, ProjectId,
     Sight, SiteId, Standing, Won,
 };
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
+pub(crate) fn routes() -> Routes {
     let released = |(artifact, to): (ArtifactId, Label)| Command::Release { artifact, to };
     let money = |(year, won): (u16, Won)| Command::Appropriate { year, won };
-    Router::new()
-        .route("/health", get(health))
-        .route("/me", get(me))
-        .route(
-            "/organisations",
-            get(organisations).merge(command(Command::Admit)),
+    Routes::about("consortium")
+        .get("/health", "Whether the hub is there", health)
+        .get("/me", "Who the bearer of the token is", me)
+        .get("/organisations", "Who is in, and how they stand", organisations)
+        .command("/organisations", "Let an organisation in", Command::Admit)
+        .post(
+            "/organisations/{organisation}/standing",
+            "Suspend an organisation, let it go, or have it back: the standing, and what that rests on",
+            stand,
         )
-        .route("/organisations/{organisation}/standing", post(stand))
-        .route("/releases", get(releases).merge(command(released)))
-        .route("/people", command(Command::AddPerson))
-        .route("/sites", get(sites).merge(command(Command::AddSite)))
-        .route("/projects", get(projects).merge(command(Command::OpenProject)))
-        .route("/appropriations", command(money))
-        .route("/awards", get(awards).merge(command(Command::Grant)))
-        .route("/policy", get(policy).merge(command(Command::AdoptPolicy)))
-        .route("/watch", get(watch).merge(command(Command::SetWatch)))
-        .route("/jobs/{job}/give-back", post(give_back))
-        .route("/credentials", post(issue))
-        .route("/credentials/{digest}", delete(revoke))
-        .route("/ledger", get(ledger))
+        .get("/releases", "What is proposed to be made less closed", releases)
+        .command(
+            "/releases",
+            "Propose to make an artifact less closed, or agree to it",
+            released,
+        )
+        .command(
+            "/people",
+            "Let a person act for an organisation",
+            Command::AddPerson,
+        )
+        .get(
+            "/sites",
+            "The places with machines, and what their owners ask",
+            sites,
+        )
+        .command("/sites", "Add a place with machines", Command::AddSite)
+        .get("/projects", "The projects that one may know of", projects)
+        .command("/projects", "Open a project", Command::OpenProject)
+        .command(
+            "/appropriations",
+            "Book the ministry's money for a fiscal year: the year, and the money",
+            money,
+        )
+        .get("/awards", "Awards, and what is left of them", awards)
+        .command("/awards", "Give money and compute to a project", Command::Grant)
+        .get("/policy", "The policy in force, in Cedar", policy)
+        .command("/policy", "Put another policy in force", Command::AdoptPolicy)
+        .get(
+            "/watch",
+            "When machines count as held idle, and what follows; null if nobody is watched",
+            watch,
+        )
+        .command(
+            "/watch",
+            "Watch for machines that are held idle, or don't any more",
+            Command::SetWatch,
+        )
+        .post(
+            "/jobs/{job}/give-back",
+            "Give an award back what was taken because of a job, on some ground",
+            give_back,
+        )
+        .post("/credentials", "Make a token", issue)
+        .delete(
+            "/credentials/{digest}",
+            "Make a token worthless, by its digest",
+            revoke,
+        )
+        .get(
+            "/ledger",
+            "What each account holds, and whether they balance",
+            ledger,
+        )
 }
 
-/// A POST that is one command of the rules.
-pub(crate) fn command<T: DeserializeOwned + Send + 'static>(
-    make: impl Fn(T) -> Command + Clone + Send + Sync + 'static,
-) -> MethodRouter<Arc<Shared>> {
-    post(
-        move |State(shared): State<Arc<Shared>>, bearer: Bearer, key: Option<Key>, Body(body): Body<T>| async move {
+impl Routes {
+    /// A POST that is one command of the rules, made from the body.
+    pub(crate) fn command<T: DeserializeOwned + JsonSchema + Send + 'static>(
+        self,
+        path: &'static str,
+        summary: &'static str,
+        make: impl Fn(T) -> Command + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let handler = move |State(shared): State<Arc<Shared>>,
+                            bearer: Bearer,
+                            key: Option<Key>,
+                            Body(body): Body<T>| async move {
             shared.carry_out(bearer.actor, key, make(body)).await
-        },
-    )
+        };
+        self.post(path, summary, handler)
+    }
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Answer<Health> {

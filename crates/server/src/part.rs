@@ -1,9 +1,10 @@
 //! Parts of lists: `?after=NAME&limit=N` asks for the next N after a name. Without them a list is told whole.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Which part of a list in the order of names.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Part<K> {
     /// Only what comes after this: the last name of the part before.
     after: Option<K>,

@@ -2,47 +2,84 @@
 
 use crate::desk;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
-use crate::hub::{LONGEST_WAIT, Shared};
-use api::{Bytes, Done, Problem, Progress};
-use axum::Router;
+use crate::hub::Shared;
+use crate::openapi::{Operation, Routes, Tells};
+use api::{Bytes, Done, Orders, Problem, Progress};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use consortium::{Abilities, Actor, Command, Digest, Exit, JobId, Output, Reading, SiteId, Update};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/sites/{site}/orders", get(orders))
-        .route("/sites/{site}/abilities", post(abilities))
-        .route("/jobs/{job}/join", post(join))
-        .route("/jobs/{job}/rounds/{round}/updates", post(contribute))
-        .route("/jobs/{job}/rounds/{round}/outer", post(applied))
-        .route("/jobs/{job}/rounds/{round}/checkpoint", post(checkpoint))
-        .route("/jobs/{job}/reset", post(reset))
-        .route("/jobs/{job}/readings", post(meter))
-        .route("/jobs/{job}/progress", post(progress))
-        .route("/jobs/{job}/leave", post(leave))
-        .route("/jobs/{job}/fail", post(fail))
-        .route("/jobs/{job}/end", post(end))
+pub(crate) fn routes() -> Routes {
+    Routes::about("sites")
+        .get("/sites/{site}/orders", "What a site is to do", orders)
+        .post("/sites/{site}/abilities", "Say what a site can do", abilities)
+        .post("/jobs/{job}/join", "Begin a new attempt at a job", join)
+        .post(
+            "/jobs/{job}/rounds/{round}/updates",
+            "Hand in what a site learned in a round",
+            contribute,
+        )
+        .post(
+            "/jobs/{job}/rounds/{round}/outer",
+            "Tell the digest of what a site got by applying a round",
+            applied,
+        )
+        .post(
+            "/jobs/{job}/rounds/{round}/checkpoint",
+            "Keep what all agree on after a round",
+            checkpoint,
+        )
+        .post(
+            "/jobs/{job}/reset",
+            "Tell that what a site had of its own is lost, and how many rounds are applied to what it begins with",
+            reset,
+        )
+        .post("/jobs/{job}/readings", "Tell what a site has used", meter)
+        .post("/jobs/{job}/progress", "Tell how a site gets on", progress)
+        .post("/jobs/{job}/leave", "Leave a job, with what came out", leave)
+        .post("/jobs/{job}/fail", "Tell that the program stopped with an error", fail)
+        .post("/jobs/{job}/end", "Tell how a batch job's stay ended, and what came out", end)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Wanted {
+    /// With the closed rounds from this one on.
     #[serde(default)]
     from: u32,
+    /// How many seconds to wait for something new, at most.
     #[serde(default)]
     wait: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Attempt {
+    /// The site's attempt.
     attempt: u32,
+}
+
+/// Orders, or that there are no new ones.
+struct News(Response);
+
+impl IntoResponse for News {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Tells for News {
+    fn tell(operation: &mut Operation<'_>) {
+        let tag = json!({"type": "string"});
+        operation.reads("If-None-Match", &tag, "The ETag of the orders that are known.");
+        operation.gives::<Orders>(&["ETag"]);
+        operation.answer(304, "There is nothing new.", None, &[]);
+    }
 }
 
 /// Answers when the orders are other than those the site knows, by their tag, or says 304 in the end.
@@ -52,13 +89,13 @@ async fn orders(
     At(site): At<SiteId>,
     Ask(wanted): Ask<Wanted>,
     headers: HeaderMap,
-) -> Result<Response, No> {
+) -> Result<News, No> {
     own(&bearer, &site, format_args!("read the orders of site {site}"))?;
     let known = headers
         .get(header::IF_NONE_MATCH)
         .and_then(|tag| tag.to_str().ok())
         .unwrap_or_default();
-    let until = Instant::now() + Duration::from_secs(wanted.wait).min(LONGEST_WAIT);
+    let until = shared.until(wanted.wait);
     let mut changed = shared.changed.subscribe();
     let mut stopped = std::pin::pin!(shared.until_stopped());
     loop {
@@ -71,14 +108,14 @@ async fn orders(
                 (header::ETAG, tag),
                 (header::CONTENT_TYPE, "application/json".to_owned()),
             ];
-            return Ok((headers, body).into_response());
+            return Ok(News((headers, body).into_response()));
         }
         let more = tokio::select! {
             more = timeout_at(until, changed.changed()) => matches!(more, Ok(Ok(()))),
             () = &mut stopped => false,
         };
         if !more {
-            return Ok(StatusCode::NOT_MODIFIED.into_response());
+            return Ok(News(StatusCode::NOT_MODIFIED.into_response()));
         }
     }
 }

@@ -6,6 +6,7 @@ mod board;
 mod jobs;
 mod matrix;
 mod models;
+mod openapi;
 mod pages;
 mod tokens;
 mod world;
