@@ -9,6 +9,7 @@
 //! cargo xtask mpi              ranks of MPI against workers of one machine, to the bit
 //! cargo xtask bench train-step khub's speed, memory and learning, alone or beside PyTorch's
 //! cargo xtask faults sites     a run whose processes are killed and whose links are cut
+//! cargo xtask schemathesis     the hub against its OpenAPI document
 //! cargo xtask python           the wheel with real PyTorch, beside khub's own program in one run
 //! ```
 #![allow(
@@ -22,6 +23,7 @@ mod faults;
 mod mpi;
 mod picture;
 mod python;
+mod schemathesis;
 mod sim;
 mod test;
 mod tidy;
@@ -73,6 +75,8 @@ enum Which {
         #[command(subcommand)]
         what: faults::What,
     },
+    /// Ask a hub everything that its OpenAPI document says can be asked, and what it says can't
+    Schemathesis(schemathesis::Args),
     /// Test the wheel with real PyTorch, beside khub's own program in one run
     Python(python::Args),
 }
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
         Which::Sim { arguments } => sim::run(root, &arguments),
         Which::Bench { what } => bench::run(root, &what),
         Which::Faults { what } => faults::run(root, &what),
+        Which::Schemathesis(args) => schemathesis::run(root, &args),
         Which::Python(args) => python::run(root, &args),
     };
     match done {

@@ -57,7 +57,7 @@ pub(crate) fn obstacle(root: &Path) -> Result<Option<String>, String> {
     if std::env::var("CI").is_ok_and(|ci| ci == "true") {
         return Ok(None);
     }
-    if is_made(root, &target_folder(root)?) {
+    if shared(root, &target_folder(root)?).is_made() {
         return Ok(None);
     }
     let why =
@@ -67,38 +67,46 @@ pub(crate) fn obstacle(root: &Path) -> Result<Option<String>, String> {
 
 /// The Python of the environment that the benches and the wheel share, made unless that was done before.
 pub(crate) fn environment(root: &Path, target: &Path) -> Result<PathBuf, String> {
-    let (folder, python) = places(target);
-    if is_made(root, target) {
-        return Ok(python);
+    shared(root, target).make()
+}
+
+fn shared(root: &Path, target: &Path) -> Environment {
+    Environment {
+        folder: target.join("bench-venv"),
+        requirements: root.join("xtask/python/requirements.txt"),
     }
-    let requirements = requirements(root);
-    step(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    step(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "-r"])
-            .arg(&requirements),
-    )?;
-    // Written last: a broken-off installation is taken up again.
-    let installed = folder.join("requirements.txt");
-    fs::copy(&requirements, &installed).map_err(|e| format!("{}: {e}", installed.display()))?;
-    Ok(python)
 }
 
-fn is_made(root: &Path, target: &Path) -> bool {
-    let wanted = fs::read(requirements(root));
-    let had = fs::read(places(target).0.join("requirements.txt"));
-    wanted.is_ok_and(|wanted| had.is_ok_and(|had| had == wanted))
+/// A Python environment in the target folder, with what a file in `xtask` pins.
+pub(crate) struct Environment {
+    pub(crate) folder: PathBuf,
+    pub(crate) requirements: PathBuf,
 }
 
-fn requirements(root: &Path) -> PathBuf {
-    root.join("xtask/python/requirements.txt")
-}
+impl Environment {
+    /// Its Python; it is made unless that was done before.
+    pub(crate) fn make(&self) -> Result<PathBuf, String> {
+        let python = self.folder.join("bin/python");
+        if self.is_made() {
+            return Ok(python);
+        }
+        step(Command::new("python3").args(["-m", "venv"]).arg(&self.folder))?;
+        step(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "-r"])
+                .arg(&self.requirements),
+        )?;
+        // Written last: a broken-off installation is taken up again.
+        let installed = self.folder.join("requirements.txt");
+        fs::copy(&self.requirements, &installed).map_err(|e| format!("{}: {e}", installed.display()))?;
+        Ok(python)
+    }
 
-/// The environment, and its interpreter.
-fn places(target: &Path) -> (PathBuf, PathBuf) {
-    let folder = target.join("bench-venv");
-    let python = folder.join("bin/python");
-    (folder, python)
+    fn is_made(&self) -> bool {
+        let wanted = fs::read(&self.requirements);
+        let had = fs::read(self.folder.join("requirements.txt"));
+        wanted.is_ok_and(|wanted| had.is_ok_and(|had| had == wanted))
+    }
 }
 
 /// Where cargo puts what it builds.
