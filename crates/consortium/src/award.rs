@@ -1,12 +1,17 @@
 //! The course of an award: given year by year, changed, extended, closed; and what it doesn't use taken back after
-//! notice and given to those who wait. `award/rules.rs` says what may be asked, `award/due.rs` what time brings.
+//! notice and given to those who wait. `award/rules.rs` says what may be asked, `award/due.rs` what time brings,
+//! `award/step.rs` what comes next, `award/holdings.rs` where the money and compute are.
 //!
 //! What an award has been given so far, less what was taken back, is [`Award::won`] and [`Award::compute`].
 
 pub(crate) mod due;
+mod holdings;
 pub(crate) mod rules;
+mod step;
 
+pub use holdings::Holdings;
 pub(crate) use rules::sound;
+pub use step::AwardStep;
 
 use crate::call::Judgement;
 use crate::{Amount, Award, AwardId, Budget, Month, PersonId, ProjectId, ProposalId, State, Time};
@@ -74,7 +79,7 @@ pub struct Agenda {
 }
 
 /// What can be asked about an award.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AwardCommand {
     /// Let it have another budget.

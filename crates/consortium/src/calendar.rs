@@ -60,6 +60,12 @@ impl Day {
         let days = era * 146_097 + day_of_era - 719_468;
         Time((days * DAY_MILLIS).saturating_sub(AHEAD_MILLIS))
     }
+
+    /// Its last millisecond.
+    pub fn ends(self) -> Time {
+        let next = Self::of(self.begins().plus(DAY_MILLIS));
+        Time(next.begins().0.saturating_sub(1))
+    }
 }
 
 impl Month {
@@ -205,6 +211,8 @@ mod tests {
             let day = Day::of(at);
             assert_eq!(day.to_string().parse::<Day>().unwrap(), day);
             assert_eq!(Day::of(day.begins()), day);
+            assert_eq!(Day::of(day.ends()), day);
+            assert_ne!(Day::of(day.ends().plus(1)), day);
         }
         for bad in [
             "2021-02-29",

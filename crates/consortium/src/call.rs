@@ -1,9 +1,13 @@
-//! Calls, what is proposed to them, and how that is judged. `call/rules.rs` says what may be asked.
+//! Calls, what is proposed to them, and how that is judged. `call/rules.rs` says what may be asked, `call/step.rs` what
+//! comes next, and for whom.
 //!
 //! A proposal is its people's, its reviewers' and the programme office's. Nobody judges what comes from their own
 //! organisation or what they have declared a conflict with, and to them it is as if it weren't there.
 
 pub(crate) mod rules;
+mod step;
+
+pub use step::Step;
 
 use crate::{
     Amount, AwardId, Budget, CallId, Label, OrganisationId, PersonId, Programme, ProjectId, ProposalId,
@@ -172,7 +176,7 @@ pub enum CallCommand {
         /// Until when.
         closes: Time,
     },
-    /// Propose something, or propose it otherwise.
+    /// Propose something, or propose it otherwise; also under the name of what was taken back.
     Propose(Proposal),
     /// Take a proposal back.
     Withdraw(ProposalId),
@@ -259,8 +263,8 @@ impl Case {
             Some(Judgement::Wait { wanted, .. }) if wanted.is_none() => Stage::Awarded,
             Some(Judgement::Wait { .. }) => Stage::Waiting,
             Some(Judgement::Decline) => Stage::Declined,
-            None if self.reviewers.is_empty() => Stage::Proposed,
-            None => Stage::InReview,
+            None if self.is_with_reviewers() => Stage::InReview,
+            None => Stage::Proposed,
         }
     }
 
@@ -270,6 +274,12 @@ impl Case {
             Reviewer::Reviewed(review) => Some((person, review)),
             _ => None,
         })
+    }
+
+    /// Whether anybody was asked for a review and may yet give one, or has given it.
+    fn is_with_reviewers(&self) -> bool {
+        let conflicted = |it: &Reviewer| matches!(it, Reviewer::Conflicted { .. });
+        self.reviewers.values().any(|it| !conflicted(it))
     }
 
     /// Who may read it in order to review it.
@@ -293,7 +303,7 @@ impl Case {
 
 impl State {
     /// The organisations whose people can't judge it: the one that proposes, and those of its people.
-    pub(crate) fn parties<'a>(&'a self, case: &'a Case) -> BTreeSet<&'a OrganisationId> {
+    pub fn parties<'a>(&'a self, case: &'a Case) -> BTreeSet<&'a OrganisationId> {
         let people = case.proposal.people.iter().filter_map(|id| self.people.get(id));
         let organisations = people.map(|person| &person.organisation);
         organisations.chain([&case.proposal.id.organisation]).collect()
@@ -338,6 +348,11 @@ pub(crate) fn apply(state: &mut State, event: &CallEvent, at: Time) {
             let case = state.proposals.entry(proposal.id.clone()).or_insert_with(new);
             case.proposal = proposal.clone();
             case.proposed = at;
+            if std::mem::take(&mut case.withdrawn) {
+                // Another under its name; whoever had a conflict keeps it.
+                case.reviewers
+                    .retain(|_, it| matches!(it, Reviewer::Conflicted { .. }));
+            }
         }
         CallEvent::Withdrawn(proposal) => with(state, proposal, |case| case.withdrawn = true),
         CallEvent::ReviewAsked { proposal, reviewer } => with(state, proposal, |case| {

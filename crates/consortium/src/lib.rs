@@ -59,10 +59,12 @@ pub mod watch;
 pub use abilities::Abilities;
 pub use amount::{Amount, Budget, FlopSeconds, FlopsPerSecond, Price, Time, Won};
 pub use apply::apply;
-pub use award::{Agenda, Appeal, AwardCommand, AwardEvent, Course, Notice};
+pub use award::{Agenda, Appeal, AwardCommand, AwardEvent, AwardStep, Course, Holdings, Notice};
 pub use batch::{Again, Batch, Exit, Stop};
 pub use calendar::{Day, Month};
-pub use call::{Call, CallCommand, CallEvent, Case, Judged, Judgement, Proposal, Review, Reviewer, Stage};
+pub use call::{
+    Call, CallCommand, CallEvent, Case, Judged, Judgement, Proposal, Review, Reviewer, Stage, Step,
+};
 pub use command::{Actor, Command, Output, Reading, Request};
 pub use decide::decide;
 pub use event::{Event, Outcome};

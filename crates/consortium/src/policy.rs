@@ -47,6 +47,10 @@ pub enum Action {
     Review,
     /// Decide what comes of a proposal, and who reviews it.
     Decide,
+    /// Read what reviews say of a proposal.
+    ReadReviews,
+    /// Know who was asked to review a proposal, who has a conflict with it, and whose a review is.
+    ReadReviewers,
 }
 
 /// What it is to be done with.
@@ -270,6 +274,8 @@ impl Action {
             Self::Propose => "propose",
             Self::Review => "review",
             Self::Decide => "decide",
+            Self::ReadReviews => "read-reviews",
+            Self::ReadReviewers => "read-reviewers",
         }
     }
 
@@ -280,6 +286,8 @@ impl Action {
             Self::Hold => "receive the weights of",
             Self::Propose => "propose to",
             Self::Decide => "decide on",
+            Self::ReadReviews => "read the reviews of",
+            Self::ReadReviewers => "know the reviewers of",
             other => other.name(),
         }
     }
@@ -507,6 +515,10 @@ fn proposal_entity(policy: &Policy, state: &State, case: &Case) -> cedar::Entity
     let attributes = vec![
         ("by", people(own.iter())),
         ("conflicted", people(case.conflicted())),
+        (
+            "judged",
+            cedar::RestrictedExpression::new_bool(case.judged.is_some()),
+        ),
         ("label", text(&policy.word_for(Label::Restricted))),
         ("members", people(own.iter())),
         ("organisations", cedar::RestrictedExpression::new_set(parties)),

@@ -46,6 +46,7 @@ enum Attributes<'a> {
         people: &'a BTreeSet<PersonId>,
         organisations: BTreeSet<&'a OrganisationId>,
         conflicted: BTreeSet<&'a PersonId>,
+        judged: bool,
         readers: BTreeSet<&'a PersonId>,
     },
 }
@@ -94,6 +95,7 @@ impl<'a> Sight<'a> {
             people: &case.proposal.people,
             organisations: self.state.parties(case),
             conflicted: case.conflicted().collect(),
+            judged: case.judged.is_some(),
             readers: case.readers().collect(),
         };
         self.answer(attributes, &Resource::Proposal(case))

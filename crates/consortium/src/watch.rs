@@ -272,7 +272,7 @@ fn reduction(state: &State, terms: &Terms, award: &AwardId) -> Taken {
 }
 
 impl Taken {
-    fn amount(&self) -> Amount {
+    pub(crate) fn amount(&self) -> Amount {
         Amount {
             won: self.won,
             compute: self.compute,

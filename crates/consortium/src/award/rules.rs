@@ -247,13 +247,9 @@ pub(crate) fn sound(budget: &Budget) -> Result<(), Refusal> {
 
 /// Whether the call's budget covers `award` with this `budget` beside all its other awards.
 pub(crate) fn within(state: &State, call: &Call, award: &AwardId, budget: &Budget) -> Result<(), Refusal> {
-    let of = |budget: &Budget, year: &u16| budget.get(year).copied().unwrap_or_default();
     for (year, amount) in budget {
-        let others = super::of_call(state, &call.id).filter(|(other, _)| *other != award);
-        let spent = others.fold(Amount::default(), |sum, (_, it)| {
-            sum.saturating_add(of(&it.budget, year))
-        });
-        let all = of(&call.budget, year);
+        let all = call.budget.get(year).copied().unwrap_or_default();
+        let spent = awarded(state, call, *year, Some(award));
         let sum = spent.saturating_add(*amount);
         if sum.won > all.won || sum.compute > all.compute {
             return Err(Refusal::new(
@@ -267,6 +263,22 @@ pub(crate) fn within(state: &State, call: &Call, award: &AwardId, budget: &Budge
         }
     }
     Ok(())
+}
+
+/// What of a year's budget of the call is awarded, but for `without`.
+fn awarded(state: &State, call: &Call, year: u16, without: Option<&AwardId>) -> Amount {
+    let others = super::of_call(state, &call.id).filter(|(award, _)| Some(*award) != without);
+    others.fold(Amount::default(), |sum, (_, it)| {
+        sum.saturating_add(it.budget.get(&year).copied().unwrap_or_default())
+    })
+}
+
+impl State {
+    /// What of the call's budget is awarded to nobody, by fiscal year.
+    pub fn left_of_call(&self, call: &Call) -> Budget {
+        let left = |(year, all): (&u16, &Amount)| (*year, all.without(awarded(self, call, *year, None)));
+        call.budget.iter().map(left).collect()
+    }
 }
 
 /// Money comes out of what was appropriated; compute is a right to use machines, not a stock.

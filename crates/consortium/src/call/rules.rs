@@ -116,11 +116,12 @@ fn propose(state: &State, actor: &Actor, proposal: &Proposal, now: Time) -> Resu
                 .hint(format!("name it {organisation}/{}", proposal.id.name)),
         );
     }
-    if let Some(case) = state.proposals.get(&proposal.id) {
+    let known = state.proposals.get(&proposal.id);
+    if let Some(case) = known.filter(|case| !case.withdrawn) {
         let theirs = case.proposal.people.contains(person) && case.proposal.call == call.id;
-        if !theirs || case.withdrawn {
+        if !theirs {
             return Err(
-                Refusal::conflict(format!("there was a proposal {} before", proposal.id))
+                Refusal::conflict(format!("there is a proposal {} already", proposal.id))
                     .hint("choose another name"),
             );
         }

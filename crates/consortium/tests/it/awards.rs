@@ -1,6 +1,6 @@
 //! What becomes of awards: given, changed, ended, and taken back from those who don't use them.
 
-use crate::calls::{DAY, amount, called, judge, opening, propose, review, to_award};
+use crate::calls::{DAY, amount, call, called, judge, opening, propose, review, to_award};
 use crate::world::{World, id, person, spec};
 use consortium::*;
 
@@ -173,6 +173,11 @@ fn an_award_is_amended_within_its_call() {
     );
     of(&mut world, "director", "speech", amend(300_000, 900_000)).unwrap();
     assert_eq!(world.won(&Account::Pool), pool + 100_000);
+    let left = world.state.left_of_call(&call(Label::Open));
+    assert_eq!(
+        left,
+        Budget::from([(2021, amount(2_700_000, 250)), (2022, amount(100_000, 50))])
+    );
     assert_eq!(
         of(&mut world, "director", "speech", amend(1, 1_000_001))
             .unwrap_err()
@@ -306,4 +311,55 @@ fn what_has_waited_may_be_awarded_or_declined() {
         world.state.proposals[&id("hangang/clouds")].stage(),
         Stage::Declined
     );
+}
+
+/// What comes next for an award, for its people, whoever gave the notice, and another of the office.
+#[test]
+fn an_award_tells_where_it_is_and_what_comes_next() {
+    let mut world = awarded();
+    world.add_site("hangang", "hangang", Price(9_000_000), crate::world::RATED);
+    let mine = JobSpec {
+        project: id("speech"),
+        sites: 1,
+        ..spec()
+    };
+    let job = world.submit(mine);
+    world.join(job, &["hangang"]);
+    let held = |world: &World| world.state.holdings()[&id::<AwardId>("speech")];
+    let aside = held(&world).held;
+    assert!(aside.won > Won(0) && held(&world).used.is_none(), "{aside}");
+    world.now = world.now.plus(60_000);
+    world.meter(job, "hangang", 60_000).expect("it is granted");
+    let used = held(&world).used;
+    assert_eq!(used.won, world.job(job).spent());
+    assert_eq!(held(&world).held.won, aside.won - used.won);
+    world.must(person("minji"), Command::Cancel(job));
+    let now = held(&world);
+    assert_eq!((now.held.is_none(), now.used), (true, used));
+    assert_eq!(now.left.won, Won(400_000) - used.won);
+
+    let told = |world: &World| {
+        ["minji", "director", "deputy"].map(|who| {
+            let step = world
+                .state
+                .next_step_of_award(&id("speech"), &person(who), world.now);
+            step.to_string()
+        })
+    };
+    let waits = world
+        .state
+        .next_step_of_award(&id("clouds"), &person("jun"), world.now);
+    assert_eq!(waits, AwardStep::Await);
+    assert_eq!(told(&world), ["pays for jobs until 2022-11-13"; 3]);
+    let until = world.now.plus(20 * DAY);
+    of(&mut world, "director", "speech", notice(1_000, 1, until)).unwrap();
+    let taken = "what it doesn't use is taken back on 2021-08-21";
+    assert_eq!(told(&world), ["use it or appeal before 2021-08-21", taken, taken]);
+    let appeal = AwardCommand::Appeal { ground: ground() };
+    of(&mut world, "minji", "speech", appeal).unwrap();
+    let waits = "waits for another of the programme office to decide on the appeal";
+    assert_eq!(told(&world), [waits, waits, "decide on the appeal"]);
+    let close = AwardCommand::Close { ground: ground() };
+    of(&mut world, "director", "speech", close).unwrap();
+    assert_eq!(told(&world), ["closed"; 3]);
 }

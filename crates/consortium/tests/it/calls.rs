@@ -136,7 +136,7 @@ fn who_may(world: &World, action: Action, name: &str) -> Vec<String> {
             .state
             .permit(&asker, action, &Resource::Proposal(case))
             .is_ok();
-        if action == Action::Read {
+        if [Action::Read, Action::ReadReviews, Action::ReadReviewers].contains(&action) {
             let mut sight = Sight::new(&world.state, &asker, action);
             assert_eq!(sight.sees_proposal(case), allowed);
         }
@@ -218,7 +218,7 @@ fn partners_propose_to_open_calls() {
     propose(&mut world, "jun", "hangang/clouds", &["jun", "anna"]).unwrap();
     assert_eq!(
         who_may(&world, Action::Read, "hangang/clouds"),
-        ["anna", "deputy", "director", "jun"]
+        ["anna", "deputy", "director", "inspector", "jun"]
     );
 }
 
@@ -247,7 +247,7 @@ fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
     }
     assert_eq!(
         who_may(&world, Action::Read, "gaon/speech"),
-        ["anna", "deputy", "director", "minji"]
+        ["anna", "deputy", "director", "inspector", "minji"]
     );
     assert_eq!(
         who_may(&world, Action::Decide, "gaon/speech"),
@@ -289,7 +289,7 @@ fn whoever_has_a_conflict_judges_nothing_and_sees_nothing() {
     asks(&mut world, "deputy", declare("gaon/speech", Some("my student"))).unwrap();
     assert_eq!(
         who_may(&world, Action::Read, "gaon/speech"),
-        ["anna", "director", "minji"]
+        ["anna", "director", "inspector", "minji"]
     );
     assert_eq!(who_may(&world, Action::Decide, "gaon/speech"), ["director"]);
 
@@ -396,25 +396,98 @@ fn a_call_says_what_is_wrong_with_it() {
     asks(&mut world, "director", later(60)).unwrap();
     world.now = opening().plus(59 * DAY);
     propose(&mut world, "minji", "gaon/speech", &["minji"]).unwrap();
-    asks(&mut world, "minji", CallCommand::Withdraw(id("gaon/speech"))).unwrap();
-    let again = propose(&mut world, "minji", "gaon/speech", &["minji"]).unwrap_err();
-    assert_eq!(again.kind, RefusalKind::Conflict);
 }
 
-/// Of the proposal of `minji` and `anna` at `gaon`, where `boss` and `yuna` are colleagues; `sora` is a reviewer, and `jun`
-/// one who has declared a conflict.
+#[test]
+fn what_was_withdrawn_leaves_its_name() {
+    let mut world = called(Label::Open);
+    add_people(&mut world, &[("yuna", "gaon", None)]);
+    propose(&mut world, "minji", "gaon/speech", &["minji"]).unwrap();
+    let taken = propose(&mut world, "yuna", "gaon/speech", &["yuna"]).unwrap_err();
+    assert_eq!(taken.kind, RefusalKind::Conflict);
+    asks(&mut world, "deputy", declare("gaon/speech", Some("my student"))).unwrap();
+    let case = |world: &World| world.state.proposals[&id("gaon/speech")].clone();
+    assert_eq!(
+        case(&world).stage(),
+        Stage::Proposed,
+        "nobody learns of the conflict"
+    );
+    asks(&mut world, "minji", CallCommand::Withdraw(id("gaon/speech"))).unwrap();
+    assert_eq!(case(&world).stage(), Stage::Withdrawn);
+    propose(&mut world, "yuna", "gaon/speech", &["yuna"]).unwrap();
+    assert_eq!(case(&world).stage(), Stage::Proposed);
+    assert_eq!(case(&world).proposal.people, [id("yuna")].into());
+    let readers = who_may(&world, Action::Read, "gaon/speech");
+    assert_eq!(readers, ["director", "inspector", "yuna"], "the conflict stays");
+}
+
+/// What comes next, for each of those whom a proposal concerns.
+#[test]
+fn everyone_is_told_what_comes_next() {
+    let mut world = called(Label::Open);
+    propose(&mut world, "minji", "gaon/speech", &["minji", "anna"]).unwrap();
+    let told = |world: &World| {
+        ["minji", "director", "inspector", "sora"].map(|who| {
+            let case = &world.state.proposals[&id("gaon/speech")];
+            world.state.next_step(case, &person(who), world.now).to_string()
+        })
+    };
+    let closing = "waits for the call to close on 2021-07-31";
+    assert_eq!(
+        told(&world),
+        [
+            "may be revised or withdrawn until 2021-07-31",
+            closing,
+            closing,
+            closing
+        ]
+    );
+    world.now = world.now.plus(30 * DAY);
+    let office = "waits for the programme office and its reviewers";
+    assert_eq!(told(&world), [office, "ask 1 more for a review", office, office]);
+    asks(&mut world, "director", ask_review("gaon/speech", "sora")).unwrap();
+    let waits = "waits for 1 more reviews";
+    assert_eq!(
+        told(&world),
+        [office, waits, office, "say whether you have a conflict"]
+    );
+    asks(&mut world, "sora", declare("gaon/speech", None)).unwrap();
+    assert_eq!(told(&world), [office, waits, office, "review it"]);
+    let review = CallCommand::Review {
+        proposal: id("gaon/speech"),
+        score: 4,
+        text: "Good.".into(),
+    };
+    asks(&mut world, "sora", review).unwrap();
+    assert_eq!(told(&world), [office, "judge it", office, office]);
+    let waits = Judgement::Wait {
+        award: id("speech"),
+        project: id("speech"),
+        wanted: amount(1, 1),
+        ends: opening().plus(500 * DAY),
+    };
+    judge(&mut world, "gaon/speech", waits).unwrap();
+    let first = "number 1 on the waiting list";
+    assert_eq!(told(&world), [first, first, first, "nothing more"]);
+    judge(&mut world, "gaon/speech", to_award("speech", 1)).unwrap();
+    let pays = "award speech pays for the jobs of project speech";
+    assert_eq!(told(&world), [pays, pays, pays, "nothing more"]);
+}
+
+/// Of the proposal of `minji` and `anna` at `gaon`, where `boss` and `yuna` are colleagues; `sora` has reviewed it, and
+/// `jun` has declared a conflict. Reviews are their texts, reviewers are whose they are.
 const TABLE: &str = "
-who       | open call      | consortium's   | proposal
-          | read   propose | read   propose | read   review decide
-director  | yes    yes     | yes    yes     | yes    -      yes
-boss      | yes    yes     | yes    yes     | -      -      -
-inspector | yes    yes     | yes    yes     | -      -      -
-minji     | yes    yes     | yes    yes     | yes    -      -
-anna      | yes    yes     | -      -       | yes    -      -
-yuna      | yes    yes     | yes    yes     | -      -      -
-sora      | yes    yes     | yes    yes     | yes    yes    -
-jun       | yes    yes     | yes    yes     | -      -      -
-otto      | yes    yes     | -      -       | -      -      -
+who       | open call    | consortium's | proposal                            | judged
+          | read propose | read propose | read review decide reviews reviewers | reviews reviewers
+director  | yes  yes     | yes  yes     | yes  -      yes    yes     yes       | yes     yes
+boss      | yes  yes     | yes  yes     | -    -      -      -       -         | -       -
+inspector | yes  yes     | yes  yes     | yes  -      -      yes     yes       | yes     yes
+minji     | yes  yes     | yes  yes     | yes  -      -      -       -         | yes     -
+anna      | yes  yes     | -    -       | yes  -      -      -       -         | yes     -
+yuna      | yes  yes     | yes  yes     | -    -      -      -       -         | -       -
+sora      | yes  yes     | yes  yes     | yes  yes    -      -       -         | -       -
+jun       | yes  yes     | yes  yes     | -    -      -      -       -         | -       -
+otto      | yes  yes     | -    -       | -    -      -      -       -         | -       -
 ";
 
 #[test]
@@ -426,48 +499,48 @@ fn who_may_do_what_with_calls_and_proposals() {
         &mut world,
         &[("yuna", "gaon", None), ("boss", "gaon", Some(Role::Office))],
     );
-    for (who, conflict) in [("sora", None), ("jun", Some("we compete"))] {
-        let ask = ask_review("gaon/speech", who);
-        let declare = declare("gaon/speech", conflict);
-        asks(&mut world, "director", ask).unwrap();
-        asks(&mut world, who, declare).unwrap();
-    }
+    review(&mut world, "sora", "gaon/speech");
+    asks(&mut world, "director", ask_review("gaon/speech", "jun")).unwrap();
+    asks(&mut world, "jun", declare("gaon/speech", Some("we compete"))).unwrap();
+    let case = world.state.proposals[&id("gaon/speech")].clone();
+    judge(&mut world, "gaon/speech", Judgement::Decline).unwrap();
+    let judged = &world.state.proposals[&id("gaon/speech")];
     let (open, closed) = (call(Label::Open), call(Label::Consortium));
-    let case = &world.state.proposals[&id("gaon/speech")];
-    let mut table = vec!["who       | open call      | consortium's   | proposal".to_owned()];
-    table.push("          | read   propose | read   propose | read   review decide".to_owned());
-    let rows = [
-        "director",
-        "boss",
-        "inspector",
-        "minji",
-        "anna",
-        "yuna",
-        "sora",
-        "jun",
-        "otto",
-    ];
-    for who in rows {
-        let may = |action, resource: &Resource<'_>| {
+    let mut rows = TABLE.trim_matches('\n').lines();
+    let mut table: Vec<String> = rows.by_ref().take(2).map(str::to_owned).collect();
+    for row in rows {
+        let who = row.split(' ').next().expect("a name");
+        let may = |width: usize, action, resource: Resource<'_>| {
             let decision = world
                 .state
                 .policy
-                .ask(&world.state, &person(who), action, resource);
-            format!("{:<6}", if decision.allowed { "yes" } else { "-" })
+                .ask(&world.state, &person(who), action, &resource);
+            format!("{:<width$}", if decision.allowed { "yes" } else { "-" })
         };
         let of = |call: &Call| {
-            let call = Resource::Call(call);
-            format!("{} {:<7}", may(Action::Read, &call), may(Action::Propose, &call))
+            let may = |width, action| may(width, action, Resource::Call(call));
+            format!("{} {}", may(4, Action::Read), may(7, Action::Propose))
         };
-        let proposal = [Action::Read, Action::Review, Action::Decide];
-        let proposal = proposal.map(|action| may(action, &Resource::Proposal(case)));
-        table.push(format!(
-            "{who:<9} | {} | {} | {}",
+        let reviews = |case: &Case| {
+            let may = |width, action| may(width, action, Resource::Proposal(case));
+            format!(
+                "{} {}",
+                may(7, Action::ReadReviews),
+                may(9, Action::ReadReviewers)
+            )
+        };
+        let of_proposal = |width, action| may(width, action, Resource::Proposal(&case));
+        let line = format!(
+            "{who:<9} | {} | {} | {} {} {} {} | {}",
             of(&open),
             of(&closed),
-            proposal.join(" ")
-        ));
+            of_proposal(4, Action::Read),
+            of_proposal(6, Action::Review),
+            of_proposal(6, Action::Decide),
+            reviews(&case),
+            reviews(judged),
+        );
+        table.push(line.trim_end().to_owned());
     }
-    let table: Vec<&str> = table.iter().map(|row| row.trim_end()).collect();
     assert_eq!(table.join("\n"), TABLE.trim_matches('\n'));
 }

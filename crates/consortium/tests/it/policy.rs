@@ -8,7 +8,7 @@ use consortium::{
 };
 
 /// A letter for each policy of the page.
-const LEGEND: [(&str, &str); 22] = [
+const LEGEND: [(&str, &str); 25] = [
     ("H", "hub-founds-the-consortium"),
     ("A", "office-administers"),
     ("U", "auditor-audits"),
@@ -29,6 +29,9 @@ const LEGEND: [(&str, &str); 22] = [
     ("d", "domestic-members-propose-to-the-consortiums-calls"),
     ("r", "reviewers-review-what-they-were-asked-to"),
     ("o", "office-decides-on-proposals"),
+    ("u", "auditors-follow-proposals"),
+    ("t", "reviews-are-told-after-judgement"),
+    ("b", "reviews-are-closed-to-a-proposals-people-before"),
     ("n", "nobody-judges-their-own"),
     ("c", "colleagues-dont-read-proposals"),
     ("x", "conflicts-close-a-proposal"),

@@ -145,15 +145,18 @@ fn check_rounds(job: &Job) {
 /// there is no fifth place.
 fn check_awards(state: &State) {
     let (mut granted, mut taken_back) = (Won(0), Won(0));
+    let told = state.holdings();
     for award in state.awards.values() {
         let held = state.ledger.balance(&Account::Award(award.id.clone()));
         let (mut won, mut compute) = (held.won, held.compute);
+        let mut used = Won(0);
         for job in state
             .jobs
             .values()
             .filter(|job| job.award.as_ref() == Some(&award.id))
         {
             won += job.spent();
+            used += job.spent();
             compute += job.used();
             for site in job.members.keys() {
                 let aside = state.ledger.balance(&Account::Reserved(job.id, site.clone()));
@@ -169,6 +172,8 @@ fn check_awards(state: &State) {
             taken_back += taken.won;
         }
         assert_eq!((won, compute), (award.won, award.compute), "award {}", award.id);
+        let told = told[&award.id];
+        assert_eq!((told.used.won, told.left), (used, held), "award {}", award.id);
         granted += award.won;
     }
     let appropriated: Won = state.appropriations.values().copied().sum();
