@@ -1,8 +1,8 @@
+use crate::Problem;
 use crate::wire::{
     Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders,
     OrganisationView, PostingView, Progress, ProjectView, ReleaseView, Ruling, SiteView,
 };
-use crate::{AwardView, Problem};
 use consortium::explain::{Explanation, Waiting};
 use consortium::watch::Terms;
 use consortium::{
@@ -90,7 +90,7 @@ impl ApiError {
     }
 }
 
-type Answer<T> = Result<T, ApiError>;
+pub(crate) type Answer<T> = Result<T, ApiError>;
 
 impl Client {
     /// A client of the hub at `url`, as the bearer of `token`.
@@ -247,9 +247,7 @@ impl Client {
 
     /// Makes a token worthless.
     pub fn revoke(&self, token: &str) -> Answer<Done> {
-        let path = format!("/credentials/{}", Digest::of(token.as_bytes()));
-        let response = self.run("DELETE", &path, (), |request| request)?;
-        self.json(&path, response)
+        self.delete(&format!("/credentials/{}", Digest::of(token.as_bytes())))
     }
 
     // ---- people ----
@@ -257,11 +255,6 @@ impl Client {
     /// The consortium's sites.
     pub fn sites(&self) -> Answer<Vec<SiteView>> {
         self.get("/sites")
-    }
-
-    /// The awards of projects that the bearer works in, or all for the office.
-    pub fn awards(&self) -> Answer<Vec<AwardView>> {
-        self.get("/awards")
     }
 
     /// Asks for a job; under the same `key` at most once.
@@ -523,12 +516,21 @@ impl Client {
 
     // ---- one request ----
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
         let response = self.run("GET", path, (), |request| request)?;
         self.json(path, response)
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Answer<T> {
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        let response = self.run("DELETE", path, (), |request| request)?;
+        self.json(path, response)
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+    ) -> Answer<T> {
         self.post_keyed(path, body, None)
     }
 

@@ -11,14 +11,16 @@
 //!
 //! Whatever the hub refuses comes back as [`Problem`], an `application/problem+json` of RFC 9457.
 
+mod calls;
 mod client;
 mod problem;
 mod wire;
 
+pub use calls::{AwardView, CallView, Opinion, ProposalView, ReviewView, WhichProposals};
 pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
-    AwardView, Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView,
-    LogPart, Me, OpenRound, Orders, OrganisationView, PostingView, Progress, ProjectView, Ranked, Ranking,
-    ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
+    Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
+    OpenRound, Orders, OrganisationView, PostingView, Progress, ProjectView, Ranked, Ranking, ReleaseView,
+    Ruling, RulingPolicy, SiteJob, SiteView,
 };

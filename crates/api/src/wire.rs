@@ -1,9 +1,9 @@
 //! Answers of the hub. Requests are the nouns of `consortium` themselves.
 
 use consortium::{
-    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, Award, AwardId, Digest, FlopSeconds,
-    Holder, Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase,
-    Presence, Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
+    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Digest, FlopSeconds, Holder,
+    Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase, Presence,
+    Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,15 +133,6 @@ pub struct ReleaseView {
     /// What is proposed, and by whom.
     #[serde(flatten)]
     pub proposed: Proposed,
-}
-
-/// An award and what is left of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AwardView {
-    /// What was given.
-    pub award: Award,
-    /// What is left.
-    pub left: Amount,
 }
 
 /// A project, for whoever may know of it.

@@ -1,7 +1,7 @@
 //! What handlers take in and give out. Every failure on the way is a [`Problem`]: which part of the request
 //! is wrong, and what to try.
 
-use crate::hub::{Hearing, Shared, digest, now};
+use crate::hub::{Hearing, Shared, digest};
 use api::Problem;
 use axum::extract::{
     ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Query, Request,
@@ -63,7 +63,7 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
             .map(|info| info.0.ip());
         shared.lockout.check(address)?;
         let known = shared.read()?.credentials.get(&digest(token.trim())).cloned();
-        let known = known.filter(|credential| credential.holds_at(now()));
+        let known = known.filter(|credential| credential.holds_at(shared.now()));
         let Some(Credential { holder, scope, .. }) = known else {
             shared.lockout.note(address);
             return Err(unknown("the hub doesn't know this token, or it has expired")

@@ -1,3 +1,4 @@
+use crate::clock::Clock;
 use crate::desk::{self, Granted};
 use crate::lockout::Lockout;
 use crate::metrics::Counts;
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use store::{BlobError, Blobs, Place, Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,6 +38,8 @@ pub struct HubConfig {
     pub unknown_tokens: u32,
     /// The folder of what its pages can do without: the structure viewer in `molstar`.
     pub assets: PathBuf,
+    /// What its rules go by: the machine's clock, unless time is to be moved.
+    pub clock: Clock,
 }
 
 impl HubConfig {
@@ -54,6 +57,7 @@ impl HubConfig {
             largest: 64 << 30,
             longest_wait: Duration::from_secs(60),
             unknown_tokens: 30,
+            clock: Clock::machine(),
         }
     }
 }
@@ -99,6 +103,7 @@ pub(crate) struct Shared {
     pub(crate) largest: u64,
     longest_wait: Duration,
     pub(crate) assets: PathBuf,
+    clock: Clock,
     /// The number of the last record, told at every commit.
     pub(crate) changed: watch::Sender<u64>,
     /// Why the hub has stopped; none while it runs.
@@ -140,6 +145,7 @@ impl Hub {
             largest: config.largest,
             longest_wait: config.longest_wait,
             assets: config.assets.clone(),
+            clock: config.clock.clone(),
             changed: watch::channel(store.seq()).0,
             stopped: watch::channel(None).0,
             state: RwLock::new(state),
@@ -162,7 +168,7 @@ impl Hub {
         let writing = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("hub-writer".to_owned())
-            .spawn(move || writer::run(&writing, store, sealer, requests, now))
+            .spawn(move || writer::run(&writing, store, sealer, requests))
             .map_err(HubError::Runtime)?;
         let router = crate::router(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
         let stop = shared.until_stopped();
@@ -258,6 +264,11 @@ impl Shared {
             )),
             _ => Ok(state),
         }
+    }
+
+    /// The time that the rules are told.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
@@ -395,12 +406,6 @@ fn open(config: &HubConfig) -> Result<(Store, State), StoreError> {
             opened => return opened,
         }
     }
-}
-
-/// Milliseconds since 1970: the one place where the hub looks at a clock for the rules.
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The digest by which the log knows a token.

@@ -1,7 +1,7 @@
 //! Jobs, for the people who ask for them.
 
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
-use crate::hub::{Shared, now};
+use crate::hub::Shared;
 use crate::openapi::Routes;
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
@@ -106,14 +106,14 @@ async fn explanation(
     Ok(Json(explain(
         &state,
         readable(&state, &bearer.actor, job)?,
-        now(),
+        shared.now(),
     )))
 }
 
 async fn queue(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<Waiting>> {
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    let mut waiting = waiting(&state, now());
+    let mut waiting = waiting(&state, shared.now());
     waiting.retain(|waits| {
         let job = state.jobs.get(&waits.job);
         job.is_some_and(|job| sight.sees_job(job))

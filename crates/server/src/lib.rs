@@ -15,7 +15,10 @@
 //! Nothing here dials out: sites come and fetch their orders.
 
 mod artifacts;
+mod awards;
 mod board;
+mod calls;
+mod clock;
 pub mod desk;
 mod explain;
 mod extract;
@@ -33,6 +36,7 @@ mod sites;
 mod views;
 mod writer;
 
+pub use clock::Clock;
 pub use desk::Granted;
 pub use hub::{Hub, HubConfig, HubError};
 
@@ -57,7 +61,9 @@ fn routes() -> Routes {
         .merge(logs::routes())
         .merge(sites::routes())
         .merge(artifacts::routes())
+        .merge(awards::routes())
         .merge(board::routes())
+        .merge(calls::routes())
         .merge(explain::routes())
 }
 

@@ -1,20 +1,19 @@
 //! The programme office's side, and what everyone may know of the consortium.
 
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
-use crate::hub::{Shared, now};
+use crate::hub::Shared;
 use crate::openapi::Routes;
 use crate::part::Part;
 use crate::views;
 use api::{
-    AwardView, Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView,
-    SiteView,
+    Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView, SiteView,
 };
 use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
-    Account, Action, ArtifactId, AwardId, Command, Digest, JobId, Label, OrganisationId, Project, ProjectId,
-    Sight, SiteId, Standing, Won,
+    Action, ArtifactId, Command, Digest, JobId, Label, OrganisationId, Project, ProjectId, Sight, SiteId,
+    Standing, Won,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -58,8 +57,6 @@ pub(crate) fn routes() -> Routes {
             "Book the ministry's money for a fiscal year: the year, and the money",
             money,
         )
-        .get("/awards", "Awards, and what is left of them", awards)
-        .command("/awards", "Give money and compute to a project", Command::Grant)
         .get("/policy", "The policy in force, in Cedar", policy)
         .command("/policy", "Put another policy in force", Command::AdoptPolicy)
         .get(
@@ -229,33 +226,6 @@ async fn projects(
     Ok(Json(views.collect()))
 }
 
-/// Awards are the business of the project's people and of whoever may audit.
-async fn awards(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    Ask(part): Ask<Part<AwardId>>,
-) -> Answer<Vec<AwardView>> {
-    let state = shared.read()?;
-    let audits = state
-        .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
-        .is_ok();
-    let may_see = |award: &&consortium::Award| {
-        let project = state.projects.get(&award.project);
-        let works_in = |p| {
-            state
-                .permit(&bearer.actor, Action::Contribute, &Resource::Project(p))
-                .is_ok()
-        };
-        audits || project.is_some_and(works_in)
-    };
-    let seen = state.awards.values().filter(may_see);
-    let views = part.of(seen, |award| &award.id).map(|award| AwardView {
-        award: award.clone(),
-        left: state.ledger.balance(&Account::Award(award.id.clone())),
-    });
-    Ok(Json(views.collect()))
-}
-
 async fn policy(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<String> {
     Ok(Json(shared.read()?.policy.text().to_owned()))
 }
@@ -284,7 +254,7 @@ async fn issue(
 ) -> Answer<Issued> {
     let expires = credential
         .days
-        .map(|days| now().plus(u64::from(days) * 24 * 3_600 * 1_000));
+        .map(|days| shared.now().plus(u64::from(days) * 24 * 3_600 * 1_000));
     let credential = consortium::Credential {
         holder: credential.holder,
         expires,

@@ -25,18 +25,12 @@ pub(crate) struct Asked {
 
 /// Decides until nobody is left to ask; then keeps a snapshot. Ends early if the log can't be written: what
 /// is in memory is then ahead of the truth, and the hub must not go on.
-pub(crate) fn run(
-    shared: &Shared,
-    mut store: Store,
-    sealer: Sealer,
-    mut asked: mpsc::Receiver<Asked>,
-    now: fn() -> Time,
-) {
+pub(crate) fn run(shared: &Shared, mut store: Store, sealer: Sealer, mut asked: mpsc::Receiver<Asked>) {
     let mut snapshot = store.seq();
     let mut seals = Seals {
         sealer,
         last: store.seq(),
-        at: now(),
+        at: shared.now(),
     };
     let mut batch = Vec::new();
     while let Some(first) = asked.blocking_recv() {
@@ -45,16 +39,16 @@ pub(crate) fn run(
             let Ok(next) = asked.try_recv() else { break };
             batch.push(next);
         }
-        if carry_out(shared, &mut store, &mut batch, now()).is_err() {
+        if carry_out(shared, &mut store, &mut batch, shared.now()).is_err() {
             return;
         }
         if store.seq() >= snapshot + SNAPSHOT_EVERY.max(snapshot / SNAPSHOT_PART) {
             keep_snapshot(shared, &mut store);
             snapshot = store.seq();
         }
-        seals.make(&store, now(), false);
+        seals.make(&store, shared.now(), false);
     }
-    seals.make(&store, now(), true);
+    seals.make(&store, shared.now(), true);
     if store.seq() > snapshot {
         keep_snapshot(shared, &mut store);
     }

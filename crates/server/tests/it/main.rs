@@ -3,6 +3,7 @@
 
 mod access;
 mod board;
+mod calls;
 mod jobs;
 mod matrix;
 mod models;

@@ -3,10 +3,13 @@
 //!
 //! Everything closed has a secret in it: a file's name and bytes, a job's name. A row is an asker, a line a route. For
 //! a route that names one thing there are four answers, of the open, consortium, restricted and security one; then
-//! come the labels (`ocrs`) whose secrets were seen in any of them. A list has one answer.
+//! come the labels (`ocrs`) whose secrets were seen in any of them. A list has one answer. What is about proposals stands
+//! in `matrix/proposals.rs`, with the secrets that were seen written out.
+
+mod proposals;
 
 use crate::openapi::paths;
-use crate::world::{World, output, spec};
+use crate::world::{Hands, World, output, spec};
 use consortium::policy::SHIPPED;
 use consortium::*;
 use serde_json::{Value, json};
@@ -18,7 +21,7 @@ use std::net::TcpStream;
 const LABELS: [Label; 4] = [Label::Open, Label::Consortium, Label::Restricted, Label::Security];
 
 /// Name, organisation, roles, whether they work in the project.
-const PEOPLE: [(&str, &str, &[Role], bool); 12] = [
+const PEOPLE: [(&str, &str, &[Role], bool); 16] = [
     ("member", "gaon", &[], true),
     ("member-cleared", "gaon", &[Role::Cleared], true),
     ("outsider", "gaon", &[], false),
@@ -36,6 +39,10 @@ const PEOPLE: [(&str, &str, &[Role], bool); 12] = [
         false,
     ),
     ("gone", "left", &[], true),
+    ("inspector", "office", &[Role::Auditor], false),
+    ("reader", "cloud", &[], false),
+    ("asked", "cloud", &[], false),
+    ("rival", "cloud", &[], false),
 ];
 
 /// Of one thing: `{artifact}`, `{job}` and `{label}` are filled in. `{digest}` is what the partner has brought.
@@ -105,8 +112,10 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let world = World::new();
+        let hands = Hands::default();
+        let world = World::with(|config| hands.of(config));
         found(&world);
+        proposals::fill(&world, &hands);
         let mut askers = Vec::new();
         for (name, ..) in PEOPLE {
             let holder = Holder::Person(name.parse().unwrap());
@@ -310,6 +319,10 @@ fn the_matrix_is_as_it_was_decided() {
             );
             everything.extend(secrets);
         }
+        for route in proposals::ROUTES {
+            let (status, text) = get(route);
+            let _ = writeln!(table, "  {route:<52} {status}  {}", proposals::seen(&text));
+        }
         assert!(
             everything.is_subset(&readable),
             "{who} sees {everything:?} and may read {readable:?}"
@@ -331,6 +344,7 @@ fn the_matrix_is_as_it_was_decided() {
 fn every_route_is_in_the_matrix() {
     let deeds = deeds();
     let listed = THINGS.into_iter().chain(WHOLE).chain(OF_SITES).chain(OF_NOBODY);
+    let listed = listed.chain(proposals::ROUTES);
     let listed: Vec<&str> = listed.chain(deeds.iter().map(|(_, _, path, _)| *path)).collect();
     let parts = |path: &str| -> Vec<String> {
         let path = path.strip_prefix("//").map_or(path, |_| &path[1..]);
@@ -405,7 +419,7 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
     let model = json!({"model": "gaon/new", "project": "closed", "files": {}});
     let terms = json!({"busy_percent": 0, "report_minutes": 0, "warn_minutes": 0, "reduce_minutes": 0, "reduce_percent": 0});
     let unknown = format!("closed/{}", Digest::of(b"never sent"));
-    vec![
+    let own = vec![
         ("submit an open job", "POST", "/jobs", job(Label::Open)),
         ("submit a consortium job", "POST", "/jobs", job(Label::Consortium)),
         ("submit a restricted job", "POST", "/jobs", job(Label::Restricted)),
@@ -456,7 +470,8 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             json!({"holder": {"person": "officer"}}),
         ),
         ("revoke an unknown token", "DELETE", UNKNOWN_TOKEN, Value::Null),
-    ]
+    ];
+    [own, proposals::deeds()].concat()
 }
 
 const UNKNOWN_TOKEN: &str =

@@ -2,7 +2,9 @@
 
 use api::Client;
 use consortium::*;
-use server::{Hub, HubConfig};
+use server::{Clock, Hub, HubConfig};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -13,6 +15,26 @@ pub(crate) struct World {
 }
 
 pub(crate) const PROJECT: &str = "reviews";
+
+/// The hands of a hub's clock: it goes as the machine's does, and further ahead when it is moved.
+#[derive(Clone, Default)]
+pub(crate) struct Hands(Arc<AtomicU64>);
+
+impl Hands {
+    pub(crate) fn of(&self, config: HubConfig) -> HubConfig {
+        let hands = self.clone();
+        let clock = Clock::told(move || hands.now());
+        HubConfig { clock, ..config }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Clock::machine().now().plus(self.0.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn advance(&self, millis: u64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
 
 impl World {
     /// An office, a university with a project and an award, a partner; sites `a` and `b` of companies at home

@@ -1,0 +1,118 @@
+//! Awards: the business of their project's people and of whoever may audit.
+
+use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
+use crate::hub::Shared;
+use crate::openapi::Routes;
+use crate::part::Part;
+use api::{AwardView, Done, Problem};
+use axum::extract::State;
+use consortium::policy::Resource;
+use consortium::{
+    Action, Actor, Award, AwardCommand, AwardId, Command, Course, Holdings, ProjectId, State as Consortium,
+    Time,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Routes {
+    Routes::about("awards")
+        .get("/awards", "Awards, where they are, and what comes next", awards)
+        .command("/awards", "Give money and compute to a project", Command::Grant)
+        .get("/awards/{award}", "An award", award)
+        .post(
+            "/awards/{award}/changes",
+            "Amend, extend or close an award, or say something about what is to be taken back",
+            change,
+        )
+}
+
+/// Which awards are asked for.
+#[derive(Deserialize, JsonSchema)]
+struct Which {
+    /// Only those of one project.
+    project: Option<ProjectId>,
+}
+
+async fn awards(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<AwardId>>,
+    Ask(which): Ask<Which>,
+) -> Answer<Vec<AwardView>> {
+    let state = shared.read()?;
+    let audits = audits(&state, &bearer.actor);
+    let of_project = |award: &&Award| which.project.as_ref().is_none_or(|it| *it == award.project);
+    let seen = state.awards.values().filter(of_project);
+    let seen = seen.filter(|award| audits || works_on(&state, &bearer.actor, award));
+    let (holdings, now) = (state.holdings(), shared.now());
+    let views = part.of(seen, |award| &award.id).filter_map(|award| {
+        let holdings = holdings.get(&award.id)?;
+        view(&state, &bearer.actor, award, *holdings, now)
+    });
+    Ok(Json(views.collect()))
+}
+
+async fn award(State(shared): State<Arc<Shared>>, bearer: Bearer, At(id): At<AwardId>) -> Answer<AwardView> {
+    let state = shared.read()?;
+    let known = state.awards.get(&id);
+    let seen = known.filter(|award| audits(&state, &bearer.actor) || works_on(&state, &bearer.actor, award));
+    let found = seen.and_then(|award| {
+        let holdings = *state.holdings().get(&id)?;
+        view(&state, &bearer.actor, award, holdings, shared.now())
+    });
+    let missing = || Problem::new(404, "not-found", format!("there is no award {id}"));
+    Ok(Json(found.ok_or_else(missing)?))
+}
+
+async fn change(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(award): At<AwardId>,
+    Body(change): Body<AwardCommand>,
+) -> Answer<Done> {
+    let command = Command::Award(award, change);
+    shared.carry_out(bearer.actor, key, command).await
+}
+
+fn view(
+    state: &Consortium,
+    actor: &Actor,
+    award: &Award,
+    holdings: Holdings,
+    now: Time,
+) -> Option<AwardView> {
+    let course = state.courses.get(&award.id).cloned().unwrap_or_default();
+    let reads = |id: &_| {
+        let case = state.proposals.get(id);
+        case.is_some_and(|case| {
+            state
+                .permit(actor, Action::Read, &Resource::Proposal(case))
+                .is_ok()
+        })
+    };
+    Some(AwardView {
+        award: award.clone(),
+        programme: state.projects.get(&award.project)?.programme,
+        holdings,
+        step: state.next_step_of_award(&award.id, actor, now),
+        course: Course {
+            proposal: course.proposal.filter(reads),
+            ..course
+        },
+    })
+}
+
+fn audits(state: &Consortium, actor: &Actor) -> bool {
+    state.permit(actor, Action::Audit, &Resource::Consortium).is_ok()
+}
+
+fn works_on(state: &Consortium, actor: &Actor, award: &Award) -> bool {
+    let works_in = |project| {
+        state
+            .permit(actor, Action::Contribute, &Resource::Project(project))
+            .is_ok()
+    };
+    state.projects.get(&award.project).is_some_and(works_in)
+}
