@@ -159,9 +159,11 @@ impl fmt::Display for Step {
         match self {
             Self::Revise { until } => write!(f, "may be revised or withdrawn until {}", Day::of(*until)),
             Self::AwaitClosing { until } => write!(f, "waits for the call to close on {}", Day::of(*until)),
+            Self::AskReviewers { missing: 1 } => f.write_str("ask one more for a review"),
             Self::AskReviewers { missing } => write!(f, "ask {missing} more for a review"),
             Self::Declare => f.write_str("say whether you have a conflict"),
             Self::Review => f.write_str("review it"),
+            Self::AwaitReviews { missing: 1 } => f.write_str("waits for one more review"),
             Self::AwaitReviews { missing } => write!(f, "waits for {missing} more reviews"),
             Self::Judge => f.write_str("judge it"),
             Self::AwaitJudgement => f.write_str("waits for the programme office and its reviewers"),

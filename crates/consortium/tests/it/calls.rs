@@ -444,9 +444,12 @@ fn everyone_is_told_what_comes_next() {
     );
     world.now = world.now.plus(30 * DAY);
     let office = "waits for the programme office and its reviewers";
-    assert_eq!(told(&world), [office, "ask 1 more for a review", office, office]);
+    assert_eq!(
+        told(&world),
+        [office, "ask one more for a review", office, office]
+    );
     asks(&mut world, "director", ask_review("gaon/speech", "sora")).unwrap();
-    let waits = "waits for 1 more reviews";
+    let waits = "waits for one more review";
     assert_eq!(
         told(&world),
         [office, waits, office, "say whether you have a conflict"]

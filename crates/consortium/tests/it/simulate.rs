@@ -3,10 +3,11 @@
 //! checked. A failure prints its seed and what was asked, so that it can be told again.
 
 mod asked;
+mod called;
 mod holds;
 
 use crate::world::{World, output};
-use consortium::{Event, JobId, Label, Phase, Request, Round, State, Time, explain};
+use consortium::{Actor, Command, Event, JobId, Label, Phase, Request, Round, State, Time, explain};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SEEDS: u64 = 160;
@@ -139,6 +140,11 @@ impl Story {
         } else {
             self.honest()
         };
+        self.ask(actor, command);
+    }
+
+    /// Asks something, and looks whether everything holds.
+    fn ask(&mut self, actor: Actor, command: Command) {
         let mut request = Request::new(actor, command);
         if self.dice.one_in(6) {
             request = request.keyed(self.dice.pick(&["red", "green", "blue"]));
@@ -204,7 +210,11 @@ impl Story {
         }
         let mut opened = BTreeSet::new();
         for (event, _) in &self.world.log {
-            let name = format!("{event:?}");
+            let name = match event {
+                Event::Call(inner) => format!("{inner:?}"),
+                Event::Award(inner) => format!("{inner:?}"),
+                other => format!("{other:?}"),
+            };
             count(name.split([' ', '(']).next().unwrap_or_default());
             match event {
                 Event::RoundClosed { returned, .. } if !returned.is_empty() => count("returned"),
