@@ -3,11 +3,11 @@
 use crate::browser::{Browser, dev};
 use api::Client;
 use consortium::{
-    ArtifactId, ArtifactKind, Command, Digest, Holder, Home, Kind, Label, Organisation, Output, Person,
-    Programme, Project,
+    Amount, ArtifactId, ArtifactKind, Award, Budget, Call, CallCommand, Command, Digest, FlopSeconds, Holder,
+    Home, Kind, Label, Month, Organisation, Output, Person, Programme, Project, Proposal, Won,
 };
 use folding::{Helix, Predictor as _, mmcif};
-use server::{Hub, HubConfig};
+use server::{Clock, Hub, HubConfig};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -110,6 +110,97 @@ fn a_leaderboard_is_shown_the_best_first() {
     ));
     let told = browser.wait_for("[data-structure=missing]");
     assert!(told.contains("dev/molstar"), "{told}");
+}
+
+#[test]
+fn calls_and_awards_are_on_one_page() {
+    let Some(mut browser) = Browser::start("ko-KR") else {
+        return;
+    };
+    let world = World::start(Path::new("nowhere"));
+    let now = Clock::machine().now();
+    let year = Month::of(now).year();
+    let amount = Amount {
+        won: Won(3_000_000),
+        compute: FlopSeconds::from_pflop_hours(12),
+    };
+    let call = Call {
+        id: "autumn".parse().unwrap(),
+        programme: Programme::Folding,
+        title: "Folds".into(),
+        title_ko: "단백질 구조 공모".into(),
+        text: "Propose.".into(),
+        label: Label::Open,
+        opens: now,
+        closes: now.plus(86_400_000),
+        reviews: 1,
+        budget: Budget::from([(year, amount)]),
+    };
+    let award = Award {
+        id: "folds-1".parse().unwrap(),
+        project: "folds".parse().unwrap(),
+        won: Won(0),
+        compute: FlopSeconds::from_pflop_hours(12),
+    };
+    let opened = Command::Call(CallCommand::Open(call));
+    world.hub.ask("call", opened).unwrap();
+    world.hub.ask("award", Command::Grant(award)).unwrap();
+    let minji = Client::new(&world.hub.url(), &world.token("minji")).unwrap();
+    let proposal = Proposal {
+        id: "gaon/loops".parse().unwrap(),
+        call: "autumn".parse().unwrap(),
+        title: "<b>Loops</b>".into(),
+        text: "We would.".into(),
+        people: ["minji".parse().unwrap()].into(),
+        budget: Budget::from([(year, amount)]),
+    };
+    minji.propose(&proposal).unwrap();
+    browser.open(&format!("{}/#/calls", world.hub.url()));
+    browser.wait_for("body[data-page=sign-in]");
+    sign_in(&mut browser, &world.token("minji"));
+    browser.wait_for("#awards");
+    let mut text = |place: &str| {
+        let text = browser.evaluate(&format!("document.querySelector('{place}').innerText"));
+        text.as_str().unwrap_or_default().to_owned()
+    };
+    let calls = text("#calls tbody");
+    assert!(
+        calls.contains("단백질 구조 공모") && calls.contains("₩3,000,000") && calls.contains("접수 중"),
+        "{calls}"
+    );
+    let todo = text("#todo");
+    assert!(
+        todo.contains("gaon/loops") && todo.contains("khub proposals propose FILE"),
+        "{todo}"
+    );
+    assert!(text("#proposals tbody").contains("<b>Loops</b>"));
+    let award = text("[data-award=folds-1]");
+    assert!(
+        award.contains("페타플롭시: 잔여 12") && award.contains("배정됨"),
+        "{award}"
+    );
+    let wide = browser.evaluate("document.querySelector('[data-award=folds-1] .shares .left').clientWidth");
+    assert!(
+        wide.as_f64().unwrap_or_default() > 100.0,
+        "all of it is left: {wide}"
+    );
+
+    // The partner reads the call, and nothing of the proposal.
+    let mut browser = Browser::start("en-GB").expect("it started before");
+    browser.open(&format!("{}/#/calls", world.hub.url()));
+    sign_in(&mut browser, &world.token("ingrid"));
+    let calls = browser.wait_for("#calls tbody");
+    assert!(
+        calls.contains("Folds") && calls.contains("takes proposals"),
+        "{calls}"
+    );
+    let page = browser
+        .evaluate("document.querySelector('main').innerText")
+        .to_string();
+    assert!(
+        !page.contains("loops") && page.contains("Nothing waits for you now."),
+        "{page}"
+    );
 }
 
 fn sign_in(browser: &mut Browser, token: &str) {

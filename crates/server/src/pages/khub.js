@@ -4,19 +4,16 @@
 //   #/projects/P                         its artifacts
 //   #/projects/P/artifacts/DIGEST        one artifact; a structure is shown
 //   #/programmes/NAME                    its projects and its leaderboard
-//
-// Elements are made by `el`, which sets text as text: nothing that the hub tells is ever read as HTML. The token is
-// kept for this tab alone and travels in a header.
+//   #/calls                              calls, proposals, reviews and awards
 
-import { words } from "./words.js";
+import { calls } from "./calls.js";
+import { ask, button, bytes, el, keep, kept, link, number, say, table, tongue } from "./parts.js";
 import { isStructure, view } from "./structure.js";
 
 const PROGRAMMES = ["language", "folding", "speech", "flight", "worlds"];
 /** The most bytes that are shown as a structure, and that a browser is asked to hold for a download. */
 const SHOWN = 50e6, HELD = 1e9;
 
-const keep = (key, value) => value === null ? sessionStorage.removeItem(key) : sessionStorage.setItem(key, value);
-const kept = (key) => sessionStorage.getItem(key);
 let turn = 0;
 
 addEventListener("hashchange", () => show());
@@ -50,6 +47,7 @@ function route() {
     if (!second && (!first || first === "projects")) return projects();
     if (first === "projects" && !third) return project(second);
     if (first === "projects" && third === "artifacts" && fourth) return artifact(second, fourth);
+    if (first === "calls" && !second) return calls();
     if (first === "programmes" && PROGRAMMES.includes(second) && !third) return programme(second);
   }
   return [el("p", {}, say("notFound"))];
@@ -127,7 +125,7 @@ function heading() {
   const other = () => { keep("language", tongue() === "ko" ? "en" : "ko"); show(); };
   const leave = () => { keep("token", null); show(); };
   const of = (name) => link(`#/programmes/${name}`, say(`programme.${name}`));
-  const places = kept("token") === null ? [] : [link("#/projects", say("projects")), ...PROGRAMMES.map(of)];
+  const places = kept("token") === null ? [] : [link("#/projects", say("projects")), link("#/calls", say("callsAndAwards")), ...PROGRAMMES.map(of)];
   const out = kept("token") === null ? [] : [" ", button(say("signOut"), leave)];
   return [el("strong", {}, "khub"), ...places, el("span", { class: "right" }, button(say("language"), other), ...out)];
 }
@@ -195,68 +193,11 @@ function structure(found, load) {
   return place;
 }
 
-function table(head, rows) {
-  if (!rows.length) return el("p", { class: "quiet" }, say("nothing"));
-  const line = (kind, cells) => el("tr", {}, ...cells.map((cell) => cell.number === undefined
-    ? el(kind, {}, cell) : el(kind, { class: "number" }, cell.number)));
-  return el("div", { class: "wide" },
-    el("table", {}, el("thead", {}, line("th", head)), el("tbody", {}, ...rows.map((row) => line("td", row)))));
-}
-
-// ---- the hub ----
-
-/** What `path` of /api/v1 answers, as JSON. */
-async function ask(path) {
-  return (await bytes(path)).json();
-}
-
-async function bytes(path, headers = {}) {
-  const token = kept("token");
-  const asked = fetch(`/api/v1${path}`, { headers: { ...headers, authorization: `Bearer ${token}` }, cache: "no-store" });
-  const response = await asked.catch((error) => { throw new Error(say("unreachable", error.message)); });
-  if (response.ok) return response;
-  const problem = await response.json().catch(() => ({ status: response.status, detail: response.statusText }));
-  throw Object.assign(new Error(problem.detail), { problem });
-}
-
 // ---- small things ----
-
-/** An element. Children that are strings become text. */
-function el(name, attributes, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-function link(href, text) {
-  return el("a", { href }, text);
-}
-
-function button(text, pressed) {
-  const element = el("button", { type: "button" }, text);
-  element.addEventListener("click", () => pressed());
-  return element;
-}
-
-/** A cell that stands to the right. */
-function number(text) {
-  return { number: text };
-}
 
 /** The address of an artifact's page; its id is PROJECT/DIGEST. */
 function artifactAt(id) {
   return `#/projects/${id.replace("/", "/artifacts/")}`;
-}
-
-/** The browser's language, unless the other was chosen. */
-function tongue() {
-  return kept("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-}
-
-function say(key, ...fill) {
-  const text = words[tongue()][key] ?? key;
-  return text.replace(/\{(\d)\}/g, (_, i) => fill[i]);
 }
 
 /** Bytes as people say them. */

@@ -26,6 +26,8 @@ fn pages_may_load_nothing_from_elsewhere() {
     for path in [
         "/",
         "/assets/khub.js",
+        "/assets/parts.js",
+        "/assets/calls.js",
         "/assets/words.js",
         "/assets/structure.js",
         "/assets/khub.css",

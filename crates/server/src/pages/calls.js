@@ -1,0 +1,109 @@
+// One screen for calls and awards: what waits for the asker, with the command for it; the calls; the asker's proposals
+// and reviews; and awards, with bars of what is used, set aside and left.
+
+import { ask, el, list, number, say, table, tongue } from "./parts.js";
+
+const HOUR = 3.6e18, SHARES = ["used", "held", "reduced", "left"];
+/** What somebody has to do, of all that can come next. */
+const TO_DO = ["revise", "ask-reviewers", "declare", "review", "judge", "appeal", "answer-appeal"];
+
+export async function calls() {
+  const [open, proposals, reviews, awards] = await Promise.all(["/calls", "/proposals", "/reviews", "/awards"].map(whole));
+  const waiting = [
+    ...proposals.map((it) => todo(it.proposal.id, it.step)), ...reviews.map((it) => todo(it.proposal, it.step)),
+    ...awards.map((it) => todo(it.award.id, it.step)),
+  ].filter((it) => it !== null);
+  const rows = {
+    calls: open.map(({ call, is_open }) => [
+      call.id, tongue() === "ko" ? call.title_ko : call.title, say(`programme.${call.programme}`), say(call.label),
+      day(call.opens), day(call.closes), number(won(total(call.budget).won)), number(hours(total(call.budget).compute)),
+      say(is_open ? "isOpen" : "isClosed"),
+    ]),
+    proposals: proposals.map(({ proposal, stage, step }) => [
+      proposal.id, proposal.title, proposal.call, say(`stage.${stage}`), told(step),
+    ]),
+    reviews: reviews.map((it) => [
+      it.proposal, it.title ?? "–", [...it.people].join(", "), [...it.organisations].join(", "), told(it.step),
+    ]),
+  };
+  const heads = {
+    calls: ["call", "title", "programme", "label", "opens", "closes"].map((it) => say(it)).concat(number(say("won")),
+      number(say("hours")), say("state")),
+    proposals: ["proposal", "title", "call", "state", "next"].map((it) => say(it)),
+    reviews: ["proposal", "title", "people", "organisations", "next"].map((it) => say(it)),
+  };
+  const part = (name) => el("section", { id: name }, el("h2", {}, say(name)), table(heads[name], rows[name]));
+  return [
+    el("h1", {}, say("callsAndAwards")),
+    el("section", { id: "todo" }, el("h2", {}, say("todo")), waiting.length ? el("ul", {}, ...waiting) : quiet("noTodo")),
+    part("calls"), part("proposals"), part("reviews"),
+    el("section", { id: "awards" }, el("h2", {}, say("awards")), ...(awards.length ? awards.map(award) : [quiet("nothing")])),
+  ];
+}
+
+/** The whole of a list, which the hub tells in parts. */
+async function whole(path) {
+  return list(path, (it) => it.call?.id ?? it.proposal?.id ?? it.award?.id ?? it.proposal);
+}
+
+function award({ award, programme, holdings, course, step }) {
+  const years = Object.entries(course.budget).map(([year, amount]) => [
+    year, number(won(amount.won)), number(hours(amount.compute)),
+    say(course.given.includes(Number(year)) ? "given" : "toCome"),
+  ]);
+  const of = (unit, read, tell) => {
+    const parts = SHARES.map((name) => [name, read(holdings[name])]);
+    const words = parts.filter(([name, n]) => n > 0 || name === "left").map(([name, n]) => `${say(name)} ${tell(n)}`);
+    return el("p", { class: "bar" }, bar(parts), ` ${say(unit)}: ${words.join(", ")}`);
+  };
+  return el("article", { "data-award": award.id },
+    el("h3", {}, `${award.id}: ${say("project")} ${award.project}, ${say(`programme.${programme}`)}`),
+    of("won", (it) => it.won, won), of("hours", (it) => Number(it.compute) / HOUR, short),
+    table([say("year"), number(say("won")), number(say("hours")), say("state")], years),
+    el("p", {}, `${say("next")}: ${told(step)}`));
+}
+
+/** Parts of a whole, side by side. */
+function bar(parts) {
+  const share = ([name, n]) => {
+    const element = el("span", { class: name, title: say(name) });
+    element.style.flexGrow = n;
+    return element;
+  };
+  return el("span", { class: "shares" }, ...parts.filter(([, n]) => n > 0).map(share));
+}
+
+// ---- what comes next ----
+
+/** A step is a word, or a word with what belongs to it. */
+const read = (step) => typeof step === "string" ? [step, {}] : Object.entries(step)[0];
+
+function told(step) {
+  const [name, { until, on, missing, place, award }] = read(step);
+  const when = until ?? on;
+  return say(`step.${name}${name === "spend" && award ? ".project" : ""}`, when ? day(when) : missing ?? place ?? award ?? "");
+}
+
+function todo(id, step) {
+  const [name] = read(step);
+  if (!TO_DO.includes(name)) return null;
+  return el("li", {}, `${id}: ${told(step)} `, el("code", {}, say(`do.${name}`, id)));
+}
+
+// ---- small things ----
+
+const quiet = (key) => el("p", { class: "quiet" }, say(key));
+const won = (n) => `₩${n.toLocaleString("en")}`;
+const short = (n) => String(Number(n.toFixed(6)));
+const hours = (compute) => short(Number(compute) / HOUR);
+/** The day in Korea. */
+const day = (millis) => new Date(millis + 9 * 3.6e6).toISOString().slice(0, 10);
+
+function total(budget) {
+  const sum = { won: 0, compute: 0 };
+  for (const { won, compute } of Object.values(budget)) {
+    sum.won += won;
+    sum.compute += Number(compute);
+  }
+  return sum;
+}
