@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::folder::Folder;
+use crate::form::Form;
 use crate::serve::hub_config;
 use crate::show;
 use consortium::watch::Terms;
@@ -21,18 +22,14 @@ use store::Place;
     khub serve --folder /srv/khub"
 )]
 pub(crate) struct Args {
-    /// The consortium, as TOML.
-    #[arg(required_unless_present = "example")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
     /// The data folder.
     #[arg(long, env = "KHUB_FOLDER", default_value = "khub-data")]
     folder: PathBuf,
     /// Keep the log in this PostgreSQL database instead of the folder.
     #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
     database: Option<Place>,
-    /// Print an example of such a file, and do nothing.
-    #[arg(long)]
-    example: bool,
 }
 
 /// The file that the quickstart's consortium is founded from.
@@ -60,12 +57,9 @@ struct Appropriation {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let Some(file) = args.file.as_ref().filter(|_| !args.example) else {
-        show::print(EXAMPLE);
+    let Some(founding) = args.form.filled(EXAMPLE, Founding::parse)? else {
         return Ok(());
     };
-    let text = std::fs::read_to_string(file).map_err(|e| Failure::unread(file, &e))?;
-    let founding = Founding::parse(&text).map_err(|e| Failure::file(file, e))?;
     let folder = Folder(args.folder.clone());
     let hub = Hub::start(&hub_config(&args.folder, args.database.as_ref()))?;
     founding.carry_out(&hub, &folder)?;

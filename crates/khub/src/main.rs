@@ -9,15 +9,19 @@
 
 mod artifact;
 mod audit;
+mod awards;
 mod backup;
 mod bench;
 mod board;
+mod budget;
+mod calls;
 mod connect;
 mod corpus;
 mod data;
 mod failure;
 mod fold;
 mod folder;
+mod form;
 mod found;
 mod generate;
 mod job;
@@ -28,9 +32,11 @@ mod model;
 mod plan;
 mod policy;
 mod program;
+mod proposals;
 mod publish;
 mod quickstart;
 mod report;
+mod reviews;
 mod script;
 mod serve;
 mod show;
@@ -82,6 +88,10 @@ enum Command {
     Publish(publish::Args),
     Release(artifact::Release),
     Members(members::Args),
+    Calls(calls::Args),
+    Proposals(proposals::Args),
+    Reviews(reviews::Args),
+    Awards(awards::Args),
     Token(token::Args),
     Policy(policy::Args),
     Watch(watch::Args),
@@ -148,6 +158,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Release(args) => artifact::release(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Members(args) => members::run(&args),
+        Command::Calls(args) => calls::run(&args),
+        Command::Proposals(args) => proposals::run(&args),
+        Command::Reviews(args) => reviews::run(&args),
+        Command::Awards(args) => awards::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Watch(args) => watch::run(&args),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
 mod audit;
+mod awards;
 mod batch;
 mod browser;
 mod data;

@@ -179,7 +179,7 @@ fn serve(folder: &str, listen: &str) -> (Process, String) {
 pub(crate) struct Process(Child);
 
 impl Process {
-    fn khub(args: &[&str]) -> Self {
+    pub(crate) fn khub(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_khub"));
         command
             .args(args)
