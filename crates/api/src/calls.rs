@@ -165,7 +165,7 @@ impl Client {
 
     /// Takes a proposal back.
     pub fn withdraw(&self, id: &ProposalId) -> Answer<Done> {
-        self.delete(&format!("/proposals/{id}"))
+        self.bare("DELETE", &format!("/proposals/{id}"))
     }
 
     /// Decides what comes of a proposal, on some ground.
