@@ -138,10 +138,59 @@ fn consortium(seed: u64) -> State {
             });
         }
     }
+    events.extend(proposed(&mut dice).into_iter().map(Event::Call));
     for event in &events {
         apply(&mut state, event, Time(0));
     }
     state
+}
+
+/// Calls of both sorts and proposals to them, of anyone, with reviewers of every sort, some of them judged.
+fn proposed(dice: &mut Dice) -> Vec<CallEvent> {
+    let mut events = Vec::new();
+    for label in [Label::Open, Label::Consortium] {
+        events.push(CallEvent::Opened(Call {
+            id: id(&label.to_string()),
+            label,
+            ..crate::calls::call(label)
+        }));
+    }
+    for n in 0..20 {
+        let proposal: ProposalId = id(&format!("o-{}/{n}", dice.below(5)));
+        let people = (0..8).filter(|_| dice.below(4) == 0);
+        events.push(CallEvent::Proposed(Proposal {
+            id: proposal.clone(),
+            people: people.map(|n| id(&format!("p-{n}"))).collect(),
+            ..crate::calls::proposal("o-0/x", &[])
+        }));
+        for reviewer in (0..8).map(|n| id::<PersonId>(&format!("p-{n}"))) {
+            let (proposal, person) = (proposal.clone(), reviewer.clone());
+            events.extend(match dice.below(6) {
+                0 => Some(CallEvent::ReviewAsked { proposal, reviewer }),
+                1 => Some(CallEvent::Reviewed {
+                    proposal,
+                    reviewer,
+                    score: 3,
+                    text: "Fair.".into(),
+                }),
+                2 | 3 => Some(CallEvent::Declared {
+                    proposal,
+                    person,
+                    conflict: (dice.below(2) == 0).then(|| "a friend".to_owned()),
+                }),
+                _ => None,
+            });
+        }
+        if dice.below(2) == 0 {
+            events.push(CallEvent::Judged {
+                proposal,
+                judgement: Judgement::Decline,
+                ground: "dice".into(),
+                by: id("p-0"),
+            });
+        }
+    }
+    events
 }
 
 fn placed(site: &str) -> Placed {
@@ -177,6 +226,19 @@ fn compare(state: &State) -> usize {
             let asked = state.permit(&actor, Action::Read, &Resource::Job(job)).is_ok();
             assert_eq!(sight.sees_job(job), asked, "{actor}, {}", job.id);
             rows += 1;
+        }
+        for call in state.calls.values() {
+            let asked = state.permit(&actor, Action::Read, &Resource::Call(call)).is_ok();
+            assert_eq!(sight.sees_call(call), asked, "{actor}, {}", call.id);
+            rows += 1;
+        }
+        for action in [Action::Read, Action::ReadReviews, Action::ReadReviewers] {
+            let mut sight = Sight::new(state, &actor, action);
+            for case in state.proposals.values() {
+                let asked = state.permit(&actor, action, &Resource::Proposal(case)).is_ok();
+                assert_eq!(sight.sees_proposal(case), asked, "{actor}, {action:?}, {case:?}");
+                rows += 1;
+            }
         }
     }
     rows
