@@ -163,11 +163,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Command::List(args) => list(args),
         Command::Show(args) => {
             let view = args.connect.client()?.award(&args.award)?;
-            if args.json {
-                return show::json(&view);
-            }
-            show::print(&in_words(&view));
-            Ok(())
+            show::told(&view, args.json, in_words)
         }
         Command::Grant(args) => {
             let amount = args.much.amount();
@@ -227,9 +223,6 @@ fn tell(client: &Client, id: &AwardId) -> Result<(), Failure> {
 
 fn list(args: &List) -> Result<(), Failure> {
     let awards = args.connect.client()?.awards(args.project.as_ref())?;
-    if args.json {
-        return show::json(&awards);
-    }
     let row = |view: &AwardView| {
         let it = &view.holdings;
         let mut row = vec![view.award.id.to_string(), view.award.project.to_string()];
@@ -237,10 +230,10 @@ fn list(args: &List) -> Result<(), Failure> {
         row.push(view.step.to_string());
         row
     };
-    let rows: Vec<Vec<String>> = awards.iter().map(row).collect();
     let head = ["award", "project", "given", "used", "set aside", "left", "next"];
-    show::print(&show::table(&head, &rows));
-    Ok(())
+    show::told(&awards, args.json, |all| {
+        show::table(&head, &all.iter().map(row).collect::<Vec<_>>())
+    })
 }
 
 fn next(view: &AwardView) -> String {

@@ -102,11 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Command::List(args) => list(args),
         Command::Show(args) => {
             let view = args.connect.client()?.call(&args.call)?;
-            if args.json {
-                return show::json(&view);
-            }
-            show::print(&in_words(&view));
-            Ok(())
+            show::told(&view, args.json, in_words)
         }
         Command::Open(args) => open(args),
         Command::Prolong(args) => {
@@ -120,9 +116,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn list(args: &List) -> Result<(), Failure> {
     let calls = args.connect.client()?.calls(args.programme)?;
-    if args.json {
-        return show::json(&calls);
-    }
     let row = |view: &CallView| {
         let call = &view.call;
         vec![
@@ -136,7 +129,6 @@ fn list(args: &List) -> Result<(), Failure> {
             next(view),
         ]
     };
-    let rows: Vec<Vec<String>> = calls.iter().map(row).collect();
     let head = [
         "call",
         "title",
@@ -147,8 +139,9 @@ fn list(args: &List) -> Result<(), Failure> {
         "budget",
         "next",
     ];
-    show::print(&show::table(&head, &rows));
-    Ok(())
+    show::told(&calls, args.json, |all| {
+        show::table(&head, &all.iter().map(row).collect::<Vec<_>>())
+    })
 }
 
 fn open(args: &Open) -> Result<(), Failure> {

@@ -177,11 +177,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Command::List(args) => list(args),
         Command::Show(args) => {
             let view = args.connect.client()?.proposal(&args.proposal)?;
-            if args.json {
-                return show::json(&view);
-            }
-            show::print(&in_words(&view));
-            Ok(())
+            show::told(&view, args.json, in_words)
         }
         Command::Propose(args) => propose(args),
         Command::Withdraw(args) => {
@@ -214,9 +210,6 @@ fn list(args: &List) -> Result<(), Failure> {
         mine: args.mine,
     };
     let proposals = args.connect.client()?.proposals(&which)?;
-    if args.json {
-        return show::json(&proposals);
-    }
     let row = |view: &ProposalView| {
         let proposal = &view.proposal;
         vec![
@@ -228,10 +221,10 @@ fn list(args: &List) -> Result<(), Failure> {
             view.step.to_string(),
         ]
     };
-    let rows: Vec<Vec<String>> = proposals.iter().map(row).collect();
     let head = ["proposal", "title", "call", "asks for", "stage", "next"];
-    show::print(&show::table(&head, &rows));
-    Ok(())
+    show::told(&proposals, args.json, |all| {
+        show::table(&head, &all.iter().map(row).collect::<Vec<_>>())
+    })
 }
 
 fn propose(args: &Propose) -> Result<(), Failure> {

@@ -124,9 +124,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn list(args: &List) -> Result<(), Failure> {
     let reviews = args.connect.client()?.reviews()?;
-    if args.json {
-        return show::json(&reviews);
-    }
     let row = |view: &ReviewView| {
         let people: Vec<&str> = view.people.iter().map(PersonId::as_str).collect();
         let of: Vec<&str> = view.organisations.iter().map(OrganisationId::as_str).collect();
@@ -139,8 +136,8 @@ fn list(args: &List) -> Result<(), Failure> {
             view.step.to_string(),
         ]
     };
-    let rows: Vec<Vec<String>> = reviews.iter().map(row).collect();
     let head = ["proposal", "title", "people", "organisations", "you are", "next"];
-    show::print(&show::table(&head, &rows));
-    Ok(())
+    show::told(&reviews, args.json, |all| {
+        show::table(&head, &all.iter().map(row).collect::<Vec<_>>())
+    })
 }

@@ -21,6 +21,19 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints `value` as JSON if that was asked for, and else in words.
+pub(crate) fn told<T: Serialize>(
+    value: &T,
+    as_json: bool,
+    in_words: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    if as_json {
+        return json(value);
+    }
+    print(&in_words(value));
+    Ok(())
+}
+
 /// A table: columns as wide as their widest cell, numbers to the right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |text: &str| unicode_width::UnicodeWidthStr::width(text);
