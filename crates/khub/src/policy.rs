@@ -37,7 +37,7 @@ struct Show {
 struct Explain {
     /// A person, or site:NAME.
     who: String,
-    /// consortium, a project, a job, an artifact (PROJECT/DIGEST) or a model (ORGANISATION/NAME).
+    /// consortium, a project, a job, an artifact (PROJECT/DIGEST), a model or a proposal (ORGANISATION/NAME).
     what: String,
     /// As JSON.
     #[arg(long)]

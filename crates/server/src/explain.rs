@@ -23,7 +23,7 @@ pub(crate) fn routes() -> Routes {
 struct Question {
     /// A person's name, or `site:` and a site's.
     who: String,
-    /// `consortium`, a project, a job, an artifact (PROJECT/DIGEST) or a model (ORGANISATION/NAME).
+    /// `consortium`, a project, a job, an artifact (PROJECT/DIGEST), a model or a proposal (ORGANISATION/NAME).
     what: String,
 }
 
@@ -50,7 +50,7 @@ async fn explanation(
     if !known {
         return Err(Problem::new(404, "not-found", format!("there is no {who}")).into());
     }
-    let asks = asks(&state, &who, &question.what)?;
+    let asks = asks(&state, &bearer.actor, &who, &question.what)?;
     let rulings = asks.iter().map(|(name, action, resource)| {
         let decision = state.policy.ask(&state, &who, *action, resource);
         let policies = decision.policies.iter().map(|id| RulingPolicy {
@@ -78,12 +78,14 @@ async fn explanation(
 /// not know of look alike to everyone but those who may audit, who see it all anyway.
 fn asks<'a>(
     state: &'a Consortium,
+    asker: &Actor,
     who: &Actor,
     what: &str,
 ) -> Result<Vec<(String, Action, Resource<'a>)>, Problem> {
     let missing = || {
         Problem::new(404, "not-found", format!("there is nothing called {what}")).hint(
-            "consortium, a project, a job as job-7, an artifact as PROJECT/DIGEST or a model as ORGANISATION/NAME",
+            "consortium, a project, a job as job-7, an artifact as PROJECT/DIGEST, a model or a proposal as \
+             ORGANISATION/NAME",
         )
     };
     if what == "consortium" {
@@ -108,7 +110,9 @@ fn asks<'a>(
         return Ok(vec![artifact(&id).ok_or_else(missing)?]);
     }
     if let Ok(id) = what.parse::<ModelId>() {
-        let model = state.models.get(&id).ok_or_else(missing)?;
+        let Some(model) = state.models.get(&id) else {
+            return of_proposal(state, asker, who, what).ok_or_else(missing);
+        };
         let files = model
             .revisions
             .last()
@@ -129,4 +133,34 @@ fn asks<'a>(
         Action::Contribute,
         Resource::Project(project),
     )])
+}
+
+/// What can be done with the proposal `what`, if the asker may read it. Of others, what they may do tells who has a
+/// conflict and who reviews it.
+fn of_proposal<'a>(
+    state: &'a Consortium,
+    asker: &Actor,
+    who: &Actor,
+    what: &str,
+) -> Option<Vec<(String, Action, Resource<'a>)>> {
+    let case = state.proposals.get(&what.parse().ok()?)?;
+    let needs = if asker == who {
+        Action::Read
+    } else {
+        Action::ReadReviewers
+    };
+    let resource = Resource::Proposal(case);
+    state.permit(asker, needs, &resource).ok()?;
+    let actions = [
+        Action::Read,
+        Action::Review,
+        Action::Decide,
+        Action::ReadReviews,
+        Action::ReadReviewers,
+    ];
+    Some(
+        actions
+            .map(|action| (format!("proposal {what}"), action, resource))
+            .into(),
+    )
 }

@@ -7,7 +7,7 @@ use consortium::*;
 use serde_json::{Value, json};
 
 /// What is asked for, and what of it isn't for everyone.
-pub(super) const ROUTES: [&str; 9] = [
+pub(super) const ROUTES: [&str; 11] = [
     "/calls",
     "/calls/abroad",
     "/calls/home",
@@ -15,6 +15,8 @@ pub(super) const ROUTES: [&str; 9] = [
     "/proposals",
     "/proposals/gaon/judged",
     "/proposals/gaon/pending",
+    "/policy/explanation?who={me}&what=gaon/pending",
+    "/policy/explanation?who=reader&what=gaon/pending",
     "/reviews",
     "/awards/reviews-2021",
 ];
