@@ -2,6 +2,7 @@ use consortium::{Refusal, RefusalKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Why the hub said no, as `application/problem+json` (RFC 9457) with what to try and who decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,9 @@ pub struct Problem {
     /// The policies that decided, when policy did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
+    /// In how many seconds to try again; the header `Retry-After` says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u16>,
 }
 
 impl Problem {
@@ -30,6 +34,7 @@ impl Problem {
             detail: detail.into(),
             hint: None,
             policies: Vec::new(),
+            retry_after_s: None,
         }
     }
 
@@ -38,6 +43,16 @@ impl Problem {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// With when to try again, in whole seconds.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1_000);
+        Self {
+            retry_after_s: Some(u16::try_from(seconds).unwrap_or(u16::MAX)),
             ..self
         }
     }
@@ -58,6 +73,7 @@ impl From<Refusal> for Problem {
             detail: refusal.message,
             hint: refusal.hint,
             policies: refusal.policies,
+            retry_after_s: None,
         }
     }
 }

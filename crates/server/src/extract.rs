@@ -1,6 +1,7 @@
 //! What handlers take in and give out. Every failure on the way is a [`Problem`]: which part of the request
 //! is wrong, and what to try.
 
+use crate::access_log::Who;
 use crate::hub::{Hearing, Shared, digest};
 use api::Problem;
 use axum::extract::{
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The most JSON in one request.
 const LARGEST_BODY: usize = 16 << 20;
@@ -71,6 +73,10 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
                 .into());
         };
         let actor = Actor::from(holder.clone());
+        if let Some(Who(who)) = parts.extensions.get() {
+            let _ = who.set(actor.clone());
+        }
+        shared.rate.take(&actor, Instant::now())?;
         takes_part(&actor, shared)?;
         let reads = parts.method == Method::GET || parts.method == Method::HEAD;
         if scope == Scope::Read && !reads {
@@ -189,6 +195,9 @@ impl IntoResponse for No {
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(seconds) = self.0.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

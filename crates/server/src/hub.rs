@@ -1,7 +1,9 @@
+use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::desk::{self, Granted};
 use crate::lockout::Lockout;
 use crate::metrics::Counts;
+use crate::rate::Rate;
 use crate::writer::{self, Asked};
 use api::{Problem, Progress};
 use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time};
@@ -36,6 +38,10 @@ pub struct HubConfig {
     pub longest_wait: Duration,
     /// So many unknown tokens from one address within a minute lock it out.
     pub unknown_tokens: u32,
+    /// How many requests of one account it answers in a second, with ten seconds' worth at once; 0 is no limit.
+    pub rate: u32,
+    /// The file that gets a line of JSON for each answer; `-` is the standard error.
+    pub access_log: Option<PathBuf>,
     /// The folder of what its pages can do without: the structure viewer in `molstar`.
     pub assets: PathBuf,
     /// What its rules go by: the machine's clock, unless time is to be moved.
@@ -58,6 +64,8 @@ impl HubConfig {
             longest_wait: Duration::from_secs(60),
             unknown_tokens: 30,
             clock: Clock::machine(),
+            rate: 1_000,
+            access_log: None,
         }
     }
 }
@@ -79,6 +87,9 @@ pub enum HubError {
     /// It may not listen there.
     #[error("can't listen at {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// The access log can't be written.
+    #[error("can't write the access log {0}: {1}")]
+    AccessLog(PathBuf, std::io::Error),
     /// The runtime that carries the connections.
     #[error("can't start: {0}")]
     Runtime(std::io::Error),
@@ -115,6 +126,8 @@ pub(crate) struct Shared {
     progress: Mutex<BTreeMap<(JobId, SiteId), Progress>>,
     uploads: Mutex<BTreeSet<(String, Digest)>>,
     pub(crate) lockout: Lockout,
+    pub(crate) rate: Rate,
+    pub(crate) access_log: AccessLog,
     pub(crate) counts: Counts,
 }
 
@@ -137,6 +150,9 @@ impl Hub {
         let (store, state) = open(config)?;
         let sealer = Sealer::open(&config.folder)?;
         let blobs = Blobs::open(&config.folder.join("artifacts"))?;
+        let access_log = AccessLog::open(config.access_log.as_deref());
+        let access_log = access_log
+            .map_err(|error| HubError::AccessLog(config.access_log.clone().unwrap_or_default(), error))?;
         let (asked, requests) = mpsc::channel(4_096);
         let shared = Arc::new(Shared {
             folder: config.folder.clone(),
@@ -155,6 +171,8 @@ impl Hub {
             progress: Mutex::default(),
             uploads: Mutex::default(),
             lockout: Lockout::of(config.unknown_tokens),
+            rate: Rate::new(config.rate),
+            access_log,
             counts: Counts::default(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -14,6 +14,7 @@
 //! in one file for each sort of asker; an artifact's bytes leave through one function in `artifacts.rs`.
 //! Nothing here dials out: sites come and fetch their orders.
 
+mod access_log;
 mod artifacts;
 mod awards;
 mod board;
@@ -32,6 +33,7 @@ mod office;
 mod openapi;
 mod pages;
 mod part;
+mod rate;
 mod sites;
 mod views;
 mod writer;
@@ -81,6 +83,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),
             metrics::count,
+        ))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            access_log::note,
         ))
         .with_state(shared)
 }

@@ -41,7 +41,9 @@ impl Lockout {
             return Ok(());
         }
         let detail = "too many unknown tokens came from this address";
-        Err(Problem::new(429, "locked-out", detail).hint("try again in a minute"))
+        Err(Problem::new(429, "locked-out", detail)
+            .hint("try again in a minute")
+            .retry_after(WINDOW))
     }
 
     /// Notes an unknown token.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what is a test's helper, clippy can't tell")]
 
 mod access;
+mod access_log;
 mod board;
 mod calls;
 mod jobs;
