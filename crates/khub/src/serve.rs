@@ -40,6 +40,12 @@ pub(crate) struct Args {
     /// So many unknown tokens from one address within a minute lock it out; more where many people share one.
     #[arg(long, default_value_t = 30)]
     unknown_tokens: u32,
+    /// How many requests of one account are answered in a second, with ten seconds' worth at once; 0 is no limit.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    rate: u32,
+    /// Add a line of JSON for each answer to this file; `-` is the standard error.
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -73,6 +79,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         lose_after: Duration::from_secs_f64(args.lose_after),
         longest_wait: Duration::from_secs_f64(args.longest_wait),
         unknown_tokens: args.unknown_tokens,
+        rate: args.rate,
+        access_log: args.access_log.clone(),
         assets: args.assets.clone().unwrap_or_else(|| own.assets.clone()),
         ..own
     };

@@ -274,7 +274,7 @@ impl Process {
 
     fn start(args: &Args) -> Result<Self, Failure> {
         let mut command = Command::new(std::env::current_exe().map_err(Failure::new)?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--folder"]);
+        command.args(["serve", "--rate", "0", "--listen", "127.0.0.1:0", "--folder"]);
         command.arg(&args.folder).stdout(Stdio::piped());
         if let Some(database) = &args.database {
             command.arg("--database").arg(database.url());

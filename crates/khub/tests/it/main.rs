@@ -6,6 +6,7 @@ mod awards;
 mod batch;
 mod browser;
 mod data;
+mod deploy;
 mod errors;
 mod fold;
 mod help;
