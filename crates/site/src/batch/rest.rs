@@ -1,8 +1,8 @@
 //! slurmrestd, with a token for whoever the request is made for.
 //!
 //! The version is the newest that both sides know. An answer's `errors` are a failure whatever its status: slurmrestd
-//! says 200 with them, too. Debian 12's 0.0.38 has been run here; how later ones differ is from their documentation:
-//! an environment is a list, a number may be an object, a state may be a list.
+//! says 200 with them, too. Versions 0.0.38, 0.0.42 and 0.0.45 have been run here, and 0.0.39 to 0.0.41 have the forms
+//! of the later ones: an environment is a list, a number may be an object, a state may be a list.
 
 use super::Trouble;
 use super::slurm::{Account, DROPPED, ROOTED_OUT, Way, gres, tell, trouble};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The versions that are known here, `0.0.N`.
-const KNOWN: std::ops::RangeInclusive<u32> = 37..=43;
+const KNOWN: std::ops::RangeInclusive<u32> = 37..=45;
 /// From this one on an environment is a list, and `gres` is a `tres_per_node`.
 const LISTS: u32 = 39;
 /// How long a token is good, and how long before that another one is asked for.
