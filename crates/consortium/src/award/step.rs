@@ -88,7 +88,7 @@ impl fmt::Display for AwardStep {
             Self::Spend { until: Some(until) } => write!(f, "pays for jobs until {}", Day::of(*until)),
             Self::Spend { until: None } => f.write_str("pays for jobs"),
             Self::Await => f.write_str("has nothing yet"),
-            Self::Appeal { until } => write!(f, "use it or appeal before {}", Day::of(*until)),
+            Self::Appeal { until } => write!(f, "use it or appeal until {}", Day::of(*until)),
             Self::AnswerAppeal => f.write_str("decide on the appeal"),
             Self::AwaitAnswer => {
                 f.write_str("waits for another of the programme office to decide on the appeal")

@@ -354,7 +354,7 @@ fn an_award_tells_where_it_is_and_what_comes_next() {
     let until = world.now.plus(20 * DAY);
     of(&mut world, "director", "speech", notice(1_000, 1, until)).unwrap();
     let taken = "what it doesn't use is taken back on 2021-08-21";
-    assert_eq!(told(&world), ["use it or appeal before 2021-08-21", taken, taken]);
+    assert_eq!(told(&world), ["use it or appeal until 2021-08-21", taken, taken]);
     let appeal = AwardCommand::Appeal { ground: ground() };
     of(&mut world, "minji", "speech", appeal).unwrap();
     let waits = "waits for another of the programme office to decide on the appeal";
