@@ -185,6 +185,12 @@ fn calls_and_awards_are_on_one_page() {
         "all of it is left: {wide}"
     );
 
+    browser.evaluate("document.querySelector('#proposals a').click()");
+    let facts = browser.wait_for("#facts");
+    assert!(facts.contains("autumn") && facts.contains("접수됨"), "{facts}");
+    assert_eq!(browser.wait_for("h1"), "<b>Loops</b>");
+    assert_eq!(browser.wait_for(".text"), "We would.");
+
     // The partner reads the call, and nothing of the proposal.
     let mut browser = Browser::start("en-GB").expect("it started before");
     browser.open(&format!("{}/#/calls", world.hub.url()));
@@ -201,6 +207,9 @@ fn calls_and_awards_are_on_one_page() {
         !page.contains("loops") && page.contains("Nothing waits for you now."),
         "{page}"
     );
+    browser.evaluate("location.hash = '#/proposals/gaon/loops'");
+    let told = browser.wait_for("body[data-page=refused] [role=alert]");
+    assert!(told.contains("there is no proposal gaon/loops"), "{told}");
 }
 
 fn sign_in(browser: &mut Browser, token: &str) {

@@ -1,7 +1,7 @@
 // One screen for calls and awards: what waits for the asker, with the command for it; the calls; the asker's proposals
 // and reviews; and awards, with bars of what is used, set aside and left.
 
-import { ask, el, list, number, say, table, tongue } from "./parts.js";
+import { ask, el, link, list, number, say, table, tongue } from "./parts.js";
 
 const HOUR = 3.6e18, SHARES = ["used", "held", "reduced", "left"];
 /** What somebody has to do, of all that can come next. */
@@ -16,14 +16,14 @@ export async function calls() {
   const rows = {
     calls: open.map(({ call, is_open }) => [
       call.id, tongue() === "ko" ? call.title_ko : call.title, say(`programme.${call.programme}`), say(call.label),
-      day(call.opens), day(call.closes), number(won(total(call.budget).won)), number(hours(total(call.budget).compute)),
+      date(call.opens), date(call.closes), number(won(total(call.budget).won)), number(hours(total(call.budget).compute)),
       say(is_open ? "isOpen" : "isClosed"),
     ]),
     proposals: proposals.map(({ proposal, stage, step }) => [
-      proposal.id, proposal.title, proposal.call, say(`stage.${stage}`), told(step),
+      link(`#/proposals/${proposal.id}`, proposal.id), proposal.title, proposal.call, say(`stage.${stage}`), told(step),
     ]),
     reviews: reviews.map((it) => [
-      it.proposal, it.title ?? "–", [...it.people].join(", "), [...it.organisations].join(", "), told(it.step),
+      it.title ? link(`#/proposals/${it.proposal}`, it.proposal) : it.proposal, it.title ?? "–", [...it.people].join(", "), [...it.organisations].join(", "), told(it.step),
     ]),
   };
   const heads = {
@@ -38,6 +38,33 @@ export async function calls() {
     el("section", { id: "todo" }, el("h2", {}, say("todo")), waiting.length ? el("ul", {}, ...waiting) : quiet("noTodo")),
     part("calls"), part("proposals"), part("reviews"),
     el("section", { id: "awards" }, el("h2", {}, say("awards")), ...(awards.length ? awards.map(award) : [quiet("nothing")])),
+  ];
+}
+
+/** One proposal: its text, what it asks for, what the reviews say and what was decided, as far as one may know. */
+export async function proposal(organisation, name) {
+  const view = await ask(`/proposals/${encodeURIComponent(organisation)}/${encodeURIComponent(name)}`);
+  const { proposal: it, stage, step, reviews = [], reviewers = {}, judged } = view;
+  const facts = [
+    ["call", it.call], ["people", it.people.join(", ")], ["state", say(`stage.${stage}`)], ["next", told(step)],
+    ...(judged ? [["judgement", say("judged", day(judged.at), judged.by, judged.ground)]] : []),
+  ].map(([name, value]) => el("tr", {}, el("th", {}, say(name)), el("td", {}, value)));
+  const budget = Object.entries(it.budget).map(([year, amount]) => [
+    year, number(won(amount.won)), number(hours(amount.compute)),
+  ]);
+  // Whoever knows the reviewers reads in their lines what they say.
+  const known = Object.entries(reviewers).map(([person, state]) => {
+    const [name, { conflict, score, text }] = read(state);
+    return [person, say(`reviewer.${name}`), number(score === undefined ? "" : `${score}`), text ?? conflict ?? ""];
+  });
+  const said = reviews.map(({ score, text }) => [number(`${score}`), text]);
+  return [
+    el("h1", {}, it.title), el("table", { id: "facts" }, ...facts),
+    el("h2", {}, say("text")), el("p", { class: "text" }, it.text),
+    el("h2", {}, say("asksFor")), table([say("year"), number(say("won")), number(say("hours"))], budget),
+    el("h2", {}, say("reviews")),
+    known.length ? table([say("reviewer"), say("state"), number(say("score")), say("review")], known)
+      : said.length ? table([number(say("score")), say("review")], said) : quiet("noReviews"),
   ];
 }
 
@@ -60,7 +87,12 @@ function award({ award, programme, holdings, course, step }) {
     el("h3", {}, `${award.id}: ${say("project")} ${award.project}, ${say(`programme.${programme}`)}`),
     of("won", (it) => it.won, won), of("hours", (it) => Number(it.compute) / HOUR, short),
     table([say("year"), number(say("won")), number(say("hours")), say("state")], years),
+    ...(course.notice ? [el("p", {}, notice(course.notice))] : []),
     el("p", {}, `${say("next")}: ${told(step)}`));
+}
+
+function notice({ amount, until, ground }) {
+  return say("notice", amount.won.toLocaleString("en"), hours(amount.compute), day(until), ground);
 }
 
 /** Parts of a whole, side by side. */
@@ -98,6 +130,8 @@ const short = (n) => String(Number(n.toFixed(6)));
 const hours = (compute) => short(Number(compute) / HOUR);
 /** The day in Korea. */
 const day = (millis) => new Date(millis + 9 * 3.6e6).toISOString().slice(0, 10);
+
+const date = (millis) => el("time", {}, day(millis));
 
 function total(budget) {
   const sum = { won: 0, compute: 0 };

@@ -5,8 +5,9 @@
 //   #/projects/P/artifacts/DIGEST        one artifact; a structure is shown
 //   #/programmes/NAME                    its projects and its leaderboard
 //   #/calls                              calls, proposals, reviews and awards
+//   #/proposals/ORGANISATION/NAME        one proposal
 
-import { calls } from "./calls.js";
+import { calls, proposal } from "./calls.js";
 import { ask, button, bytes, el, keep, kept, link, number, say, table, tongue } from "./parts.js";
 import { isStructure, view } from "./structure.js";
 
@@ -48,6 +49,7 @@ function route() {
     if (first === "projects" && !third) return project(second);
     if (first === "projects" && third === "artifacts" && fourth) return artifact(second, fourth);
     if (first === "calls" && !second) return calls();
+    if (first === "proposals" && third && !fourth) return proposal(second, third);
     if (first === "programmes" && PROGRAMMES.includes(second) && !third) return programme(second);
   }
   return [el("p", {}, say("notFound"))];
