@@ -7,7 +7,6 @@ use consortium::{
     OrganisationId, PersonId, Programme, ProjectId, Proposal, ProposalId, Reviewer, Stage, Step, Time,
 };
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,18 +104,14 @@ pub struct WhichProposals {
     pub mine: bool,
 }
 
-/// How many a client asks for at a time.
-const PART: usize = 100;
-
 impl Client {
     // ---- calls ----
 
     /// The calls that the bearer may read.
     pub fn calls(&self, programme: Option<Programme>) -> Answer<Vec<CallView>> {
-        let filter = programme.map(|programme| format!("&programme={programme}"));
-        self.in_parts("/calls", &filter.unwrap_or_default(), |it: &CallView| {
-            it.call.id.to_string()
-        })
+        let filter = programme.map(|programme| format!("?programme={programme}"));
+        let path = format!("/calls{}", filter.unwrap_or_default());
+        self.list(&path, "after", |it: &CallView| &it.call.id)
     }
 
     /// One call.
@@ -138,19 +133,14 @@ impl Client {
 
     /// The proposals that the bearer may read.
     pub fn proposals(&self, which: &WhichProposals) -> Answer<Vec<ProposalView>> {
-        let mut filter = String::new();
+        let mut path = format!("/proposals?mine={}", which.mine);
         if let Some(call) = &which.call {
-            filter += &format!("&call={call}");
+            path += &format!("&call={call}");
         }
         if let Some(stage) = which.stage {
-            filter += &format!("&stage={stage}");
+            path += &format!("&stage={stage}");
         }
-        if which.mine {
-            filter += "&mine=true";
-        }
-        self.in_parts("/proposals", &filter, |it: &ProposalView| {
-            it.proposal.id.to_string()
-        })
+        self.list(&path, "after", |it: &ProposalView| &it.proposal.id)
     }
 
     /// One proposal.
@@ -177,7 +167,7 @@ impl Client {
 
     /// What the bearer was asked to review.
     pub fn reviews(&self) -> Answer<Vec<ReviewView>> {
-        self.in_parts("/reviews", "", |it: &ReviewView| it.proposal.to_string())
+        self.list("/reviews", "after", |it: &ReviewView| &it.proposal)
     }
 
     /// Asks somebody for a review.
@@ -199,10 +189,9 @@ impl Client {
 
     /// The awards of projects that the bearer works in, or all for whoever may audit.
     pub fn awards(&self, project: Option<&ProjectId>) -> Answer<Vec<AwardView>> {
-        let filter = project.map(|project| format!("&project={project}"));
-        self.in_parts("/awards", &filter.unwrap_or_default(), |it: &AwardView| {
-            it.award.id.to_string()
-        })
+        let filter = project.map(|project| format!("?project={project}"));
+        let path = format!("/awards{}", filter.unwrap_or_default());
+        self.list(&path, "after", |it: &AwardView| &it.award.id)
     }
 
     /// One award.
@@ -213,25 +202,5 @@ impl Client {
     /// Changes an award, ends it, or says something about what is to be taken back.
     pub fn change_award(&self, id: &AwardId, change: &AwardCommand) -> Answer<Done> {
         self.post(&format!("/awards/{id}/changes"), change)
-    }
-
-    /// The whole of a list, which the hub tells in parts.
-    fn in_parts<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        filter: &str,
-        name: impl Fn(&T) -> String,
-    ) -> Answer<Vec<T>> {
-        let mut all: Vec<T> = Vec::new();
-        loop {
-            let after = all.last().map(|last| format!("&after={}", name(last)));
-            let part = format!("{path}?limit={PART}{filter}{}", after.unwrap_or_default());
-            let more: Vec<T> = self.get(&part)?;
-            let is_last = more.len() < PART;
-            all.extend(more);
-            if is_last {
-                return Ok(all);
-            }
-        }
     }
 }

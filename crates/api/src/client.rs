@@ -12,6 +12,7 @@ use consortium::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -92,6 +93,9 @@ impl ApiError {
 
 pub(crate) type Answer<T> = Result<T, ApiError>;
 
+/// How much of a list is asked for at a time.
+const PART: usize = 500;
+
 impl Client {
     /// A client of the hub at `url`, as the bearer of `token`.
     pub fn new(url: &str, token: &str) -> Answer<Self> {
@@ -158,7 +162,9 @@ impl Client {
 
     /// Who is in, and how they stand.
     pub fn organisations(&self) -> Answer<Vec<OrganisationView>> {
-        self.get("/organisations")
+        self.list("/organisations", "after", |it: &OrganisationView| {
+            &it.organisation.id
+        })
     }
 
     /// Suspends an organisation, lets it go, or has it back, on some ground.
@@ -181,7 +187,7 @@ impl Client {
 
     /// What is proposed to be made less closed, of what the bearer may decide about.
     pub fn releases(&self) -> Answer<Vec<ReleaseView>> {
-        self.get("/releases")
+        self.list("/releases", "after", |it: &ReleaseView| &it.artifact.id)
     }
 
     /// When machines count as held idle, and what follows; none if nobody is watched.
@@ -257,7 +263,7 @@ impl Client {
 
     /// The consortium's sites.
     pub fn sites(&self) -> Answer<Vec<SiteView>> {
-        self.get("/sites")
+        self.list("/sites", "after", |it: &SiteView| &it.site.id)
     }
 
     /// Asks for a job; under the same `key` at most once.
@@ -267,20 +273,9 @@ impl Client {
             .ok_or_else(|| self.strange("/jobs", "a submission without a job"))
     }
 
-    /// The jobs that the bearer may know about, newest first; the hub tells them in parts.
+    /// The jobs that the bearer may know about, newest first.
     pub fn jobs(&self) -> Answer<Vec<JobView>> {
-        const PART: usize = 500;
-        let mut jobs: Vec<JobView> = Vec::new();
-        loop {
-            let last = jobs.last().map(|view| format!("&before={}", view.job.id));
-            let path = format!("/jobs?limit={PART}{}", last.unwrap_or_default());
-            let more: Vec<JobView> = self.get(&path)?;
-            let is_last = more.len() < PART;
-            jobs.extend(more);
-            if is_last {
-                return Ok(jobs);
-            }
-        }
+        self.list("/jobs", "before", |it: &JobView| &it.job.id)
     }
 
     /// One job.
@@ -295,7 +290,7 @@ impl Client {
 
     /// Who waits, as far as you may know, first in the queue first.
     pub fn queue(&self) -> Answer<Vec<Waiting>> {
-        self.get("/queue")
+        self.list("/queue", "after", |it: &Waiting| &it.place)
     }
 
     /// The policy in force.
@@ -328,7 +323,8 @@ impl Client {
 
     /// The job's postings in the ledger.
     pub fn postings(&self, job: JobId) -> Answer<Vec<PostingView>> {
-        self.get(&format!("/jobs/{job}/postings"))
+        let path = format!("/jobs/{job}/postings");
+        self.list(&path, "after", |it: &PostingView| &it.seq)
     }
 
     /// Ends the job.
@@ -338,22 +334,30 @@ impl Client {
 
     /// Every account.
     pub fn ledger(&self) -> Answer<LedgerView> {
-        self.get("/ledger")
+        let mut ledger: LedgerView = self.get(&format!("/ledger?limit={PART}"))?;
+        let mut has_more = ledger.accounts.len() == PART;
+        while let Some((last, _)) = ledger.accounts.last().filter(|_| has_more) {
+            let more: LedgerView = self.get(&format!("/ledger?limit={PART}&after={last}"))?;
+            has_more = more.accounts.len() == PART;
+            ledger.accounts.extend(more.accounts);
+        }
+        Ok(ledger)
     }
 
     /// The projects that the bearer may know of.
     pub fn projects(&self) -> Answer<Vec<ProjectView>> {
-        self.get("/projects")
+        self.list("/projects", "after", |it: &ProjectView| &it.id)
     }
 
-    /// A programme's results, of the reports that the bearer may read.
+    /// A programme's results, of the reports that the bearer may read: the first of each ranking.
     pub fn board(&self, programme: Programme) -> Answer<Board> {
-        self.get(&format!("/programmes/{programme}/board"))
+        self.get(&format!("/programmes/{programme}/board?limit={PART}"))
     }
 
     /// The artifacts of `project` that the bearer may read.
     pub fn artifacts(&self, project: &ProjectId) -> Answer<Vec<Artifact>> {
-        self.get(&format!("/projects/{project}/artifacts"))
+        let path = format!("/projects/{project}/artifacts");
+        self.list(&path, "after", |it: &Artifact| &it.id.digest)
     }
 
     /// Keeps the file at `path` in a project. Its digest and size in `output` must be right.
@@ -517,7 +521,29 @@ impl Client {
         self.post(&format!("/jobs/{job}/fail?attempt={attempt}"), message)
     }
 
-    // ---- one request ----
+    // ---- one request, or those of a list ----
+
+    /// A whole list, which the hub tells in parts: each part but the first comes `after` the name of the last thing in
+    /// the one before. Filters are in the path.
+    pub(crate) fn list<T: DeserializeOwned, N: fmt::Display>(
+        &self,
+        path: &str,
+        after: &str,
+        name: impl Fn(&T) -> &N,
+    ) -> Answer<Vec<T>> {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let mut all: Vec<T> = Vec::new();
+        loop {
+            let last = all.last().map(|last| format!("&{after}={}", name(last)));
+            let part = format!("{path}{sign}limit={PART}{}", last.unwrap_or_default());
+            let part: Vec<T> = self.get(&part)?;
+            let is_last = part.len() < PART;
+            all.extend(part);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
         let response = self.run("GET", path, (), |request| request)?;

@@ -6,7 +6,7 @@
 //! assert_eq!(Price(17_123).of(an_hour), Won(17_123));
 //! ```
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +35,15 @@ pub struct Amount {
 
 /// Money and compute by fiscal year.
 pub type Budget = BTreeMap<u16, Amount>;
+
+/// The schema of a [`Budget`]; the rules take years of this century.
+pub(crate) fn by_year(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "patternProperties": {"^20[0-9]{2}$": generator.subschema_for::<Amount>()},
+        "additionalProperties": false,
+    })
+}
 
 /// The rated speed of a site, FLOP/s: what its owner offers and is paid for, not what a job reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ pub use holdings::Holdings;
 pub(crate) use rules::sound;
 pub use step::AwardStep;
 
+use crate::amount::by_year;
 use crate::call::Judgement;
 use crate::{Amount, Award, AwardId, Budget, Month, PersonId, ProjectId, ProposalId, State, Time};
 use schemars::JsonSchema;
@@ -25,6 +26,7 @@ pub struct Course {
     /// What it was awarded for; none if the office granted it by itself.
     pub proposal: Option<ProposalId>,
     /// What it gets, by fiscal year.
+    #[schemars(schema_with = "by_year")]
     pub budget: Budget,
     /// The years whose part it has got.
     pub given: BTreeSet<u16>,
@@ -85,6 +87,7 @@ pub enum AwardCommand {
     /// Let it have another budget.
     Amend {
         /// By fiscal year; a year that was given already is corrected at once.
+        #[schemars(schema_with = "by_year")]
         budget: Budget,
         /// Why.
         ground: String,

@@ -35,9 +35,11 @@ const MOST_SCRIPT_BYTES: usize = 256 << 10;
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// What runs: a file that begins with `#!`.
+    #[schemars(regex(pattern = "^#!"), length(max = MOST_SCRIPT_BYTES))]
     pub script: String,
     /// Asks for one job for each number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_ELEMENTS))]
     pub array: Vec<u32>,
     /// The number of this one among them; the hub's to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +52,7 @@ pub struct Batch {
     pub image: Option<String>,
     /// How often it is started again if it fails.
     #[serde(default)]
+    #[schemars(range(max = MOST_RETRIES))]
     pub retries: u32,
 }
 

@@ -9,6 +9,7 @@ mod step;
 
 pub use step::Step;
 
+use crate::amount::by_year;
 use crate::{
     Amount, AwardId, Budget, CallId, Label, OrganisationId, PersonId, Programme, ProjectId, ProposalId,
     State, Time,
@@ -39,6 +40,7 @@ pub struct Call {
     /// How many reviews a proposal needs before it is judged.
     pub reviews: u32,
     /// What may be awarded, by fiscal year.
+    #[schemars(schema_with = "by_year")]
     pub budget: Budget,
 }
 
@@ -56,6 +58,7 @@ pub struct Proposal {
     /// Who would work on it, of any organisation, whoever proposes it among them.
     pub people: BTreeSet<PersonId>,
     /// What it would take, by fiscal year.
+    #[schemars(schema_with = "by_year")]
     pub budget: Budget,
 }
 
@@ -95,6 +98,7 @@ pub enum Reviewer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
     /// From 1, not to be awarded, to 5, to be awarded before others.
+    #[schemars(range(min = 1, max = 5))]
     pub score: u8,
     /// Why.
     pub text: String,
@@ -113,6 +117,7 @@ pub enum Judgement {
         /// To which project.
         project: ProjectId,
         /// How much, by fiscal year; given when the year has begun.
+        #[schemars(schema_with = "by_year")]
         budget: Budget,
         /// When the award ends.
         ends: Time,

@@ -45,18 +45,24 @@ macro_rules! slug_pattern {
         "[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?"
     };
 }
+macro_rules! job_pattern {
+    () => {
+        "job-(0|[1-9][0-9]{0,18})"
+    };
+}
 macro_rules! digest_pattern {
     () => {
         "blake3:[0-9a-fA-F]{64}"
     };
 }
+pub(crate) use {job_pattern, slug_pattern};
 
 macro_rules! slug {
-    ($(#[$doc:meta])* $name:ident, $noun:literal) => {
+    ($(#[$doc:meta])* $name:ident, $noun:literal, as in $example:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(extend("pattern" = concat!("^", slug_pattern!(), "$")))]
+        #[schemars(extend("pattern" = concat!("^", slug_pattern!(), "$"), "examples" = [$example]))]
         pub struct $name(String);
 
         impl $name {
@@ -87,32 +93,32 @@ macro_rules! slug {
 slug!(
     /// An organisation of the consortium, member or partner.
     OrganisationId,
-    "organisation"
+    "organisation", as in "gaon-university"
 );
 slug!(
     /// A person who acts for an organisation.
     PersonId,
-    "person"
+    "person", as in "minji"
 );
 slug!(
     /// A place with machines.
     SiteId,
-    "site"
+    "site", as in "hangang-1"
 );
 slug!(
     /// A project, which holds awards and runs jobs.
     ProjectId,
-    "project"
+    "project", as in "korean-reviews"
 );
 slug!(
     /// An award of money and compute to a project.
     AwardId,
-    "award"
+    "award", as in "korean-reviews-2021"
 );
 slug!(
     /// A call for proposals.
     CallId,
-    "call"
+    "call", as in "speech-2021"
 );
 
 /// Names that are an organisation's own: it may give any of them away without knowing what others have.
@@ -180,7 +186,7 @@ fn check_slug(text: &str, noun: &'static str) -> Result<(), BadId> {
 /// A job, numbered in the order of submission; reads and writes as `job-7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^job-(0|[1-9][0-9]{0,18})$"))]
+#[schemars(extend("pattern" = concat!("^", job_pattern!(), "$"), "examples" = ["job-1"]))]
 pub struct JobId(pub u64);
 
 impl fmt::Display for JobId {

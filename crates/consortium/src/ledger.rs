@@ -11,6 +11,7 @@
 //! assert!(ledger.check(&[too_much]).is_err());
 //! ```
 
+use crate::id::{job_pattern, slug_pattern};
 use crate::{Amount, AwardId, FlopSeconds, JobId, SiteId, Won};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,9 @@ use std::fmt;
 /// Who holds money or compute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^(source|pool|(award|reserved|earned):[a-z0-9:-]+)$"))]
+#[schemars(extend("pattern" = concat!(
+    "^(source|pool|(award|earned):", slug_pattern!(), "|reserved:", job_pattern!(), ":", slug_pattern!(), ")$"
+)))]
 pub enum Account {
     /// Where it all comes from: the ministry's money, the machines' compute. The mirror image of everything
     /// else in the books, and so the one account that is below zero.

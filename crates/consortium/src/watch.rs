@@ -30,19 +30,28 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// Who is busy for less than this is idle.
+    #[schemars(range(min = 1, max = 100))]
     pub busy_percent: u32,
     /// How much is judged at a time.
     #[serde(default = "five_minutes")]
+    #[schemars(range(min = 1, max = 86_400))]
     pub sample_seconds: u32,
     /// Idle for so long, it is reported.
+    #[schemars(range(max = MOST_MINUTES))]
     pub report_minutes: u32,
     /// Idle for so long, its people are warned.
+    #[schemars(range(max = MOST_MINUTES))]
     pub warn_minutes: u32,
     /// Idle for so long, the award that pays is reduced.
+    #[schemars(range(max = MOST_MINUTES))]
     pub reduce_minutes: u32,
     /// By so much of what it has left.
+    #[schemars(range(max = 100))]
     pub reduce_percent: u32,
 }
+
+/// Ninety days.
+const MOST_MINUTES: u32 = 60 * 24 * 90;
 
 /// What has been said of machines that are held idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -96,7 +105,7 @@ fn five_minutes() -> u32 {
 
 impl Terms {
     fn check(&self) -> Result<(), Refusal> {
-        let most = 60 * 24 * 90;
+        let most = MOST_MINUTES.into();
         range("watch.busy_percent", self.busy_percent.into(), 1, 100)?;
         range("watch.sample_seconds", self.sample_seconds.into(), 1, 86_400)?;
         range("watch.report_minutes", self.report_minutes.into(), 0, most)?;

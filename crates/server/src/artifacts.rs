@@ -4,6 +4,7 @@ use crate::desk;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
 use crate::hub::Shared;
 use crate::openapi::{Operation, Routes, Tells};
+use crate::part::{Limit, fits};
 use api::{Done, Problem};
 use axum::body::{Body as Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -177,8 +178,7 @@ async fn list(
     let of_project = of_project.take_while(|artifact| artifact.id.project == from.project);
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let seen = of_project.filter(|it| wanted.fits(it) && sight.sees_artifact(it));
-    let limit = wanted.limit.unwrap_or(usize::MAX);
-    Ok(Json(seen.take(limit).cloned().collect()))
+    Ok(Json(seen.take(wanted.limit.get()).cloned().collect()))
 }
 
 /// Which part of a project's artifacts.
@@ -187,7 +187,8 @@ struct Wanted {
     /// Only what comes after this one: the last of the part before.
     after: Option<Digest>,
     /// How many at most.
-    limit: Option<usize>,
+    #[serde(default)]
+    limit: Limit,
     /// Only those of one sort.
     kind: Option<ArtifactKind>,
     /// Only those with one label.
@@ -197,8 +198,8 @@ struct Wanted {
 impl Wanted {
     fn fits(&self, artifact: &Artifact) -> bool {
         self.after != Some(artifact.id.digest)
-            && self.kind.is_none_or(|kind| kind == artifact.kind)
-            && self.label.is_none_or(|label| label == artifact.label)
+            && fits(self.kind.as_ref(), &artifact.kind)
+            && fits(self.label.as_ref(), &artifact.label)
     }
 }
 

@@ -8,13 +8,15 @@
 //! A report whose JSON has such an object stands on the board of those who may read it; nobody learns of others.
 
 use crate::artifacts::let_out;
-use crate::extract::{Answer, At, Bearer, Json};
+use crate::extract::{Answer, Ask, At, Bearer, Json};
 use crate::hub::Shared;
 use crate::openapi::Routes;
+use crate::part::{Limit, fits};
 use crate::views;
 use api::{Board, Problem, Ranked, Ranking};
 use axum::extract::State;
 use consortium::{Actor, Artifact, ArtifactId, ArtifactKind, Digest, Programme};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -47,10 +49,24 @@ struct Judged {
     scores: BTreeMap<String, Option<f64>>,
 }
 
+/// Which part of each ranking.
+#[derive(Deserialize, JsonSchema)]
+struct Wanted {
+    /// Only results after so many better ones.
+    #[serde(default)]
+    after: u32,
+    /// How many of each ranking at most.
+    #[serde(default)]
+    limit: Limit,
+    /// Only those that were judged on this data.
+    judged_on: Option<Digest>,
+}
+
 async fn board(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     At(programme): At<Programme>,
+    Ask(wanted): Ask<Wanted>,
 ) -> Answer<Board> {
     let reports = reports(&shared, programme)?;
     let read = move || {
@@ -58,11 +74,18 @@ async fn board(
         all.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
     };
     let internal = |e: tokio::task::JoinError| Problem::new(500, "internal", e.to_string());
-    let results = tokio::task::spawn_blocking(read).await.map_err(internal)??;
-    Ok(Json(Board {
-        programme,
-        rankings: ranked(results),
-    }))
+    let mut results = tokio::task::spawn_blocking(read).await.map_err(internal)??;
+    results.retain(|(judged, _)| fits(wanted.judged_on.as_ref(), &judged.judged_on));
+    let mut rankings = ranked(results);
+    for ranking in &mut rankings {
+        let results = std::mem::take(&mut ranking.results).into_iter();
+        ranking.results = results
+            .skip(wanted.after as usize)
+            .take(wanted.limit.get())
+            .collect();
+    }
+    rankings.retain(|ranking| !ranking.results.is_empty());
+    Ok(Json(Board { programme, rankings }))
 }
 
 /// The programme's reports, read or not.

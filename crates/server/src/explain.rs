@@ -12,16 +12,19 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Routes {
-    Routes::about("consortium").get(
-        "/policy/explanation",
-        "What somebody may do with something, and which policies decide",
-        explanation,
-    )
+    Routes::about("consortium")
+        .get(
+            "/policy/explanation",
+            "What somebody may do with something, and which policies decide",
+            explanation,
+        )
+        .or(&[404])
 }
 
 #[derive(Deserialize, JsonSchema)]
 struct Question {
     /// A person's name, or `site:` and a site's.
+    #[schemars(extend("pattern" = "^(site:)?[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"))]
     who: String,
     /// `consortium`, a project, a job, an artifact (PROJECT/DIGEST), a model or a proposal (ORGANISATION/NAME).
     what: String,

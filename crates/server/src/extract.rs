@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use consortium::{Actor, Credential, Holder, Scope, Standing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -148,7 +149,31 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let wrong = |e: serde_json::Error| {
             Problem::new(400, "malformed", format!("the body isn't what is wanted: {e}"))
         };
-        Ok(Self(serde_json::from_slice(&bytes).map_err(wrong)?))
+        let read = serde_json::from_slice(&bytes).or_else(|error| with_whole_numbers(&bytes).ok_or(error));
+        Ok(Self(read.map_err(wrong)?))
+    }
+}
+
+/// What is written in `json` if `7.0` is taken for 7: in JSON they are the same number, and some writers know no other.
+fn with_whole_numbers<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let mut value = serde_json::from_slice(json).ok()?;
+    make_whole(&mut value);
+    serde_json::from_value(value).ok()
+}
+
+fn make_whole(value: &mut Value) {
+    /// All whole numbers up to here have a floating-point number of their own.
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= LARGEST);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        _ => {}
     }
 }
 
@@ -214,4 +239,26 @@ pub(crate) async fn no_such_address(uri: Uri) -> Result<Infallible, No> {
 
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Result<Infallible, No> {
     Err(Problem::new(405, "not-allowed", format!("{} takes no {method}", uri.path())).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        type Wanted = (u16, i64, f64);
+        let read = |json: &str| with_whole_numbers::<Wanted>(json.as_bytes());
+        assert_eq!(read("[2021.0, -3e2, 1.5]"), Some((2021, -300, 1.5)));
+        for bad in [
+            "[2021.5, 0, 0]",
+            "[1e300, 0, 0]",
+            "[0, 1e19, 0]",
+            "[-1.0, 0, 0]",
+            "[0, 0",
+            "7.0",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }

@@ -3,12 +3,16 @@
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
 use crate::hub::Shared;
 use crate::openapi::Routes;
+use crate::part::{Limit, Part, fits};
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
 use axum::extract::State;
 use consortium::explain::{Explanation, Waiting};
 use consortium::policy::Resource;
-use consortium::{Action, Actor, Command, Job, JobId, JobSpec, ProjectId, Sight, explain, waiting};
+use consortium::{
+    Account, Action, Actor, Command, Job, JobId, JobSpec, OrganisationId, PersonId, ProjectId, Sight,
+    explain, waiting,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -41,14 +45,13 @@ struct Page {
     /// Only jobs before this one: the last of the page before.
     before: Option<JobId>,
     /// How many at most.
-    limit: Option<usize>,
+    #[serde(default)]
+    limit: Limit,
     /// Only those of one project.
     project: Option<ProjectId>,
+    /// Only those that somebody has asked for.
+    submitter: Option<PersonId>,
 }
-
-/// How many jobs are told where it isn't said, and at most.
-const PAGE: usize = 200;
-const LONGEST_PAGE: usize = 1_000;
 
 /// Newest first.
 async fn list(
@@ -60,12 +63,12 @@ async fn list(
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let before = page.before.unwrap_or(JobId(u64::MAX));
     let newest_first = state.jobs.range(..before).rev().map(|(_, job)| job);
-    let asked = newest_first.filter(|job| page.project.as_ref().is_none_or(|id| job.spec.project == *id));
+    let asked = newest_first.filter(|job| {
+        fits(page.project.as_ref(), &job.spec.project) && fits(page.submitter.as_ref(), &job.submitter)
+    });
     let seen = asked.filter(|job| sight.sees_job(job));
-    let limit = page.limit.unwrap_or(PAGE).min(LONGEST_PAGE);
-    Ok(Json(
-        seen.take(limit).map(|job| views::job(&shared, job)).collect(),
-    ))
+    let part = seen.take(page.limit.get());
+    Ok(Json(part.map(|job| views::job(&shared, job)).collect()))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -110,21 +113,45 @@ async fn explanation(
     )))
 }
 
-async fn queue(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<Waiting>> {
+/// Whose jobs of those that wait. Parts of the list go by the place.
+#[derive(Deserialize, JsonSchema)]
+struct OfQueue {
+    /// Only those of one project.
+    project: Option<ProjectId>,
+    /// Only those of one organisation's projects.
+    organisation: Option<OrganisationId>,
+}
+
+async fn queue(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<u64>>,
+    Ask(wanted): Ask<OfQueue>,
+) -> Answer<Vec<Waiting>> {
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    let mut waiting = waiting(&state, shared.now());
-    waiting.retain(|waits| {
+    let waiting = waiting(&state, shared.now()).into_iter().filter(|waits| {
         let job = state.jobs.get(&waits.job);
-        job.is_some_and(|job| sight.sees_job(job))
+        fits(wanted.project.as_ref(), &waits.project)
+            && (wanted.organisation.is_none() || wanted.organisation == waits.organisation)
+            && job.is_some_and(|job| sight.sees_job(job))
     });
-    Ok(Json(waiting))
+    Ok(Json(part.of(waiting, |waits| &waits.place).collect()))
+}
+
+/// Which of a job's postings. Parts of the list go by the log's record, of which all are told together.
+#[derive(Deserialize, JsonSchema)]
+struct OfPostings {
+    /// Only those to or from one account.
+    account: Option<Account>,
 }
 
 async fn postings(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     At(job): At<JobId>,
+    Ask(part): Ask<Part<u64>>,
+    Ask(wanted): Ask<OfPostings>,
 ) -> Answer<Vec<PostingView>> {
     {
         let state = shared.read()?;
@@ -140,6 +167,7 @@ async fn postings(
     let postings = postings
         .map_err(|e| internal(&e))?
         .into_iter()
+        .filter(|posting| fits(wanted.account.as_ref(), &posting.account))
         .map(|posting| PostingView {
             seq: posting.seq,
             at: posting.at,
@@ -147,7 +175,7 @@ async fn postings(
             won: posting.won,
             compute: posting.compute,
         });
-    Ok(Json(postings.collect()))
+    Ok(Json(part.of_groups(postings.collect(), |posting| &posting.seq)))
 }
 
 async fn cancel(

@@ -102,7 +102,7 @@ fn part(path: &Path, from: u64) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file?,
     };
-    file.seek(SeekFrom::Start(from))?;
+    file.seek(SeekFrom::Start(from.min(file.metadata()?.len())))?;
     let mut bytes = Vec::new();
     file.take(PART).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -3,7 +3,7 @@
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
 use crate::hub::Shared;
 use crate::openapi::Routes;
-use crate::part::Part;
+use crate::part::{Part, fits};
 use crate::views;
 use api::{
     Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView, SiteView,
@@ -12,10 +12,11 @@ use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
-    Action, ArtifactId, Command, Digest, JobId, Label, OrganisationId, Project, ProjectId, Sight, SiteId,
-    Standing, Won,
+    Account, Action, ArtifactId, Command, Digest, Home, JobId, Kind, Label, OrganisationId, Programme,
+    Project, ProjectId, Sight, SiteId, Standing, Tenure, Won,
 };
 use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -120,21 +121,38 @@ async fn me(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Me> {
     Ok(Json(views::me(&state, bearer.actor)))
 }
 
+/// Which organisations.
+#[derive(Deserialize, JsonSchema)]
+struct OfOrganisations {
+    /// Only those of one kind.
+    kind: Option<Kind>,
+    /// Only those that are at home there.
+    home: Option<Home>,
+    /// Only those that stand so.
+    standing: Option<Standing>,
+}
+
 async fn organisations(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     Ask(part): Ask<Part<OrganisationId>>,
+    Ask(wanted): Ask<OfOrganisations>,
 ) -> Answer<Vec<OrganisationView>> {
     let state = shared.read()?;
     let audits = state
         .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
         .is_ok();
-    let wanted = part.of(state.organisations.values(), |it| &it.id);
-    let views = wanted.map(|organisation| {
+    let standing = |id| state.standings.get(id).map(|it| it.standing).unwrap_or_default();
+    let fitting = state.organisations.values().filter(|it| {
+        fits(wanted.kind.as_ref(), &it.kind)
+            && fits(wanted.home.as_ref(), &it.home)
+            && fits(wanted.standing.as_ref(), &standing(&it.id))
+    });
+    let views = part.of(fitting, |it| &it.id).map(|organisation| {
         let stands = state.standings.get(&organisation.id);
         OrganisationView {
             organisation: organisation.clone(),
-            standing: stands.map(|it| it.standing).unwrap_or_default(),
+            standing: standing(&organisation.id),
             since: stands.map(|it| it.since),
             ground: stands.filter(|_| audits).map(|it| it.ground.clone()),
         }
@@ -158,37 +176,73 @@ async fn stand(
 }
 
 /// What waits for a second person, for those who may be that person: of the office, and such as may read it.
-async fn releases(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<Vec<ReleaseView>> {
+async fn releases(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<ArtifactId>>,
+    Ask(wanted): Ask<OfProject>,
+) -> Answer<Vec<ReleaseView>> {
     let state = shared.read()?;
     state.permit(&bearer.actor, Action::Administer, &Resource::Consortium)?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    let views = state.proposed.iter().filter_map(|(id, proposed)| {
+    let fitting = state
+        .proposed
+        .iter()
+        .filter(|(id, _)| fits(wanted.project.as_ref(), &id.project));
+    let views = fitting.filter_map(|(id, proposed)| {
         let artifact = state.artifacts.get(id)?;
         sight.sees_artifact(artifact).then(|| ReleaseView {
             artifact: artifact.clone(),
             proposed: proposed.clone(),
         })
     });
-    Ok(Json(views.collect()))
+    Ok(Json(part.of(views, |view| &view.artifact.id).collect()))
+}
+
+/// Which of what projects have.
+#[derive(Deserialize, JsonSchema)]
+struct OfProject {
+    /// Only those of one project.
+    project: Option<ProjectId>,
+}
+
+/// Which sites.
+#[derive(Deserialize, JsonSchema)]
+struct OfSites {
+    /// Only those of one organisation.
+    owner: Option<OrganisationId>,
+    /// Only those that the consortium came by in this way.
+    tenure: Option<Tenure>,
 }
 
 async fn sites(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     Ask(part): Ask<Part<SiteId>>,
+    Ask(wanted): Ask<OfSites>,
 ) -> Answer<Vec<SiteView>> {
     let state = shared.read()?;
-    let views = part
-        .of(state.sites.values(), |site| &site.id)
-        .map(|site| SiteView {
-            site: site.clone(),
-            silent_ms: shared
-                .silence(&site.id)
-                .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            abilities: state.abilities.get(&site.id).cloned(),
-            job: views::job_that_holds(&state, &bearer.actor, &site.id),
-        });
+    let fitting = state.sites.values().filter(|site| {
+        fits(wanted.owner.as_ref(), &site.owner) && fits(wanted.tenure.as_ref(), &site.tenure)
+    });
+    let views = part.of(fitting, |site| &site.id).map(|site| SiteView {
+        site: site.clone(),
+        silent_ms: shared
+            .silence(&site.id)
+            .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        abilities: state.abilities.get(&site.id).cloned(),
+        job: views::job_that_holds(&state, &bearer.actor, &site.id),
+    });
     Ok(Json(views.collect()))
+}
+
+/// Which projects.
+#[derive(Deserialize, JsonSchema)]
+struct OfProjects {
+    /// Only those of one organisation.
+    organisation: Option<OrganisationId>,
+    /// Only those under one programme.
+    programme: Option<Programme>,
 }
 
 /// The projects of which the asker may know anything: who works in one, whoever may audit, and whoever may read
@@ -197,6 +251,7 @@ async fn projects(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     Ask(part): Ask<Part<ProjectId>>,
+    Ask(wanted): Ask<OfProjects>,
 ) -> Answer<Vec<ProjectView>> {
     let state = shared.read()?;
     let may = |action, resource: &Resource<'_>| state.permit(&bearer.actor, action, resource).is_ok();
@@ -217,6 +272,10 @@ async fn projects(
         }
     }
     let known = known.into_iter().filter_map(|id| state.projects.get(id));
+    let known = known.filter(|project| {
+        fits(wanted.organisation.as_ref(), &project.organisation)
+            && fits(wanted.programme.as_ref(), &project.programme)
+    });
     let views = part.of(known, |project| &project.id).map(|project| ProjectView {
         id: project.id.clone(),
         title: project.title.clone(),
@@ -270,16 +329,28 @@ async fn revoke(State(shared): State<Arc<Shared>>, bearer: Bearer, At(token): At
     shared.carry_out(bearer.actor, None, command).await
 }
 
-async fn ledger(State(shared): State<Arc<Shared>>, bearer: Bearer) -> Answer<LedgerView> {
+/// Which accounts.
+#[derive(Deserialize, JsonSchema)]
+struct OfAccounts {
+    /// Only those that hold something, or only those that don't.
+    empty: Option<bool>,
+}
+
+async fn ledger(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<Account>>,
+    Ask(wanted): Ask<OfAccounts>,
+) -> Answer<LedgerView> {
     let state = shared.read()?;
     state.permit(&bearer.actor, Action::Audit, &Resource::Consortium)?;
-    let accounts = state
-        .ledger
-        .balances()
-        .map(|(account, balance)| (account.clone(), balance))
-        .collect();
+    let balances = state.ledger.balances();
+    let asked = balances.filter(|(_, balance)| fits(wanted.empty.as_ref(), &balance.is_none()));
+    let accounts = part.of(asked, |(account, _)| account);
     Ok(Json(LedgerView {
-        accounts,
+        accounts: accounts
+            .map(|(account, balance)| (account.clone(), balance))
+            .collect(),
         wrong: state.ledger.audit().err(),
     }))
 }

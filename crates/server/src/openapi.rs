@@ -35,6 +35,8 @@ struct Route {
     path: &'static str,
     summary: &'static str,
     tell: fn(&mut Operation<'_>),
+    /// Statuses of problems besides those that the handler's parts tell.
+    or: &'static [u16],
 }
 
 /// The document's own route.
@@ -106,6 +108,14 @@ impl Routes {
         self.add("delete", path, summary, delete(handler), H::tell)
     }
 
+    /// The last one may also answer with problems of these statuses.
+    pub(crate) fn or(mut self, statuses: &'static [u16]) -> Self {
+        if let Some(last) = self.described.last_mut() {
+            last.or = statuses;
+        }
+        self
+    }
+
     /// These and others.
     pub(crate) fn merge(mut self, others: Self) -> Self {
         self.router = self.router.merge(others.router);
@@ -132,6 +142,12 @@ impl Routes {
             path,
             summary,
             tell,
+            // What changes something asks the rules.
+            or: if method == "get" {
+                &[]
+            } else {
+                &[402, 404, 409, 422]
+            },
         });
         self
     }
@@ -143,9 +159,7 @@ impl Routes {
         for route in &self.described {
             let mut operation = Operation::new(route.path, &mut schemas);
             (route.tell)(&mut operation);
-            if route.method != "get" {
-                operation.may_fail(&[402, 404, 409, 422]);
-            }
+            operation.may_fail(route.or);
             let mut told = operation.into_json();
             told["tags"] = json!([route.tag]);
             told["summary"] = json!(route.summary);

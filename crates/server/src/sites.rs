@@ -239,6 +239,11 @@ async fn progress(
     let Actor::Site(site) = bearer.actor else {
         return Err(Problem::new(403, "forbidden", "only sites report progress").into());
     };
+    // JSON has larger numbers than these, and none that is endless.
+    if !progress.loss.is_finite() || !progress.tokens_per_s.is_finite() {
+        let detail = "loss and tokens_per_s are numbers of 32 bits";
+        return Err(Problem::new(400, "malformed", detail).into());
+    }
     let placed = shared
         .read()?
         .jobs

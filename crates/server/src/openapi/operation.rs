@@ -36,8 +36,8 @@ const PROBLEMS: [(u16, &str, &str); 12] = [
     ),
     (
         429,
-        "LockedOut",
-        "Too many unknown tokens came from this address.",
+        "TooMany",
+        "This account asks too often, or too many unknown tokens came from this address.",
     ),
     (
         500,
@@ -179,8 +179,13 @@ pub(super) fn problems(schemas: &mut Schemas) -> Value {
             "description": description,
             "content": {"application/problem+json": {"schema": schema}},
         });
-        if *status == 401 {
-            answer["headers"] = json!({"WWW-Authenticate": {"schema": {"type": "string"}}});
+        let header = match status {
+            401 => Some(("WWW-Authenticate", json!({"type": "string"}))),
+            429 => Some(("Retry-After", json!({"type": "integer", "minimum": 0}))),
+            _ => None,
+        };
+        if let Some((name, schema)) = header {
+            answer["headers"] = json!({name: {"schema": schema}});
         }
         ((*name).to_owned(), answer)
     });

@@ -8,7 +8,7 @@
 //   #/proposals/ORGANISATION/NAME        one proposal
 
 import { calls, proposal } from "./calls.js";
-import { ask, button, bytes, el, keep, kept, link, number, say, table, tongue } from "./parts.js";
+import { ask, button, bytes, el, keep, kept, link, list, number, say, table, tongue } from "./parts.js";
 import { isStructure, view } from "./structure.js";
 
 const PROGRAMMES = ["language", "folding", "speech", "flight", "worlds"];
@@ -58,11 +58,11 @@ function route() {
 // ---- pages ----
 
 async function projects() {
-  return [el("h1", {}, say("projects")), projectTable(await ask("/projects"))];
+  return [el("h1", {}, say("projects")), projectTable(await list("/projects", (it) => it.id))];
 }
 
 async function project(id) {
-  const artifacts = await ask(`/projects/${encodeURIComponent(id)}/artifacts`);
+  const artifacts = await list(`/projects/${encodeURIComponent(id)}/artifacts`, digestOf);
   const row = (it) => [
     link(artifactAt(it.id), it.name), say(`kind.${it.kind}`), say(it.label), number(size(it.bytes)), it.job ?? "",
   ];
@@ -72,7 +72,7 @@ async function project(id) {
 
 async function artifact(project, digest) {
   const path = `/projects/${encodeURIComponent(project)}/artifacts`;
-  const found = (await ask(path)).find((it) => it.id === `${project}/${digest}`);
+  const found = (await list(path, digestOf)).find((it) => it.id === `${project}/${digest}`);
   if (!found) {
     // What can't be read isn't listed; whoever asks for it hears why.
     await bytes(`${path}/${encodeURIComponent(digest)}`, { range: "bytes=0-0" });
@@ -96,7 +96,7 @@ async function artifact(project, digest) {
 }
 
 async function programme(name) {
-  const [all, board] = await Promise.all([ask("/projects"), ask(`/programmes/${name}/board`)]);
+  const [all, board] = await Promise.all([list("/projects", (it) => it.id), ask(`/programmes/${name}/board`)]);
   return [
     el("h1", {}, `${say("programme")}: ${say(`programme.${name}`)}`),
     el("h2", {}, say("projects")), projectTable(all.filter((project) => project.programme === name)),
@@ -196,6 +196,11 @@ function structure(found, load) {
 }
 
 // ---- small things ----
+
+/** The digest of an artifact; its id is PROJECT/DIGEST. */
+function digestOf(artifact) {
+  return artifact.id.split("/")[1];
+}
 
 /** The address of an artifact's page; its id is PROJECT/DIGEST. */
 function artifactAt(id) {

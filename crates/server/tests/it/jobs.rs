@@ -287,7 +287,7 @@ fn lists_are_told_in_parts() {
         minji.submit(&spec(), &n.to_string()).unwrap();
     }
     let token = world.hub.issue(Holder::Person("minji".parse().unwrap())).unwrap();
-    let ask = |path: &str| -> (u16, Vec<Value>) {
+    let ask = |path: &str| -> (u16, Value) {
         let path = format!("/api/v1{path}");
         let (status, text) = request(&world.hub.url(), &token, "GET", &path, &Value::Null);
         let body = text.split_once("\r\n\r\n").unwrap().1;
@@ -296,7 +296,9 @@ fn lists_are_told_in_parts() {
     let names = |path: &str, at: &str| -> Vec<String> {
         let (status, all) = ask(path);
         assert_eq!(status, 200, "{path}");
-        all.iter()
+        all.as_array()
+            .unwrap()
+            .iter()
             .map(|it| it.pointer(at).unwrap().as_str().unwrap().to_owned())
             .collect()
     };
@@ -304,13 +306,44 @@ fn lists_are_told_in_parts() {
     assert_eq!(names("/jobs?limit=2&before=job-4", "/job/id"), ["job-3", "job-2"]);
     assert_eq!(names("/jobs?before=job-2&project=reviews", "/job/id"), ["job-1"]);
     assert!(names("/jobs?project=another", "/job/id").is_empty());
+    assert!(names("/jobs?submitter=head", "/job/id").is_empty());
     assert_eq!(minji.jobs().unwrap().len(), 5);
+
+    let queue = minji.queue().unwrap();
+    let jobs: Vec<String> = queue.iter().map(|waits| waits.job.to_string()).collect();
+    assert!(jobs.len() > 1, "{jobs:?}");
+    assert_eq!(names("/queue?limit=1", "/job"), jobs[..1]);
+    assert_eq!(
+        names(&format!("/queue?after={}", queue[0].place), "/job"),
+        jobs[1..]
+    );
+    assert!(names("/queue?organisation=fjord", "/job").is_empty());
+
+    // A record's postings are told together.
+    let postings = minji.postings(JobId(1)).unwrap();
+    let first = postings.iter().filter(|it| it.seq == postings[0].seq);
+    let first: Vec<String> = first.map(|it| it.account.to_string()).collect();
+    assert!(first.len() > 1, "{first:?}");
+    assert_eq!(names("/jobs/job-1/postings?limit=1", "/account"), first);
+    let path = format!("/jobs/job-1/postings?after={}", postings[0].seq);
+    assert_eq!(names(&path, "/account").len(), postings.len() - first.len());
+    let path = format!("/jobs/job-1/postings?account={}", first[0]);
+    assert!(
+        names(&path, "/account")
+            .iter()
+            .all(|account| *account == first[0])
+    );
 
     assert_eq!(names("/organisations?limit=2", "/id"), ["cloud", "fjord"]);
     assert_eq!(names("/organisations?after=fjord", "/id"), ["gaon", "office"]);
     assert_eq!(names("/sites?after=a&limit=1", "/site/id"), ["b"]);
     assert_eq!(names("/projects?after=reviews", "/id"), [""; 0]);
     assert_eq!(names("/awards?limit=9", "/award/id"), ["reviews-2021"]);
+    assert_eq!(names("/organisations?home=foreign", "/id"), ["fjord"]);
+    assert_eq!(names("/organisations?standing=left", "/id"), [""; 0]);
+    assert_eq!(names("/sites?owner=fjord", "/site/id"), ["f"]);
+    assert_eq!(names("/projects?programme=folding", "/id"), [""; 0]);
+    assert_eq!(names("/awards?project=another", "/award/id"), [""; 0]);
 
     for (text, label) in [("x", Label::Open), ("y", Label::Restricted), ("z", Label::Open)] {
         let sent = world.bring(&minji, text.as_bytes(), label);
@@ -325,6 +358,8 @@ fn lists_are_told_in_parts() {
     assert!(names(&format!("{path}?kind=model"), "/id").is_empty());
     for bad in [
         "/jobs?limit=many",
+        "/jobs?limit=0",
+        "/queue?limit=1001",
         "/organisations?after=A%20B",
         "/projects/reviews/artifacts?label=secret",
     ] {
