@@ -52,17 +52,12 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<(), String> {
     step(&mut pytest)
 }
 
-/// What keeps the wheel from being tested in `cargo xtask test`; nothing may in CI.
+/// What keeps the wheel from being tested in `cargo xtask test`.
 pub(crate) fn obstacle(root: &Path) -> Result<Option<String>, String> {
-    if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-        return Ok(None);
-    }
-    if shared(root, &target_folder(root)?).is_made() {
-        return Ok(None);
-    }
     let why =
         "PyTorch isn't installed in the target folder; `cargo xtask python` does it once (some gigabytes)";
-    Ok(Some(why.to_owned()))
+    let is_ready = shared(root, &target_folder(root)?).is_ready();
+    Ok((!is_ready).then(|| why.to_owned()))
 }
 
 /// The Python of the environment that the benches and the wheel share, made unless that was done before.
@@ -100,6 +95,11 @@ impl Environment {
         let installed = self.folder.join("requirements.txt");
         fs::copy(&self.requirements, &installed).map_err(|e| format!("{}: {e}", installed.display()))?;
         Ok(python)
+    }
+
+    /// Whether `cargo xtask test` may use it: CI makes it, a person is asked to.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_made() || std::env::var("CI").is_ok_and(|ci| ci == "true")
     }
 
     fn is_made(&self) -> bool {

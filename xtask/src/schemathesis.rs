@@ -29,7 +29,7 @@ pub(crate) struct Args {
         long = "as",
         value_name = "NAME",
         value_delimiter = ',',
-        default_value = "office,minji,ingrid,hangang-1,nobody"
+        default_value = ASKERS
     )]
     askers: Vec<String>,
     /// More arguments for `schemathesis run`
@@ -37,16 +37,13 @@ pub(crate) struct Args {
     more: Vec<OsString>,
 }
 
+const ASKERS: &str = "office,minji,ingrid,hangang-1,nobody";
 /// A hub that doesn't answer after this hangs.
 const LONGEST_START: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(root: &Path, args: &Args) -> Result<(), String> {
     let target = target_folder(root)?;
-    let environment = Environment {
-        folder: target.join("schemathesis-venv"),
-        requirements: root.join("xtask/schemathesis/requirements.txt"),
-    };
-    let program = environment.make()?.with_file_name("schemathesis");
+    let program = environment(root, &target).make()?.with_file_name("schemathesis");
     step(cargo_command(root).args(["build", "--workspace", "--all-targets", "--locked"]))?;
     let stage = Stage {
         khub: target.join("debug/khub"),
@@ -97,6 +94,31 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("there were failures as {}", failed.join(", ")))
+}
+
+/// A short run for `cargo xtask test`.
+pub(crate) fn run_briefly(root: &Path) -> Result<(), String> {
+    let args = Args {
+        examples: 5,
+        seed: 1,
+        askers: vec!["office".to_owned(), "hangang-1".to_owned()],
+        more: Vec::new(),
+    };
+    run(root, &args)
+}
+
+/// What keeps the hub from being asked in `cargo xtask test`.
+pub(crate) fn obstacle(root: &Path) -> Result<Option<String>, String> {
+    let why = "Schemathesis isn't installed in the target folder; `cargo xtask schemathesis` does it once";
+    let is_ready = environment(root, &target_folder(root)?).is_ready();
+    Ok((!is_ready).then(|| why.to_owned()))
+}
+
+fn environment(root: &Path, target: &Path) -> Environment {
+    Environment {
+        folder: target.join("schemathesis-venv"),
+        requirements: root.join("xtask/schemathesis/requirements.txt"),
+    }
 }
 
 /// Where the hub's things are.

@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Docs,
     /// the wheel's tests pass, where PyTorch is installed
     Python,
+    /// the hub is as its OpenAPI document says, where Schemathesis is installed
+    Api,
     /// the tree keeps its own rules
     Tidy,
 }
@@ -50,12 +52,13 @@ pub(crate) fn run(root: &Path, only: &[Step]) -> Result<(), String> {
 }
 
 impl Step {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Fmt,
         Self::Clippy,
         Self::Tests,
         Self::Docs,
         Self::Tidy,
+        Self::Api,
         Self::Python,
     ];
 
@@ -66,6 +69,7 @@ impl Step {
             Self::Tests => "tests",
             Self::Docs => "docs",
             Self::Python => "python",
+            Self::Api => "api",
             Self::Tidy => "tidy",
         }
     }
@@ -77,6 +81,7 @@ impl Step {
             Self::Tests => "unit, integration and doc tests pass",
             Self::Docs => "rustdoc builds without a warning",
             Self::Python => "the wheel's tests pass, where PyTorch is installed",
+            Self::Api => "the hub is as its OpenAPI document says, where Schemathesis is installed",
             Self::Tidy => "the tree keeps its own rules",
         }
     }
@@ -94,6 +99,7 @@ impl Step {
             Self::Docs => cargo(root, "doc --workspace --no-deps --locked", &[deny]),
             Self::Tidy => crate::tidy::run(root),
             Self::Python => python(root),
+            Self::Api => api(root),
         }
     }
 }
@@ -115,6 +121,14 @@ fn python(root: &Path) -> Result<(), String> {
     match crate::python::obstacle(root)? {
         Some(why) => println!("skipped: {why}"),
         None => crate::python::run(root, &crate::python::Args::default())?,
+    }
+    Ok(())
+}
+
+fn api(root: &Path) -> Result<(), String> {
+    match crate::schemathesis::obstacle(root)? {
+        Some(why) => println!("skipped: {why}"),
+        None => crate::schemathesis::run_briefly(root)?,
     }
     Ok(())
 }
