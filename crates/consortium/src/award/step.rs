@@ -36,6 +36,18 @@ pub enum AwardStep {
     Nothing,
 }
 
+impl AwardStep {
+    /// Whether whoever is told it has something to do.
+    pub fn is_to_do(&self) -> bool {
+        match self {
+            Self::Appeal { .. } | Self::AnswerAppeal => true,
+            Self::Spend { .. } | Self::Await | Self::AwaitAnswer | Self::TakenBack { .. } | Self::Nothing => {
+                false
+            }
+        }
+    }
+}
+
 impl State {
     /// What comes next for an award, for `actor`.
     pub fn next_step_of_award(&self, award: &AwardId, actor: &Actor, now: Time) -> AwardStep {

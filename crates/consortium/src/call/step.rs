@@ -55,6 +55,23 @@ pub enum Step {
     Nothing,
 }
 
+impl Step {
+    /// Whether whoever is told it has something to do.
+    pub fn is_to_do(&self) -> bool {
+        match self {
+            Self::Revise { .. } | Self::AskReviewers { .. } | Self::Declare | Self::Review | Self::Judge => {
+                true
+            }
+            Self::AwaitClosing { .. }
+            | Self::AwaitReviews { .. }
+            | Self::AwaitJudgement
+            | Self::AwaitTurn { .. }
+            | Self::Spend { .. }
+            | Self::Nothing => false,
+        }
+    }
+}
+
 impl State {
     /// What comes next for a proposal, for `actor`.
     pub fn next_step(&self, case: &Case, actor: &Actor, now: Time) -> Step {

@@ -9,8 +9,11 @@ const TO_DO = ["revise", "ask-reviewers", "declare", "review", "judge", "appeal"
 
 export async function calls() {
   const [open, proposals, reviews, awards] = await Promise.all(["/calls", "/proposals", "/reviews", "/awards"].map(whole));
+  // A reviewer's are among the proposals too, as soon as she may read them.
+  const toReview = new Set(reviews.map((it) => it.proposal));
+  const others = proposals.filter((it) => !toReview.has(it.proposal.id));
   const waiting = [
-    ...proposals.map((it) => todo(it.proposal.id, it.step)), ...reviews.map((it) => todo(it.proposal, it.step)),
+    ...others.map((it) => todo(it.proposal.id, it.step)), ...reviews.map((it) => todo(it.proposal, it.step)),
     ...awards.map((it) => todo(it.award.id, it.step)),
   ].filter((it) => it !== null);
   const rows = {
