@@ -237,14 +237,21 @@ fn list(args: &List) -> Result<(), Failure> {
 }
 
 fn next(view: &AwardView) -> String {
+    let command = command(view).map(|command| format!(": {command}"));
+    format!("next: {}{}\n", view.step, command.unwrap_or_default())
+}
+
+/// How what comes next is done; none if there is nothing to do but wait.
+pub(crate) fn command(view: &AwardView) -> Option<String> {
     let id = &view.award.id;
-    let command = match view.step {
-        AwardStep::Appeal { .. } => format!(": khub awards appeal {id} --ground WHY"),
-        AwardStep::AnswerAppeal => format!(": khub awards answer {id} --uphold or --dismiss --ground WHY"),
-        AwardStep::Spend { .. } => format!(": khub submit FILE --project {}", view.award.project),
-        _ => String::new(),
-    };
-    format!("next: {}{command}\n", view.step)
+    match view.step {
+        AwardStep::Appeal { .. } => Some(format!("khub awards appeal {id} --ground WHY")),
+        AwardStep::AnswerAppeal => Some(format!(
+            "khub awards answer {id} --uphold or --dismiss --ground WHY"
+        )),
+        AwardStep::Spend { .. } => Some(format!("khub submit FILE --project {}", view.award.project)),
+        AwardStep::Await | AwardStep::AwaitAnswer | AwardStep::TakenBack { .. } | AwardStep::Nothing => None,
+    }
 }
 
 fn in_words(view: &AwardView) -> String {

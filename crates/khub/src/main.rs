@@ -29,6 +29,7 @@ mod ledger;
 mod logs;
 mod members;
 mod model;
+mod next;
 mod plan;
 mod policy;
 mod program;
@@ -88,6 +89,7 @@ enum Command {
     Publish(publish::Args),
     Release(artifact::Release),
     Members(members::Args),
+    Next(next::Args),
     Calls(calls::Args),
     Proposals(proposals::Args),
     Reviews(reviews::Args),
@@ -158,6 +160,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Release(args) => artifact::release(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Members(args) => members::run(&args),
+        Command::Next(args) => next::run(&args),
         Command::Calls(args) => calls::run(&args),
         Command::Proposals(args) => proposals::run(&args),
         Command::Reviews(args) => reviews::run(&args),

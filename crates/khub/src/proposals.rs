@@ -97,11 +97,11 @@ struct Withdraw {
     --ground 'panel of 6 March, less for data' --as office"
 )]
 struct Award {
-    #[command(flatten)]
-    to: To,
     /// What it gets in a fiscal year, as YEAR=WON:PFLOP-HOURS; may be given several times.
     #[arg(long = "year", value_name = "PART", value_parser = budget::part)]
     years: Vec<(u16, Amount)>,
+    #[command(flatten)]
+    to: To,
 }
 
 /// Put a proposal on the waiting list: it gets what others of its programme don't use, the first first.
@@ -111,14 +111,14 @@ struct Award {
     --ground 'panel of 6 March' --as office"
 )]
 struct Wait {
-    #[command(flatten)]
-    to: To,
     /// For so much money it waits.
     #[arg(long, default_value_t = 0)]
     won: i64,
     /// And for so much compute.
     #[arg(long, default_value_t = 0)]
     pflop_hours: i64,
+    #[command(flatten)]
+    to: To,
 }
 
 /// What is decided, of which proposal, and why.
@@ -299,7 +299,13 @@ pub(crate) fn tell(client: &Client, id: &ProposalId) -> Result<(), Failure> {
 
 /// What comes next, with the command for it.
 pub(crate) fn next(id: &ProposalId, step: &Step) -> String {
-    let command = match step {
+    let command = command(id, step).map(|command| format!(": {command}"));
+    format!("next: {step}{}\n", command.unwrap_or_default())
+}
+
+/// How it is done; none if there is nothing to do but wait.
+pub(crate) fn command(id: &ProposalId, step: &Step) -> Option<String> {
+    Some(match step {
         Step::Revise { .. } => "khub proposals propose FILE".to_owned(),
         Step::AskReviewers { .. } => format!("khub reviews ask {id} --reviewer PERSON"),
         Step::Declare => format!("khub reviews declare {id} --none, or --conflict WHICH"),
@@ -308,9 +314,12 @@ pub(crate) fn next(id: &ProposalId, step: &Step) -> String {
         }
         Step::Judge => format!("khub proposals award {id}, or wait, or decline"),
         Step::Spend { award, .. } => format!("khub awards show {award}"),
-        _ => return format!("next: {step}\n"),
-    };
-    format!("next: {step}: {command}\n")
+        Step::AwaitClosing { .. }
+        | Step::AwaitReviews { .. }
+        | Step::AwaitJudgement
+        | Step::AwaitTurn { .. }
+        | Step::Nothing => return None,
+    })
 }
 
 fn in_words(view: &ProposalView) -> String {

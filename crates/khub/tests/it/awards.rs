@@ -136,6 +136,8 @@ fn an_office_takes_a_call_to_a_closed_award() {
         "reviews ask gaon-university/morphemes --reviewer sora --as office",
         "reviews ask gaon-university/morphemes --reviewer jun --as office",
         "reviews list --as sora",
+        "next --as sora",
+        "next --as office",
         "reviews give gaon-university/morphemes --score 4 --text Sound. --as sora",
         "reviews declare gaon-university/morphemes --none --as sora",
         "reviews give gaon-university/morphemes --score 4 --text Sound. --as sora",
@@ -173,6 +175,12 @@ fn an_office_takes_a_call_to_a_closed_award() {
     let notice = "awards notice morphemes --won 12000000 --ground unused --as office";
     world.run(&[&format!("{notice} --until 2026-03-07")]);
     world.done(&format!("{notice} --until 2026-03-20"));
+    let next = world.done("next");
+    assert!(next.contains("use it or appeal until 2026-03-20"), "{next}");
+    assert!(
+        next.contains("khub awards appeal morphemes --ground WHY"),
+        "{next}"
+    );
     let told = world.done("awards appeal morphemes --ground outage");
     assert!(told.contains("waits for another"), "{told}");
     world.run(&["awards answer morphemes --dismiss --ground short --as office"]);
@@ -201,6 +209,7 @@ fn an_office_takes_a_call_to_a_closed_award() {
     assert_eq!(waited.unwrap().stage, Stage::Awarded);
 
     world.run(&[
+        "next --as jun",
         "awards show dialects --as jun",
         "awards show dialects",
         "awards extend dialects --until 2027-06-30 --ground letter --as office",

@@ -14,6 +14,26 @@ fn every_page_reads_as_it_was_written() {
 }
 
 #[test]
+fn the_pages_of_calls_and_awards() {
+    let mut terminal = Terminal::new();
+    for command in [
+        "next",
+        "calls",
+        "calls open",
+        "proposals",
+        "proposals award",
+        "reviews",
+        "reviews declare",
+        "reviews give",
+        "awards",
+        "awards notice",
+    ] {
+        terminal.run(&format!("khub {command} --help"));
+    }
+    assert_snapshot!("help_awards", terminal.shown);
+}
+
+#[test]
 fn a_shell_can_complete_commands() {
     let script = Terminal::new().output("khub completion bash");
     assert!(script.starts_with("exit code 0\n"), "{script}");
