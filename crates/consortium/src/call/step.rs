@@ -41,7 +41,7 @@ pub enum Step {
     AwaitJudgement,
     /// It gets what others don't use.
     AwaitTurn {
-        /// How many it is behind on the waiting list, and 1.
+        /// Its place on the waiting list of its programme, from 1.
         place: u32,
     },
     /// Its people spend its award.
@@ -113,11 +113,9 @@ impl State {
     }
 
     fn after(&self, case: &Case, judgement: &Judgement) -> Step {
-        let id = &case.proposal.id;
         match judgement {
             Judgement::Wait { wanted, .. } if !wanted.is_none() => {
-                let place = self.agenda.waiting.iter().position(|other| other == id);
-                let place = place.and_then(|before| u32::try_from(before + 1).ok());
+                let place = self.place_of(case);
                 place.map_or(Step::Nothing, |place| Step::AwaitTurn { place })
             }
             Judgement::Award { award, project, .. } | Judgement::Wait { award, project, .. } => {
@@ -131,6 +129,17 @@ impl State {
             }
             Judgement::Decline => Step::Nothing,
         }
+    }
+}
+
+impl State {
+    /// Its place among those of its programme that wait, from 1.
+    fn place_of(&self, case: &Case) -> Option<u32> {
+        let programme = |case: &Case| self.calls.get(&case.proposal.call).map(|call| call.programme);
+        let cases = self.agenda.waiting.iter().filter_map(|id| self.proposals.get(id));
+        let mut of_programme = cases.filter(|other| programme(other) == programme(case));
+        let before = of_programme.position(|other| other.proposal.id == case.proposal.id)?;
+        u32::try_from(before + 1).ok()
     }
 }
 

@@ -477,6 +477,44 @@ fn everyone_is_told_what_comes_next() {
     assert_eq!(told(&world), [pays, pays, pays, "nothing more"]);
 }
 
+/// Who waits in another programme is before nobody.
+#[test]
+fn places_on_the_waiting_list_are_those_of_a_programme() {
+    let mut world = called(Label::Open);
+    let folds = Call {
+        id: id("folds"),
+        programme: Programme::Folding,
+        ..call(Label::Open)
+    };
+    asks(&mut world, "director", CallCommand::Open(folds)).unwrap();
+    let names = ["gaon/a", "gaon/b", "gaon/c"];
+    for (name, to) in names.into_iter().zip(["autumn", "folds", "autumn"]) {
+        let proposal = Proposal {
+            call: id(to),
+            ..proposal(name, &["minji"])
+        };
+        asks(&mut world, "minji", CallCommand::Propose(proposal)).unwrap();
+    }
+    world.now = world.now.plus(30 * DAY);
+    for name in names {
+        review(&mut world, "sora", name);
+        let short = name.strip_prefix("gaon/").expect("the organisation's");
+        let waits = Judgement::Wait {
+            award: id(short),
+            project: id(short),
+            wanted: amount(1, 1),
+            ends: opening().plus(500 * DAY),
+        };
+        judge(&mut world, name, waits).unwrap();
+    }
+    let places = names.map(|name| {
+        let case = &world.state.proposals[&id(name)];
+        world.state.next_step(case, &person("minji"), world.now)
+    });
+    let expected = [1, 1, 2].map(|place| Step::AwaitTurn { place });
+    assert_eq!(places, expected);
+}
+
 /// Of the proposal of `minji` and `anna` at `gaon`, where `boss` and `yuna` are colleagues; `sora` has reviewed it, and
 /// `jun` has declared a conflict. Reviews are their texts, reviewers are whose they are.
 const TABLE: &str = "
