@@ -186,10 +186,11 @@ fn clean(folder: &Folder) -> Result<(), Failure> {
         "khub.db-wal",
         "khub.db-shm",
         "khub.head",
+        "seals.jsonl",
         "hub.json",
         "quickstart.json",
     ];
-    let folders = ["artifacts", "credentials", "sites", "quickstart"];
+    let folders = ["artifacts", "credentials", "logs", "sites", "quickstart"];
     let gone = |path: &Path, result: std::io::Result<()>| match result {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::file(path, error)),
         _ => Ok(()),
@@ -201,4 +202,24 @@ fn clean(folder: &Folder) -> Result<(), Failure> {
         gone(&path, std::fs::remove_dir_all(&path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_start_has_nothing_of_the_log_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().to_owned());
+        let hub = Hub::start(&HubConfig::new(dir.path())).unwrap();
+        Founding::example().carry_out(&hub, &folder).unwrap();
+        drop(hub);
+        let seals = folder.path("seals.jsonl");
+        assert!(seals.exists(), "a hub that stops seals its log");
+        clean(&folder).unwrap();
+        // With a seal of another log, an audit would take the new one for forged.
+        assert!(!seals.exists() && !folder.path("khub.db").exists());
+        assert!(folder.path("seal.key").exists(), "the hub is the same");
+    }
 }
