@@ -54,6 +54,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::PersonAdded(person) => {
             state.people.insert(person.id.clone(), person.clone());
         }
+        Event::People(event) => crate::people::apply(state, event, at),
         Event::SiteAdded(site) => {
             state.sites.insert(site.id.clone(), site.clone());
         }

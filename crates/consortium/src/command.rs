@@ -3,7 +3,7 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
-    Holder, JobId, JobSpec, Label, Organisation, Person, PersonId,
+    Holder, JobId, JobSpec, Label, Organisation, PeopleCommand, Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use schemars::JsonSchema;
@@ -48,6 +48,8 @@ pub enum Command {
     },
     /// Let a person act for an organisation.
     AddPerson(Person),
+    /// Change their roles, their standing, or who works in which project.
+    People(PeopleCommand),
     /// Add a place with machines, at its owner's price.
     AddSite(Site),
     /// A site's process says what it can do.

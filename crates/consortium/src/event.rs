@@ -6,7 +6,7 @@ use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
-    JobId, JobSpec, Label, Organisation, Person, PersonId,
+    JobId, JobSpec, Label, Organisation, PeopleEvent, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
@@ -43,6 +43,8 @@ pub enum Event {
     },
     /// A person acts for an organisation.
     PersonAdded(Person),
+    /// Something happened to people.
+    People(PeopleEvent),
     /// A site is there.
     SiteAdded(Site),
     /// A site's process has said what it can do.

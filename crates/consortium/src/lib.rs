@@ -43,6 +43,7 @@ mod id;
 mod job;
 pub mod ledger;
 mod member;
+mod people;
 mod place;
 pub mod policy;
 mod publication;
@@ -79,6 +80,7 @@ pub use member::{
     Artifact, ArtifactKind, Award, Credential, Holder, Home, Kind, Label, Organisation, Person, Programme,
     Project, Role, Scope, Site, Tenure,
 };
+pub use people::{PeopleCommand, PeopleEvent};
 pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};
 pub use publication::{Publication, Published, Revision};

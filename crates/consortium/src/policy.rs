@@ -397,9 +397,7 @@ fn home(home: Option<Home>) -> cedar::RestrictedExpression {
 
 fn standing(state: &State, actor: &Actor) -> cedar::RestrictedExpression {
     // Whoever isn't known takes no part.
-    let standing = state
-        .stands(actor)
-        .map_or(Standing::Left, |(_, standing)| standing);
+    let standing = state.stands(actor).unwrap_or(Standing::Left);
     text(&standing.to_string())
 }
 

@@ -75,18 +75,37 @@ impl State {
 
     /// Whether nothing is known against `actor`'s taking part.
     pub(crate) fn takes_part(&self, actor: &Actor) -> bool {
-        let stands = self.stands(actor);
-        stands.is_none_or(|(_, standing)| standing == Standing::Active)
+        let standing = self.stands(actor);
+        standing.is_none_or(|standing| standing == Standing::Active)
     }
 
-    /// The organisation of `actor` and how it stands, if it has one.
-    pub fn stands(&self, actor: &Actor) -> Option<(&OrganisationId, Standing)> {
-        let organisation = match actor {
+    /// How `actor` stands, if known: as their organisation does, and as they do themselves.
+    pub fn stands(&self, actor: &Actor) -> Option<Standing> {
+        match actor {
             Actor::Hub => None,
-            Actor::Person(person) => self.people.get(person).map(|person| &person.organisation),
-            Actor::Site(site) => self.sites.get(site).map(|site| &site.owner),
+            Actor::Person(id) => {
+                let person = self.people.get(id)?;
+                Some(match self.standing(&person.organisation) {
+                    Standing::Active => self.person_standing(id),
+                    other => other,
+                })
+            }
+            Actor::Site(site) => self.sites.get(site).map(|site| self.standing(&site.owner)),
+        }
+    }
+
+    /// Why `actor` takes no part; none if nothing is known against it.
+    pub fn kept_out(&self, actor: &Actor) -> Option<String> {
+        let standing = self.stands(actor).filter(|it| *it != Standing::Active)?;
+        let organisation = match actor {
+            Actor::Hub => return None,
+            Actor::Person(person) => &self.people.get(person)?.organisation,
+            Actor::Site(site) => &self.sites.get(site)?.owner,
         };
-        organisation.map(|organisation| (organisation, self.standing(organisation)))
+        Some(match self.standing(organisation) {
+            Standing::Active => format!("{actor} is {standing} and takes no part"),
+            _ => format!("organisation {organisation} is {standing}: its people and sites take no part"),
+        })
     }
 }
 

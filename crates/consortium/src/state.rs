@@ -24,6 +24,9 @@ pub struct State {
     pub standings: BTreeMap<OrganisationId, Stands>,
     /// Who acts for them.
     pub people: BTreeMap<PersonId, Person>,
+    /// How people stand and since when; active since they were added without an entry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people_standings: BTreeMap<PersonId, Stands>,
     /// Places with machines.
     pub sites: BTreeMap<SiteId, Site>,
     /// What their processes have said they can do.

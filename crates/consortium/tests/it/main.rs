@@ -7,6 +7,7 @@ mod batch;
 mod calls;
 mod jobs;
 mod money;
+mod people;
 mod placement;
 mod policy;
 mod queue;

@@ -6,8 +6,8 @@ use consortium::policy::SHIPPED;
 use consortium::watch::Terms;
 use consortium::{
     Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Credential, Digest, FlopSeconds, FlopsPerSecond,
-    Holder, Home, Job, JobId, JobSpec, Label, Organisation, Output, Person, Phase, Presence, Price, Project,
-    ProjectId, Reading, Round, RoundSpec, Site, SiteId, Tenure, Update, Usage, Won,
+    Holder, Home, Job, JobId, JobSpec, Label, Organisation, Output, PeopleCommand, Person, Phase, Presence,
+    Price, Project, ProjectId, Reading, Round, RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,7 +144,7 @@ impl Story {
     }
 
     fn office(&mut self) -> (Actor, Command) {
-        let command = match self.dice.below(6) {
+        let command = match self.dice.below(8) {
             0 => Command::Appropriate {
                 year: 2022,
                 won: Won(1_000_000),
@@ -163,6 +163,18 @@ impl Story {
                 job: self.job(),
                 ground: "an appeal".into(),
             },
+            5 => Command::People(PeopleCommand::SetStanding {
+                person: id(self.dice.pick(&PEOPLE)),
+                standing: self
+                    .dice
+                    .pick(&[Standing::Active, Standing::Active, Standing::Suspended]),
+                ground: "a letter".into(),
+            }),
+            6 => Command::People(PeopleCommand::Enrol {
+                project: id("reviews"),
+                join: [id(self.dice.pick(&PEOPLE)), id("minji")].into(),
+                leave: [id(self.dice.pick(&PEOPLE))].into(),
+            }),
             _ => Command::AddSite(Site {
                 id: id("gaon"),
                 owner: id("gaon"),

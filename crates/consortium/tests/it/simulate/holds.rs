@@ -3,8 +3,8 @@
 use super::Story;
 use crate::world::id;
 use consortium::{
-    Account, ArtifactId, Digest, Event, FlopSeconds, Interval, Job, JobId, Label, Phase, Presence, ProjectId,
-    Round, SiteId, State, Time, Won, apply,
+    Account, Actor, ArtifactId, Digest, Event, FlopSeconds, Interval, Job, JobId, Label, Person, Phase,
+    Presence, ProjectId, Role, Round, SiteId, State, Time, Won, apply,
 };
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ impl Story {
         state.ledger.audit().expect("the books balance");
         check_awards(state);
         check_labels(state);
+        check_office(state);
         let mut holders: BTreeMap<&SiteId, JobId> = BTreeMap::new();
         for job in state.jobs.values() {
             check_phase(state, job);
@@ -139,6 +140,19 @@ fn check_rounds(job: &Job) {
     for (i, round) in job.rounds.iter().enumerate() {
         assert_eq!(round.number as usize, i, "{}", job.id);
     }
+}
+
+/// Somebody can always undo what was done about people.
+fn check_office(state: &State) {
+    let office = state
+        .people
+        .values()
+        .filter(|person| person.roles.contains(&Role::Office));
+    let acts = |person: &Person| state.kept_out(&Actor::Person(person.id.clone())).is_none();
+    assert!(
+        office.clone().next().is_none() || office.clone().any(acts),
+        "nobody runs the office"
+    );
 }
 
 /// A project's money is in its award, set aside, earned by sites, or taken back for machines that were held idle;
