@@ -1,17 +1,18 @@
 use crate::Problem;
 use crate::wire::{
     Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders,
-    OrganisationView, PostingView, Progress, ProjectView, ReleaseView, Ruling, SiteView,
+    OrganisationView, PersonView, PostingView, Progress, ProjectView, ReleaseView, Ruling, SiteView,
 };
 use consortium::explain::{Explanation, Waiting};
 use consortium::watch::Terms;
 use consortium::{
     Abilities, Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Label, ModelId,
-    Organisation, OrganisationId, Output, Person, Programme, Project, ProjectId, Publication, Reading, Scope,
-    Site, SiteId, Standing, Update, Won,
+    Organisation, OrganisationId, Output, Person, PersonId, Programme, Project, ProjectId, Publication,
+    Reading, Role, Scope, Site, SiteId, Standing, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -208,6 +209,31 @@ impl Client {
     /// Lets a person act for an organisation.
     pub fn add_person(&self, person: &Person) -> Answer<Done> {
         self.post("/people", person)
+    }
+
+    /// Who acts for whom.
+    pub fn people(&self) -> Answer<Vec<PersonView>> {
+        self.list("/people", "after", |it: &PersonView| &it.person.id)
+    }
+
+    /// Gives a person these roles and no others, on some ground.
+    pub fn set_roles(&self, person: &PersonId, roles: &BTreeSet<Role>, ground: &str) -> Answer<Done> {
+        self.post(&format!("/people/{person}/roles"), &(roles, ground))
+    }
+
+    /// Keeps a person out, or has them back, on some ground.
+    pub fn set_person_standing(&self, person: &PersonId, standing: Standing, ground: &str) -> Answer<Done> {
+        self.post(&format!("/people/{person}/standing"), &(standing, ground))
+    }
+
+    /// Changes who works in a project.
+    pub fn enrol(
+        &self,
+        project: &ProjectId,
+        join: &BTreeSet<PersonId>,
+        leave: &BTreeSet<PersonId>,
+    ) -> Answer<Done> {
+        self.post(&format!("/projects/{project}/members"), &(join, leave))
     }
 
     /// Adds a site.

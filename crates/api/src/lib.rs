@@ -21,6 +21,6 @@ pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
 pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
-    OpenRound, Orders, OrganisationView, PostingView, Progress, ProjectView, Ranked, Ranking, ReleaseView,
-    Ruling, RulingPolicy, SiteJob, SiteView,
+    OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress, ProjectView, Ranked, Ranking,
+    ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
 };

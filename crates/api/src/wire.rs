@@ -2,8 +2,8 @@
 
 use consortium::{
     Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Digest, FlopSeconds, Holder,
-    Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, PersonId, Phase, Presence,
-    Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
+    Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, Person, PersonId, Phase,
+    Presence, Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,22 @@ pub struct OrganisationView {
     /// What that rests on, for whoever may audit.
     #[serde(default)]
     pub ground: Option<String>,
+}
+
+/// A person, how they stand and where they work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PersonView {
+    /// The person.
+    #[serde(flatten)]
+    pub person: Person,
+    /// Whether they take part, whatever their organisation does.
+    pub standing: Standing,
+    /// Since when; none if it was never otherwise.
+    pub since: Option<Time>,
+    /// What that rests on.
+    pub ground: Option<String>,
+    /// The projects they work in.
+    pub projects: Vec<ProjectId>,
 }
 
 /// A release that one person has proposed.

@@ -10,7 +10,7 @@ use axum::extract::{
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use consortium::{Actor, Credential, Holder, Scope, Standing};
+use consortium::{Actor, Credential, Holder, Scope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -99,18 +99,13 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
     }
 }
 
-/// Whoever's organisation is suspended or gone is told so, whatever they ask.
+/// Who is suspended or gone, or whose organisation is, is told so, whatever they ask.
 fn takes_part(actor: &Actor, shared: &Shared) -> Result<(), Problem> {
     let state = shared.read()?;
-    match state.stands(actor) {
-        Some((organisation, standing)) if standing != Standing::Active => {
-            let detail =
-                format!("organisation {organisation} is {standing}: its people and sites take no part");
-            let no = Problem::new(403, "forbidden", detail);
-            Err(no.hint("ask the programme office, which decides about standing"))
-        }
-        _ => Ok(()),
-    }
+    let Some(why) = state.kept_out(actor) else {
+        return Ok(());
+    };
+    Err(Problem::new(403, "forbidden", why).hint("ask the programme office, which decides about standing"))
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Key {

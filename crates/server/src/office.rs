@@ -6,14 +6,15 @@ use crate::openapi::Routes;
 use crate::part::{Part, fits};
 use crate::views;
 use api::{
-    Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, ProjectView, ReleaseView, SiteView,
+    Credential, Done, Health, Issued, LedgerView, Me, OrganisationView, PersonView, ProjectView, ReleaseView,
+    SiteView,
 };
 use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
-    Account, Action, ArtifactId, Command, Digest, Home, JobId, Kind, Label, OrganisationId, Programme,
-    Project, ProjectId, Sight, SiteId, Standing, Tenure, Won,
+    Account, Action, ArtifactId, Command, Digest, Home, JobId, Kind, Label, OrganisationId, PeopleCommand,
+    PersonId, Programme, Project, ProjectId, Role, Sight, SiteId, Standing, Tenure, Won,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,6 +45,26 @@ pub(crate) fn routes() -> Routes {
             "/people",
             "Let a person act for an organisation",
             Command::AddPerson,
+        )
+        .get(
+            "/people",
+            "Who acts for whom, in which roles and projects",
+            people,
+        )
+        .post(
+            "/people/{person}/roles",
+            "Give a person other roles: all that they shall have, and what that rests on",
+            set_roles,
+        )
+        .post(
+            "/people/{person}/standing",
+            "Keep a person out, or have them back: the standing, and what that rests on",
+            stand_person,
+        )
+        .post(
+            "/projects/{project}/members",
+            "Change who works in a project: who joins, and who leaves",
+            enrol,
         )
         .get(
             "/sites",
@@ -173,6 +194,79 @@ async fn stand(
         ground,
     };
     shared.carry_out(bearer.actor, key, command).await
+}
+
+/// Which people.
+#[derive(Deserialize, JsonSchema)]
+struct OfPeople {
+    /// Only those of one organisation.
+    organisation: Option<OrganisationId>,
+    /// Only those who stand so.
+    standing: Option<Standing>,
+}
+
+/// For those who may audit: who works in which project tells what is closed.
+async fn people(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    Ask(part): Ask<Part<PersonId>>,
+    Ask(wanted): Ask<OfPeople>,
+) -> Answer<Vec<PersonView>> {
+    let state = shared.read()?;
+    state.permit(&bearer.actor, Action::Audit, &Resource::Consortium)?;
+    let fitting = state.people.values().filter(|it| {
+        fits(wanted.organisation.as_ref(), &it.organisation)
+            && fits(wanted.standing.as_ref(), &state.person_standing(&it.id))
+    });
+    let views = part.of(fitting, |person| &person.id);
+    Ok(Json(views.map(|person| views::person(&state, person)).collect()))
+}
+
+async fn set_roles(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(person): At<PersonId>,
+    Body((roles, ground)): Body<(BTreeSet<Role>, String)>,
+) -> Answer<Done> {
+    let command = PeopleCommand::SetRoles {
+        person,
+        roles,
+        ground,
+    };
+    shared
+        .carry_out(bearer.actor, key, Command::People(command))
+        .await
+}
+
+async fn stand_person(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(person): At<PersonId>,
+    Body((standing, ground)): Body<(Standing, String)>,
+) -> Answer<Done> {
+    let command = PeopleCommand::SetStanding {
+        person,
+        standing,
+        ground,
+    };
+    shared
+        .carry_out(bearer.actor, key, Command::People(command))
+        .await
+}
+
+async fn enrol(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    key: Option<Key>,
+    At(project): At<ProjectId>,
+    Body((join, leave)): Body<(BTreeSet<PersonId>, BTreeSet<PersonId>)>,
+) -> Answer<Done> {
+    let command = PeopleCommand::Enrol { project, join, leave };
+    shared
+        .carry_out(bearer.actor, key, Command::People(command))
+        .await
 }
 
 /// What waits for a second person, for those who may be that person: of the office, and such as may read it.

@@ -1,9 +1,9 @@
 //! The state as askers see it.
 
 use crate::hub::Shared;
-use api::{JobView, Me};
+use api::{JobView, Me, PersonView};
 use consortium::policy::Resource;
-use consortium::{Action, Actor, Job, JobId, Presence, SiteId, State};
+use consortium::{Action, Actor, Job, JobId, Person, Presence, SiteId, State};
 
 pub(crate) fn me(state: &State, actor: Actor) -> Me {
     let organisation = match &actor {
@@ -19,6 +19,21 @@ pub(crate) fn me(state: &State, actor: Actor) -> Me {
         actor,
         organisation,
         home,
+    }
+}
+
+pub(crate) fn person(state: &State, person: &Person) -> PersonView {
+    let stands = state.people_standings.get(&person.id);
+    let works_in = state
+        .projects
+        .values()
+        .filter(|project| project.members.contains(&person.id));
+    PersonView {
+        person: person.clone(),
+        standing: state.person_standing(&person.id),
+        since: stands.map(|it| it.since),
+        ground: stands.map(|it| it.ground.clone()),
+        projects: works_in.map(|project| project.id.clone()).collect(),
     }
 }
 

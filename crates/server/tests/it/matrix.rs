@@ -63,10 +63,11 @@ const THINGS: [&str; 13] = [
 ];
 
 /// Of many or of the whole.
-const WHOLE: [&str; 16] = [
+const WHOLE: [&str; 17] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
+    "/people",
     "/projects",
     "/projects/closed/artifacts",
     "/projects/closed/artifacts/{digest}",
@@ -451,6 +452,24 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ),
         ("admit who is in", "POST", "/organisations", gaon),
         ("add somebody of nothing", "POST", "/people", nobody),
+        (
+            "give nobody a role",
+            "POST",
+            "/people/nobody/roles",
+            json!([["office"], "x"]),
+        ),
+        (
+            "suspend nobody",
+            "POST",
+            "/people/nobody/standing",
+            json!(["suspended", "x"]),
+        ),
+        (
+            "have nobody join",
+            "POST",
+            "/projects/closed/members",
+            json!([["nobody"], []]),
+        ),
         ("add a site of nothing", "POST", "/sites", site),
         ("open a project of nothing", "POST", "/projects", nothing),
         (
