@@ -30,6 +30,7 @@ mod logs;
 mod members;
 mod model;
 mod next;
+mod people;
 mod plan;
 mod policy;
 mod program;
@@ -90,6 +91,7 @@ enum Command {
     Release(artifact::Release),
     Members(members::Args),
     Next(next::Args),
+    People(people::Args),
     Calls(calls::Args),
     Proposals(proposals::Args),
     Reviews(reviews::Args),
@@ -161,6 +163,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(args) => publish::run(&args),
         Command::Members(args) => members::run(&args),
         Command::Next(args) => next::run(&args),
+        Command::People(args) => people::run(&args),
         Command::Calls(args) => calls::run(&args),
         Command::Proposals(args) => proposals::run(&args),
         Command::Reviews(args) => reviews::run(&args),

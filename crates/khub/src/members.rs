@@ -196,7 +196,7 @@ fn read(text: &[u8]) -> Result<Vec<Organisation>, String> {
     Ok(organisations)
 }
 
-fn written(word: &impl serde::Serialize) -> String {
+pub(crate) fn written(word: &impl serde::Serialize) -> String {
     let text = serde_json::to_value(word).ok();
     text.and_then(|text| text.as_str().map(str::to_owned))
         .unwrap_or_default()

@@ -173,7 +173,7 @@ impl Terminal {
     }
 
     /// A hub of the example's consortium on `khub-data`, with everyone's credential there.
-    fn hub(&self) -> Hub {
+    pub(crate) fn hub(&self) -> Hub {
         self.write("consortium.toml", include_str!("../../example.toml"));
         let founded = self.output("khub found consortium.toml");
         assert!(founded.contains("exit code 0"), "{founded}");

@@ -13,6 +13,7 @@ mod help;
 mod hub;
 mod kill;
 mod pages;
+mod people;
 mod quickstart;
 mod run;
 mod simulate;
