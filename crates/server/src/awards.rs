@@ -1,15 +1,14 @@
 //! Awards: the business of their project's people and of whoever may audit.
 
-use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
+use crate::extract::{Answer, Ask, At, Bearer, Json};
 use crate::hub::Shared;
 use crate::openapi::Routes;
 use crate::part::Part;
-use api::{AwardView, Done, Problem};
+use api::{AwardView, Problem};
 use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, Award, AwardCommand, AwardId, Command, Course, Holdings, ProjectId, State as Consortium,
-    Time,
+    Action, Actor, Award, AwardId, Command, Course, Holdings, ProjectId, State as Consortium, Time,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,10 +19,10 @@ pub(crate) fn routes() -> Routes {
         .get("/awards", "Awards, where they are, and what comes next", awards)
         .command("/awards", "Give money and compute to a project", Command::Grant)
         .get("/awards/{award}", "An award", award)
-        .post(
+        .command_at(
             "/awards/{award}/changes",
             "Amend, extend or close an award, or say something about what is to be taken back",
-            change,
+            Command::Award,
         )
 }
 
@@ -63,17 +62,6 @@ async fn award(State(shared): State<Arc<Shared>>, bearer: Bearer, At(id): At<Awa
     });
     let missing = || Problem::new(404, "not-found", format!("there is no award {id}"));
     Ok(Json(found.ok_or_else(missing)?))
-}
-
-async fn change(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(award): At<AwardId>,
-    Body(change): Body<AwardCommand>,
-) -> Answer<Done> {
-    let command = Command::Award(award, change);
-    shared.carry_out(bearer.actor, key, command).await
 }
 
 fn view(

@@ -1,7 +1,7 @@
 //! Calls, proposals and reviews. Who may not read a proposal hears that it isn't there, and a list leaves it out; who
 //! may read what its reviews say, or whose they are, is asked of the policy for each.
 
-use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key};
+use crate::extract::{Answer, Ask, At, Bearer, Json, Key};
 use crate::hub::Shared;
 use crate::openapi::Routes;
 use crate::part::Part;
@@ -24,10 +24,10 @@ pub(crate) fn routes() -> Routes {
         .get("/calls", "The calls that one may read", calls)
         .command("/calls", "Open a call", opened)
         .get("/calls/{call}", "A call", call)
-        .post(
+        .command_at(
             "/calls/{call}/closing",
             "Let a call close at another time",
-            prolong,
+            |call, closes| Command::Call(CallCommand::Prolong { call, closes }),
         )
         .get("/proposals", "The proposals that one may read", proposals)
         .command(
@@ -80,15 +80,9 @@ impl Routes {
         summary: &'static str,
         make: impl Fn(ProposalId, T) -> CallCommand + Clone + Send + Sync + 'static,
     ) -> Self {
-        let handler = move |State(shared): State<Arc<Shared>>,
-                            bearer: Bearer,
-                            key: Option<Key>,
-                            At(at): At<(OrganisationId, ProjectId)>,
-                            Body(body): Body<T>| async move {
-            let command = Command::Call(make(named(at), body));
-            shared.carry_out(bearer.actor, key, command).await
-        };
-        self.post(path, summary, handler)
+        self.command_at(path, summary, move |at, body| {
+            Command::Call(make(named(at), body))
+        })
     }
 }
 
@@ -127,17 +121,6 @@ async fn call(State(shared): State<Arc<Shared>>, bearer: Bearer, At(id): At<Call
     let call = known.filter(|it| may(&state, &bearer.actor, Action::Read, &Resource::Call(it)));
     let call = call.ok_or_else(|| missing("call", &id))?;
     Ok(Json(view_of_call(&state, &bearer.actor, call, shared.now())))
-}
-
-async fn prolong(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(call): At<CallId>,
-    Body(closes): Body<Time>,
-) -> Answer<Done> {
-    let command = Command::Call(CallCommand::Prolong { call, closes });
-    shared.carry_out(bearer.actor, key, command).await
 }
 
 fn view_of_call(state: &Consortium, actor: &Actor, call: &Call, now: Time) -> CallView {

@@ -13,8 +13,8 @@ use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
-    Account, Action, ArtifactId, Command, Digest, Home, JobId, Kind, Label, OrganisationId, PeopleCommand,
-    PersonId, Programme, Project, ProjectId, Role, Sight, SiteId, Standing, Tenure, Won,
+    Account, Action, ArtifactId, Command, Digest, Home, Kind, Label, OrganisationId, PeopleCommand, PersonId,
+    Programme, Project, ProjectId, Sight, SiteId, Standing, Tenure, Won,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,12 +25,33 @@ use std::sync::Arc;
 pub(crate) fn routes() -> Routes {
     let released = |(artifact, to): (ArtifactId, Label)| Command::Release { artifact, to };
     let money = |(year, won): (u16, Won)| Command::Appropriate { year, won };
+    let stand = |organisation, (standing, ground)| Command::SetStanding {
+        organisation,
+        standing,
+        ground,
+    };
+    let set_roles = |person, (roles, ground)| {
+        Command::People(PeopleCommand::SetRoles {
+            person,
+            roles,
+            ground,
+        })
+    };
+    let stand_person = |person, (standing, ground)| {
+        Command::People(PeopleCommand::SetStanding {
+            person,
+            standing,
+            ground,
+        })
+    };
+    let enrol = |project, (join, leave)| Command::People(PeopleCommand::Enrol { project, join, leave });
+    let give_back = |job, ground| Command::GiveBack { job, ground };
     Routes::about("consortium")
         .get("/health", "Whether the hub is there", health)
         .get("/me", "Who the bearer of the token is", me)
         .get("/organisations", "Who is in, and how they stand", organisations)
         .command("/organisations", "Let an organisation in", Command::Admit)
-        .post(
+        .command_at(
             "/organisations/{organisation}/standing",
             "Suspend an organisation, let it go, or have it back: the standing, and what that rests on",
             stand,
@@ -51,17 +72,17 @@ pub(crate) fn routes() -> Routes {
             "Who acts for whom, in which roles and projects",
             people,
         )
-        .post(
+        .command_at(
             "/people/{person}/roles",
             "Give a person other roles: all that they shall have, and what that rests on",
             set_roles,
         )
-        .post(
+        .command_at(
             "/people/{person}/standing",
             "Keep a person out, or have them back: the standing, and what that rests on",
             stand_person,
         )
-        .post(
+        .command_at(
             "/projects/{project}/members",
             "Change who works in a project: who joins, and who leaves",
             enrol,
@@ -91,7 +112,7 @@ pub(crate) fn routes() -> Routes {
             "Watch for machines that are held idle, or don't any more",
             Command::SetWatch,
         )
-        .post(
+        .command_at(
             "/jobs/{job}/give-back",
             "Give an award back what was taken because of a job, on some ground",
             give_back,
@@ -122,6 +143,27 @@ impl Routes {
                             key: Option<Key>,
                             Body(body): Body<T>| async move {
             shared.carry_out(bearer.actor, key, make(body)).await
+        };
+        self.post(path, summary, handler)
+    }
+
+    /// A POST that is one command of the rules about what stands in the address, made from that and the body.
+    pub(crate) fn command_at<A, T>(
+        self,
+        path: &'static str,
+        summary: &'static str,
+        make: impl Fn(A, T) -> Command + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        T: DeserializeOwned + JsonSchema + Send + 'static,
+    {
+        let handler = move |State(shared): State<Arc<Shared>>,
+                            bearer: Bearer,
+                            key: Option<Key>,
+                            At(at): At<A>,
+                            Body(body): Body<T>| async move {
+            shared.carry_out(bearer.actor, key, make(at, body)).await
         };
         self.post(path, summary, handler)
     }
@@ -181,21 +223,6 @@ async fn organisations(
     Ok(Json(views.collect()))
 }
 
-async fn stand(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(organisation): At<OrganisationId>,
-    Body((standing, ground)): Body<(Standing, String)>,
-) -> Answer<Done> {
-    let command = Command::SetStanding {
-        organisation,
-        standing,
-        ground,
-    };
-    shared.carry_out(bearer.actor, key, command).await
-}
-
 /// Which people.
 #[derive(Deserialize, JsonSchema)]
 struct OfPeople {
@@ -220,53 +247,6 @@ async fn people(
     });
     let views = part.of(fitting, |person| &person.id);
     Ok(Json(views.map(|person| views::person(&state, person)).collect()))
-}
-
-async fn set_roles(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(person): At<PersonId>,
-    Body((roles, ground)): Body<(BTreeSet<Role>, String)>,
-) -> Answer<Done> {
-    let command = PeopleCommand::SetRoles {
-        person,
-        roles,
-        ground,
-    };
-    shared
-        .carry_out(bearer.actor, key, Command::People(command))
-        .await
-}
-
-async fn stand_person(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(person): At<PersonId>,
-    Body((standing, ground)): Body<(Standing, String)>,
-) -> Answer<Done> {
-    let command = PeopleCommand::SetStanding {
-        person,
-        standing,
-        ground,
-    };
-    shared
-        .carry_out(bearer.actor, key, Command::People(command))
-        .await
-}
-
-async fn enrol(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(project): At<ProjectId>,
-    Body((join, leave)): Body<(BTreeSet<PersonId>, BTreeSet<PersonId>)>,
-) -> Answer<Done> {
-    let command = PeopleCommand::Enrol { project, join, leave };
-    shared
-        .carry_out(bearer.actor, key, Command::People(command))
-        .await
 }
 
 /// What waits for a second person, for those who may be that person: of the office, and such as may read it.
@@ -386,18 +366,6 @@ async fn policy(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<String> 
 /// The terms are everyone's to know.
 async fn watch(State(shared): State<Arc<Shared>>, _: Bearer) -> Answer<Option<Terms>> {
     Ok(Json(shared.read()?.watch))
-}
-
-async fn give_back(
-    State(shared): State<Arc<Shared>>,
-    bearer: Bearer,
-    key: Option<Key>,
-    At(job): At<JobId>,
-    Body(ground): Body<String>,
-) -> Answer<Done> {
-    shared
-        .carry_out(bearer.actor, key, Command::GiveBack { job, ground })
-        .await
 }
 
 async fn issue(
