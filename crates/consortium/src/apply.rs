@@ -72,6 +72,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         }
         Event::Call(event) => crate::call::apply(state, event, at),
         Event::Award(event) => crate::award::apply(state, event, at),
+        Event::Invoice(event) => crate::invoice::apply(state, event, at),
         Event::CredentialIssued { token, credential } => {
             state.credentials.insert(*token, credential.clone());
         }
@@ -238,6 +239,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             total,
             charged,
         } => {
+            crate::invoice::settle(state, *job, site, (*attempt, *total), *charged, at);
             let watch = state.watch;
             with(state, *job, |job| {
                 meter(job, site, *attempt, *total, *charged, watch.as_ref());

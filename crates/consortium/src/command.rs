@@ -3,7 +3,7 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
-    Holder, JobId, JobSpec, Label, Organisation, PeopleCommand, Person, PersonId,
+    Holder, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, Organisation, PeopleCommand, Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use schemars::JsonSchema;
@@ -78,6 +78,8 @@ pub enum Command {
     Call(CallCommand),
     /// Change an award, end it, take back what it doesn't use.
     Award(AwardId, AwardCommand),
+    /// Issue, compare, correct or pay what is owed to a site's owner.
+    Invoice(InvoiceId, InvoiceCommand),
     /// Let the holder of a token speak for someone.
     IssueCredential {
         /// The token's digest.

@@ -75,6 +75,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         | Command::Grant(_) => administer(state, actor, &request.command),
         Command::Call(command) => crate::call::rules::ask(state, actor, command, now),
         Command::Award(award, command) => crate::award::rules::ask(state, actor, award, command, now),
+        Command::Invoice(invoice, command) => crate::invoice::rules::ask(state, actor, invoice, command, now),
         Command::IssueCredential { token, credential } => {
             crate::credential::issue(state, actor, *token, credential, now)
         }

@@ -6,7 +6,7 @@ use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
-    JobId, JobSpec, Label, Organisation, PeopleEvent, Person, PersonId,
+    InvoiceEvent, JobId, JobSpec, Label, Organisation, PeopleEvent, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
@@ -59,6 +59,8 @@ pub enum Event {
     Call(CallEvent),
     /// Something happened to an award; transfers may follow.
     Award(AwardEvent),
+    /// Something happened to an invoice; transfers may follow.
+    Invoice(InvoiceEvent),
     /// A token speaks for someone.
     CredentialIssued {
         token: Digest,

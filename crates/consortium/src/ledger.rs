@@ -36,6 +36,8 @@ pub enum Account {
     Reserved(JobId, SiteId),
     /// Earned by a site's owner.
     Earned(SiteId),
+    /// Paid to a site's owner.
+    PaidOut(SiteId),
 }
 
 /// So much of one unit from one account to another.
@@ -210,6 +212,7 @@ impl fmt::Display for Account {
             Self::Award(award) => format!("award:{award}"),
             Self::Reserved(job, site) => format!("reserved:{job}:{site}"),
             Self::Earned(site) => format!("earned:{site}"),
+            Self::PaidOut(site) => format!("paid:{site}"),
         })
     }
 }
@@ -231,6 +234,7 @@ impl TryFrom<String> for Account {
             ["award", award] => Self::Award(award.parse().map_err(bad)?),
             ["reserved", job, site] => Self::Reserved(job.parse().map_err(bad)?, site.parse().map_err(bad)?),
             ["earned", site] => Self::Earned(site.parse().map_err(bad)?),
+            ["paid", site] => Self::PaidOut(site.parse().map_err(bad)?),
             _ => return Err(format!("{text:?} is not an account")),
         })
     }

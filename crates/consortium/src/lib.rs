@@ -40,6 +40,7 @@ mod decide;
 pub mod event;
 pub mod explain;
 mod id;
+mod invoice;
 mod job;
 pub mod ledger;
 mod member;
@@ -73,6 +74,10 @@ pub use explain::{explain, waiting};
 pub use id::{
     ArtifactId, AwardId, BadId, CallId, Digest, JobId, ModelId, OrganisationId, PersonId, ProjectId,
     ProposalId, SiteId,
+};
+pub use invoice::{
+    Bill, BillLine, Billed, Correction, Difference, Invoice, InvoiceCommand, InvoiceEvent, InvoiceId,
+    InvoiceState, Issued, Line, Payment, Reason,
 };
 pub use job::{Job, JobSpec, Member, Past, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};

@@ -12,7 +12,7 @@
 
 use crate::{
     Actor, Artifact, ArtifactKind, Call, Case, Home, Job, JobId, JobSpec, Label, PersonId, Project,
-    ProjectId, Refusal, Role, SiteId, Standing, Tenure,
+    ProjectId, Refusal, Role, Site, SiteId, Standing, Tenure,
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
@@ -51,6 +51,8 @@ pub enum Action {
     ReadReviews,
     /// Know who was asked to review a proposal, who has a conflict with it, and whose a review is.
     ReadReviewers,
+    /// Know what is owed for a site, and hand in the site's own bill.
+    Bill,
 }
 
 /// What it is to be done with.
@@ -68,6 +70,8 @@ pub enum Resource<'a> {
     Call(&'a Call),
     /// A proposal, and what has come of it.
     Proposal(&'a Case),
+    /// A place with machines.
+    Site(&'a Site),
     /// A job that is only being asked for.
     Planned(&'a JobSpec, Label),
 }
@@ -276,6 +280,7 @@ impl Action {
             Self::Decide => "decide",
             Self::ReadReviews => "read-reviews",
             Self::ReadReviewers => "read-reviewers",
+            Self::Bill => "bill",
         }
     }
 
@@ -288,6 +293,7 @@ impl Action {
             Self::Decide => "decide on",
             Self::ReadReviews => "read the reviews of",
             Self::ReadReviewers => "know the reviewers of",
+            Self::Bill => "bill for",
             other => other.name(),
         }
     }
@@ -316,6 +322,7 @@ impl fmt::Display for Resource<'_> {
             Self::Job(job) => write!(f, "{} ({})", job.id, job.label),
             Self::Call(call) => write!(f, "call {} ({})", call.id, call.label),
             Self::Proposal(case) => write!(f, "proposal {}", case.proposal.id),
+            Self::Site(site) => write!(f, "site {}", site.id),
             Self::Planned(spec, label) => write!(f, "job {} ({label})", spec.name),
         }
     }
@@ -493,6 +500,7 @@ fn resource_entity(policy: &Policy, state: &State, resource: &Resource<'_>) -> c
             entity(uid("Call", call.id.as_str()), attributes)
         }
         Resource::Proposal(case) => proposal_entity(policy, state, case),
+        Resource::Site(site) => actor_entity(state, &Actor::Site(site.id.clone())),
         Resource::Planned(spec, label) => guarded(
             uid("Job", &JobId(0).to_string()),
             *label,

@@ -3,7 +3,7 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, Agenda, Artifact, ArtifactId, Award, AwardId, Call, CallId, Case, Course, Credential, Digest,
-    Job, JobId, Ledger, Organisation, OrganisationId,
+    Invoice, InvoiceId, Job, JobId, Ledger, Organisation, OrganisationId,
 };
 use crate::{
     ModelId, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Site, SiteId,
@@ -66,6 +66,9 @@ pub struct State {
     pub active: BTreeSet<JobId>,
     /// Who holds how much.
     pub ledger: Ledger,
+    /// What is owed to sites' owners, by site and month; a month in which nothing was settled has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub invoices: BTreeMap<InvoiceId, Invoice>,
     /// When machines count as held idle, and what follows; nobody is watched without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Terms>,

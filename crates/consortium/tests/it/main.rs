@@ -1,10 +1,11 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
 //! [`money`], printed in [`policy`], told of standings and releases in [`standing`], of idle machines in [`watch`], of calls
-//! and awards in [`calls`] and [`awards`], and hunted with random commands in [`simulate`].
+//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], and hunted with random commands in [`simulate`].
 
 mod awards;
 mod batch;
 mod calls;
+mod invoices;
 mod jobs;
 mod money;
 mod people;

@@ -30,6 +30,7 @@ fn any_account() -> impl Strategy<Value = Account> {
         Just(Account::Award(id("second"))),
         Just(Account::Reserved(JobId(1), id("bada"))),
         Just(Account::Earned(id("bada"))),
+        Just(Account::PaidOut(id("bada"))),
     ]
 }
 

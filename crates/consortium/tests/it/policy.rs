@@ -8,7 +8,7 @@ use consortium::{
 };
 
 /// A letter for each policy of the page.
-const LEGEND: [(&str, &str); 25] = [
+const LEGEND: [(&str, &str); 26] = [
     ("H", "hub-founds-the-consortium"),
     ("A", "office-administers"),
     ("U", "auditor-audits"),
@@ -35,6 +35,8 @@ const LEGEND: [(&str, &str); 25] = [
     ("n", "nobody-judges-their-own"),
     ("c", "colleagues-dont-read-proposals"),
     ("x", "conflicts-close-a-proposal"),
+    // Of invoices; `invoices.rs` tells who sees them.
+    ("i", "owners-bill-for-their-sites"),
 ];
 
 /// `+` and the policies that permit, `-` and the policies that forbid; a bare `-`: nothing permits.

@@ -5,6 +5,7 @@
 mod asked;
 mod called;
 mod holds;
+mod owed;
 
 use crate::world::{World, output};
 use consortium::{Actor, Command, Event, JobId, Label, Phase, Request, Round, State, Time, explain};

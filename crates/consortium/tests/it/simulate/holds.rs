@@ -3,15 +3,17 @@
 use super::Story;
 use crate::world::id;
 use consortium::{
-    Account, Actor, ArtifactId, Digest, Event, FlopSeconds, Interval, Job, JobId, Label, Person, Phase,
-    Presence, ProjectId, Role, Round, SiteId, State, Time, Won, apply,
+    Account, Actor, ArtifactId, Correction, Digest, Event, FlopSeconds, Interval, Invoice, InvoiceId, Job,
+    JobId, Label, Person, Phase, Presence, ProjectId, Role, Round, SiteId, State, Time, Won, apply,
 };
 use std::collections::BTreeMap;
 
 impl Story {
     pub(super) fn check(&mut self) {
+        let then = self.twin.invoices.clone();
         self.follow_in_the_twin();
         let state = &self.world.state;
+        check_invoices(state, &then);
         // Also after a refusal, when nothing was told to the twin: it changed nothing.
         assert!(*state == self.twin, "the log gives another state");
         state.ledger.audit().expect("the books balance");
@@ -185,6 +187,10 @@ fn check_awards(state: &State) {
             compute += taken.compute;
             taken_back += taken.won;
         }
+        let corrected = corrections(state).filter(|it| it.award == award.id);
+        let corrected: Won = corrected.map(|it| it.won).sum();
+        won += corrected;
+        used += corrected;
         assert_eq!((won, compute), (award.won, award.compute), "award {}", award.id);
         let told = told[&award.id];
         assert_eq!((told.used.won, told.left), (used, held), "award {}", award.id);
@@ -197,11 +203,40 @@ fn check_awards(state: &State) {
     );
     for site in state.sites.keys() {
         let members = state.jobs.values().filter_map(|job| job.members.get(site));
-        let paid: Won = members.map(|member| member.charged).sum();
+        let charged: Won = members.map(|member| member.charged).sum();
+        let of_site = |it: &&Correction| it.invoice.site == *site;
+        let corrected: Won = corrections(state).filter(of_site).map(|it| it.won).sum();
+        let held = |account| state.ledger.balance(&account).won;
+        let (earned, paid) = (Account::Earned(site.clone()), Account::PaidOut(site.clone()));
+        assert_eq!(charged + corrected, held(earned) + held(paid), "earned by {site}");
+    }
+}
+
+fn corrections(state: &State) -> impl Iterator<Item = &Correction> {
+    state.invoices.values().flat_map(|invoice| &invoice.corrections)
+}
+
+/// All that a site has earned is on one of its invoices, to the won and to the FLOP-second; and what was issued stays as it
+/// was.
+fn check_invoices(state: &State, then: &BTreeMap<InvoiceId, Invoice>) {
+    for site in state.sites.keys() {
+        let of_site = || state.invoices.values().filter(|it| it.id.site == *site);
+        let earned = state.ledger.balance(&Account::Earned(site.clone()));
+        let paid = state.ledger.balance(&Account::PaidOut(site.clone())).won;
+        let total: Won = of_site().map(Invoice::total).sum();
+        let lines = of_site().flat_map(|it| it.lines.values().flatten());
+        let compute = lines.fold(FlopSeconds(0), |sum, line| sum + line.compute);
+        assert_eq!((total, compute), (earned.won + paid, earned.compute), "{site}");
+        let paid_of_each = of_site().map(|it| it.total() - it.unpaid());
+        assert_eq!(paid_of_each.sum::<Won>(), paid, "{site}");
+    }
+    for before in then.values().filter(|it| it.issued.is_some()) {
+        let now = &state.invoices[&before.id];
         assert_eq!(
-            paid,
-            state.ledger.balance(&Account::Earned(site.clone())).won,
-            "earned by {site}"
+            (&before.lines, &before.corrections, &before.issued),
+            (&now.lines, &now.corrections, &now.issued),
+            "{} was changed",
+            before.id
         );
     }
 }
