@@ -55,6 +55,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             state.people.insert(person.id.clone(), person.clone());
         }
         Event::People(event) => crate::people::apply(state, event, at),
+        Event::Invitation(event) => crate::invitation::apply(state, event),
         Event::SiteAdded(site) => {
             state.sites.insert(site.id.clone(), site.clone());
         }

@@ -3,7 +3,8 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
-    Holder, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, Organisation, PeopleCommand, Person, PersonId,
+    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, Organisation, PeopleCommand,
+    Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use schemars::JsonSchema;
@@ -50,6 +51,8 @@ pub enum Command {
     AddPerson(Person),
     /// Change their roles, their standing, or who works in which project.
     People(PeopleCommand),
+    /// Invite somebody, take that back, or let in who comes.
+    Invitation(InvitationCommand),
     /// Add a place with machines, at its owner's price.
     AddSite(Site),
     /// A site's process says what it can do.

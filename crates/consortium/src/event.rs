@@ -6,7 +6,7 @@ use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
-    InvoiceEvent, JobId, JobSpec, Label, Organisation, PeopleEvent, Person, PersonId,
+    InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, Organisation, PeopleEvent, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
@@ -45,6 +45,8 @@ pub enum Event {
     PersonAdded(Person),
     /// Something happened to people.
     People(PeopleEvent),
+    /// Something happened to an invitation; who comes by it follows.
+    Invitation(InvitationEvent),
     /// A site is there.
     SiteAdded(Site),
     /// A site's process has said what it can do.

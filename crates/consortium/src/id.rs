@@ -21,12 +21,18 @@ pub struct BadId {
     wanted: &'static str,
 }
 
+impl BadId {
+    pub(crate) fn new(noun: &'static str, given: String, wanted: &'static str) -> Self {
+        Self { noun, given, wanted }
+    }
+}
+
 /// Reads and writes a name as its text.
 macro_rules! as_text {
     ($name:ident, $id:ident => $text:expr) => {
         impl TryFrom<String> for $name {
-            type Error = BadId;
-            fn try_from(text: String) -> Result<Self, BadId> {
+            type Error = crate::BadId;
+            fn try_from(text: String) -> Result<Self, crate::BadId> {
                 text.parse()
             }
         }
@@ -55,7 +61,7 @@ macro_rules! digest_pattern {
         "blake3:[0-9a-fA-F]{64}"
     };
 }
-pub(crate) use {job_pattern, slug_pattern};
+pub(crate) use {as_text, job_pattern, slug_pattern};
 
 macro_rules! slug {
     ($(#[$doc:meta])* $name:ident, $noun:literal, as in $example:literal) => {

@@ -40,6 +40,8 @@ mod decide;
 pub mod event;
 pub mod explain;
 mod id;
+mod identity;
+mod invitation;
 mod invoice;
 mod job;
 pub mod ledger;
@@ -75,6 +77,8 @@ pub use id::{
     ArtifactId, AwardId, BadId, CallId, Digest, JobId, ModelId, OrganisationId, PersonId, ProjectId,
     ProposalId, SiteId,
 };
+pub use identity::Identity;
+pub use invitation::{Guest, INVITATION_MILLIS, Invitation, InvitationCommand, InvitationEvent, SignIn};
 pub use invoice::{
     Bill, BillLine, Billed, Correction, Difference, Invoice, InvoiceCommand, InvoiceEvent, InvoiceId,
     InvoiceState, Issued, Line, Payment, Reason,

@@ -3,7 +3,9 @@
 
 use crate::decide::{find, grounded};
 use crate::policy::Resource;
-use crate::{Action, Actor, Event, PersonId, ProjectId, Refusal, Role, Standing, Stands, State, Time};
+use crate::{
+    Action, Actor, Event, Identity, PersonId, ProjectId, Refusal, Role, Standing, Stands, State, Time,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -57,6 +59,8 @@ pub enum PeopleEvent {
         standing: Standing,
         ground: String,
     },
+    /// A person signs in with this account; with another of the same provider they did before.
+    IdentityBound { identity: Identity, person: PersonId },
     /// Others work in a project.
     Enrolled {
         project: ProjectId,
@@ -189,6 +193,7 @@ pub(crate) fn apply(state: &mut State, event: &PeopleEvent, at: Time) {
             };
             state.people_standings.insert(person.clone(), stands);
         }
+        PeopleEvent::IdentityBound { identity, person } => crate::identity::bind(state, identity, person),
         PeopleEvent::Enrolled { project, join, leave } => {
             if let Some(project) = state.projects.get_mut(project) {
                 project.members.retain(|person| !leave.contains(person));

@@ -3,7 +3,7 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, Agenda, Artifact, ArtifactId, Award, AwardId, Call, CallId, Case, Course, Credential, Digest,
-    Invoice, InvoiceId, Job, JobId, Ledger, Organisation, OrganisationId,
+    Identity, Invitation, Invoice, InvoiceId, Job, JobId, Ledger, Organisation, OrganisationId,
 };
 use crate::{
     ModelId, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Site, SiteId,
@@ -27,6 +27,12 @@ pub struct State {
     /// How people stand and since when; active since they were added without an entry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub people_standings: BTreeMap<PersonId, Stands>,
+    /// Whose the accounts are that people sign in with; nobody's without an entry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identities: BTreeMap<Identity, PersonId>,
+    /// Who is invited and hasn't come yet, by the digest of the invitation's code.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub invitations: BTreeMap<Digest, Invitation>,
     /// Places with machines.
     pub sites: BTreeMap<SiteId, Site>,
     /// What their processes have said they can do.

@@ -5,6 +5,7 @@
 mod awards;
 mod batch;
 mod calls;
+mod invitations;
 mod invoices;
 mod jobs;
 mod money;
