@@ -14,11 +14,13 @@
 mod calls;
 mod client;
 mod problem;
+mod sign_in;
 mod wire;
 
 pub use calls::{AwardView, CallView, Opinion, ProposalView, ReviewView, WhichProposals};
 pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
+pub use sign_in::{Acceptance, InvitationView, Invite, Invited, Welcome};
 pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
     OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress, ProjectView, Ranked, Ranking,

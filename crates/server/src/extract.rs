@@ -10,12 +10,12 @@ use axum::extract::{
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use consortium::{Actor, Credential, Holder, Scope};
+use consortium::{Actor, Credential, Digest, Holder, Scope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +37,17 @@ pub(crate) struct Bearer {
     _hearing: Option<Hearing>,
 }
 
+/// Who asks and by which token, how far it may go: for what ends it.
+pub(crate) struct Own {
+    pub(crate) actor: Actor,
+    pub(crate) token: Digest,
+}
+
+/// Somebody without a token, who brings a secret of another sort. Who tries many is locked out, as with tokens.
+pub(crate) struct Stranger {
+    pub(crate) address: Option<IpAddr>,
+}
+
 /// The request's body, from JSON.
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -53,32 +64,7 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
     type Rejection = No;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, No> {
-        let unknown = |detail: &str| Problem::new(401, "unauthorised", detail);
-        let header = parts.headers.get(header::AUTHORIZATION);
-        let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let token = token.ok_or_else(|| {
-            unknown("the request carries no bearer token")
-                .hint("send the header `Authorization: Bearer khub_...`")
-        })?;
-        let address = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0.ip());
-        shared.lockout.check(address)?;
-        let known = shared.read()?.credentials.get(&digest(token.trim())).cloned();
-        let known = known.filter(|credential| credential.holds_at(shared.now()));
-        let Some(Credential { holder, scope, .. }) = known else {
-            shared.lockout.note(address);
-            return Err(unknown("the hub doesn't know this token, or it has expired")
-                .hint("`khub token new` makes one for who has one; else ask the programme office for a credential")
-                .into());
-        };
-        let actor = Actor::from(holder.clone());
-        if let Some(Who(who)) = parts.extensions.get() {
-            let _ = who.set(actor.clone());
-        }
-        shared.rate.take(&actor, Instant::now())?;
-        takes_part(&actor, shared)?;
+        let Known { holder, scope, .. } = known(parts, shared)?;
         let reads = parts.method == Method::GET || parts.method == Method::HEAD;
         if scope == Scope::Read && !reads {
             let no = Problem::new(
@@ -93,10 +79,72 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
             Holder::Person(_) => None,
         };
         Ok(Self {
-            actor,
+            actor: Actor::from(holder),
             _hearing: hearing,
         })
     }
+}
+
+impl FromRequestParts<Arc<Shared>> for Own {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, No> {
+        let Known { holder, token, .. } = known(parts, shared)?;
+        let actor = Actor::from(holder);
+        Ok(Self { actor, token })
+    }
+}
+
+/// What the hub knows of the token that a request carries.
+struct Known {
+    token: Digest,
+    holder: Holder,
+    scope: Scope,
+}
+
+fn known(parts: &Parts, shared: &Shared) -> Result<Known, No> {
+    let unknown = |detail: &str| Problem::new(401, "unauthorised", detail);
+    let header = parts.headers.get(header::AUTHORIZATION);
+    let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let token = token.ok_or_else(|| {
+        unknown("the request carries no bearer token")
+            .hint("send the header `Authorization: Bearer khub_...`")
+    })?;
+    let address = address(parts);
+    shared.lockout.check(address)?;
+    let token = digest(token.trim());
+    let known = shared.read()?.credentials.get(&token).cloned();
+    let known = known.filter(|credential| credential.holds_at(shared.now()));
+    let Some(Credential { holder, scope, .. }) = known else {
+        shared.lockout.note(address);
+        return Err(unknown("the hub doesn't know this token, or it has expired")
+            .hint(
+                "`khub token new` makes one for who has one; else ask the programme office for a credential",
+            )
+            .into());
+    };
+    let actor = Actor::from(holder.clone());
+    if let Some(Who(who)) = parts.extensions.get() {
+        let _ = who.set(actor.clone());
+    }
+    shared.rate.take(&actor, Instant::now())?;
+    takes_part(&actor, shared)?;
+    Ok(Known { token, holder, scope })
+}
+
+impl FromRequestParts<Arc<Shared>> for Stranger {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, No> {
+        let address = address(parts);
+        shared.lockout.check(address)?;
+        Ok(Self { address })
+    }
+}
+
+fn address(parts: &Parts) -> Option<IpAddr> {
+    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    info.map(|info| info.0.ip())
 }
 
 /// Who is suspended or gone, or whose organisation is, is told so, whatever they ask.

@@ -305,16 +305,7 @@ impl Shared {
 
     /// Makes a token. It is told once; the log has its digest.
     pub(crate) async fn issue(&self, asker: Actor, credential: Credential) -> Result<String, Problem> {
-        let mut secret = [0u8; 32];
-        getrandom::fill(&mut secret).map_err(|e| {
-            Problem::new(
-                500,
-                "internal",
-                format!("the machine gives no random numbers: {e}"),
-            )
-        })?;
-        let hex: String = secret.iter().map(|b| format!("{b:02x}")).collect();
-        let token = format!("khub_{hex}");
+        let token = secret("khub_")?;
         let command = Command::IssueCredential {
             token: digest(&token),
             credential,
@@ -424,6 +415,17 @@ fn open(config: &HubConfig) -> Result<(Store, State), StoreError> {
             opened => return opened,
         }
     }
+}
+
+/// A word that nobody can guess: 256 random bits in hexadecimal, after `prefix`, which says what it is.
+pub(crate) fn secret(prefix: &str) -> Result<String, Problem> {
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).map_err(|e| {
+        let detail = format!("the machine gives no random numbers: {e}");
+        Problem::new(500, "internal", detail)
+    })?;
+    let hex = secret.iter().map(|b| format!("{b:02x}"));
+    Ok(hex.fold(prefix.to_owned(), |word, hex| word + &hex))
 }
 
 /// The digest by which the log knows a token.

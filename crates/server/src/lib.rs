@@ -25,6 +25,7 @@ mod explain;
 mod extract;
 mod hub;
 mod huggingface;
+mod invitations;
 mod jobs;
 mod lockout;
 mod logs;
@@ -34,6 +35,7 @@ mod openapi;
 mod pages;
 mod part;
 mod rate;
+mod session;
 mod sites;
 mod views;
 mod writer;
@@ -59,8 +61,10 @@ pub fn openapi() -> &'static str {
 fn routes() -> Routes {
     openapi::routes()
         .merge(office::routes())
+        .merge(invitations::routes())
         .merge(jobs::routes())
         .merge(logs::routes())
+        .merge(session::routes())
         .merge(sites::routes())
         .merge(artifacts::routes())
         .merge(awards::routes())

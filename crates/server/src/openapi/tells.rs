@@ -1,7 +1,7 @@
 //! What handlers' parts tell of themselves.
 
 use super::Operation;
-use crate::extract::{Ask, At, Bearer, Body, Json, Key, No};
+use crate::extract::{Ask, At, Bearer, Body, Json, Key, No, Own, Stranger};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -53,6 +53,18 @@ impl<S> Tells for State<S> {
 impl Tells for Bearer {
     fn tell(operation: &mut Operation<'_>) {
         operation.is_for_bearers();
+    }
+}
+
+impl Tells for Own {
+    fn tell(operation: &mut Operation<'_>) {
+        operation.is_for_bearers();
+    }
+}
+
+impl Tells for Stranger {
+    fn tell(operation: &mut Operation<'_>) {
+        operation.may_fail(&[403, 429, 500, 503]);
     }
 }
 

@@ -10,5 +10,6 @@ mod matrix;
 mod models;
 mod openapi;
 mod pages;
+mod sign_in;
 mod tokens;
 mod world;

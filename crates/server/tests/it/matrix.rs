@@ -63,11 +63,12 @@ const THINGS: [&str; 13] = [
 ];
 
 /// Of many or of the whole.
-const WHOLE: [&str; 17] = [
+const WHOLE: [&str; 18] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
     "/people",
+    "/invitations",
     "/projects",
     "/projects/closed/artifacts",
     "/projects/closed/artifacts/{digest}",
@@ -99,8 +100,15 @@ const OF_SITES: [&str; 12] = [
     "/jobs/{job}/end",
 ];
 
-/// What tells nothing of the consortium.
-const OF_NOBODY: [&str; 4] = ["/health", "/openapi.json", "/bytes/{digest}", "//"];
+/// What tells nothing of the consortium, or only to whoever brings a secret: `sign_in.rs` has those.
+const OF_NOBODY: [&str; 6] = [
+    "/health",
+    "/openapi.json",
+    "/bytes/{digest}",
+    "//",
+    "/invitations/accept",
+    "/session",
+];
 
 struct Case {
     world: World,
@@ -137,6 +145,17 @@ impl Case {
             world,
         };
         case.fill();
+        let guest = Guest::New {
+            organisation: "gaon".parse().unwrap(),
+            roles: BTreeSet::new(),
+            projects: ["closed".parse().unwrap()].into(),
+            name: None,
+        };
+        let invited = case
+            .world
+            .person("officer")
+            .invite("guest@closed.example", &guest);
+        invited.unwrap();
         for (id, standing) in [("mokpo", Standing::Suspended), ("left", Standing::Left)] {
             let command = Command::SetStanding {
                 organisation: id.parse().unwrap(),
@@ -393,6 +412,7 @@ fn every_route_is_in_the_matrix() {
 /// What else of an answer isn't for everyone.
 fn extras(text: &str) -> &'static str {
     match (text.contains("the secret ground"), text.contains("\"closed\"")) {
+        _ if text.contains("guest@closed.example") => "  who is invited",
         (true, _) => "  grounds of standing",
         (_, true) => "  the project",
         _ => "",
@@ -453,6 +473,13 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("admit who is in", "POST", "/organisations", gaon),
         ("add somebody of nothing", "POST", "/people", nobody),
         (
+            "invite somebody to nothing",
+            "POST",
+            "/invitations",
+            json!({"email": "guest@new.example", "guest": {"new": {"organisation": "nothing"}}}),
+        ),
+        ("take back no invitation", "DELETE", NO_INVITATION, Value::Null),
+        (
             "give nobody a role",
             "POST",
             "/people/nobody/roles",
@@ -493,5 +520,7 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
     [own, proposals::deeds()].concat()
 }
 
+const NO_INVITATION: &str =
+    "/invitations/blake3:0000000000000000000000000000000000000000000000000000000000000000";
 const UNKNOWN_TOKEN: &str =
     "/credentials/blake3:0000000000000000000000000000000000000000000000000000000000000000";
