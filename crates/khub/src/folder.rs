@@ -31,10 +31,21 @@ impl Data {
     }
 }
 
+const LOGIN: &str = "login.json";
+
 /// Where the folder's hub answers, in `hub.json`; the hub writes it when it starts.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) url: String,
+}
+
+/// Who has signed in by `khub login`, in `login.json`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Login {
+    /// At which hub; none if it is the folder's own.
+    pub(crate) hub: Option<String>,
+    /// Under which name the token is kept.
+    pub(crate) name: String,
 }
 
 impl Folder {
@@ -73,10 +84,41 @@ impl Folder {
             return Ok(token);
         }
         let token = hub.issue(holder)?;
+        self.keep_token(name, &token)?;
+        Ok(token)
+    }
+
+    /// Who has signed in, if somebody has.
+    pub(crate) fn login(&self) -> Result<Option<Login>, Failure> {
+        let path = self.path(LOGIN);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::file(&path, error)),
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+                Failure::file(&path, error).hint("remove it, and sign in again with `khub login`")
+            }),
+        }
+    }
+
+    /// Keeps the token of whoever has signed in.
+    pub(crate) fn keep_login(&self, login: &Login, token: &str) -> Result<(), Failure> {
+        self.keep_token(&login.name, token)?;
+        let text = serde_json::to_string(login).map_err(Failure::new)?;
+        write(&self.path(LOGIN), text.as_bytes())
+    }
+
+    /// Nobody is signed in any more.
+    pub(crate) fn forget_login(&self, login: &Login) -> Result<(), Failure> {
+        for path in [self.path("credentials").join(&login.name), self.path(LOGIN)] {
+            fs::remove_file(&path).map_err(|e| Failure::file(&path, e))?;
+        }
+        Ok(())
+    }
+
+    fn keep_token(&self, name: &str, token: &str) -> Result<(), Failure> {
         let folder = self.path("credentials");
         fs::create_dir_all(&folder).map_err(|e| Failure::file(&folder, e))?;
-        write_secret(&folder.join(name), &token)?;
-        Ok(token)
+        write_secret(&folder.join(name), token)
     }
 
     fn names(&self) -> Vec<String> {
@@ -125,5 +167,9 @@ fn write_secret(path: &Path, secret: &str) -> Result<(), Failure> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path).map_err(|e| Failure::file(path, e))?;
+    // One that was there before keeps its mode otherwise.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .map_err(|e| Failure::file(path, e))?;
     writeln!(file, "{secret}").map_err(|e| Failure::file(path, e))
 }

@@ -26,6 +26,7 @@ mod found;
 mod generate;
 mod job;
 mod ledger;
+mod login;
 mod logs;
 mod members;
 mod model;
@@ -96,6 +97,8 @@ enum Command {
     Proposals(proposals::Args),
     Reviews(reviews::Args),
     Awards(awards::Args),
+    Login(login::Args),
+    Logout(login::Logout),
     Token(token::Args),
     Policy(policy::Args),
     Watch(watch::Args),
@@ -168,6 +171,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Proposals(args) => proposals::run(&args),
         Command::Reviews(args) => reviews::run(&args),
         Command::Awards(args) => awards::run(&args),
+        Command::Login(args) => login::login(&args),
+        Command::Logout(args) => login::logout(&args),
         Command::Token(args) => token::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Watch(args) => watch::run(&args),

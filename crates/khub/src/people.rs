@@ -5,11 +5,11 @@ use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::members::written;
 use crate::show;
-use api::PersonView;
-use consortium::{Holder, OrganisationId, Person, PersonId, ProjectId, Role, Scope, Standing};
+use api::{InvitationView, PersonView};
+use consortium::{Day, Guest, Holder, OrganisationId, Person, PersonId, ProjectId, Role, Scope, Standing};
 use std::collections::BTreeSet;
 
-/// Look at the people, let one in, and change their roles, standing and projects.
+/// Look at the people, let one in or invite one, and change their roles, standing and projects.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -20,6 +20,9 @@ pub(crate) struct Args {
 enum Command {
     List(List),
     Add(Add),
+    Invite(Invite),
+    Invitations(Invitations),
+    Withdraw(Withdraw),
     Roles(SetRoles),
     Standing(SetStanding),
     Enrol(Enrol),
@@ -57,6 +60,58 @@ struct Add {
     /// After how many days the token expires.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
     days: u32,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Invite somebody by a code that is good once and for 14 days, and print it. Send it to them yourself.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  khub people invite minho@gaon.example --organisation gaon-university --project korean-reviews --as office\n  \
+    khub people invite minji@gaon.example --person minji --as office"
+)]
+struct Invite {
+    /// Their address.
+    email: String,
+    /// Whom they will act for.
+    #[arg(long, required_unless_present = "person")]
+    organisation: Option<OrganisationId>,
+    /// What they may do beyond their projects; may be given several times.
+    #[arg(long, value_name = "ROLE", value_parser = word::<Role>)]
+    role: Vec<Role>,
+    /// A project they will work in; may be given several times.
+    #[arg(long, value_name = "PROJECT")]
+    project: Vec<ProjectId>,
+    /// The name they have if they choose no other.
+    #[arg(id = "called", long = "name", value_name = "NAME")]
+    name: Option<PersonId>,
+    /// Somebody who is there already and is to sign in another way.
+    #[arg(long, conflicts_with_all = ["organisation", "role", "project", "called"])]
+    person: Option<PersonId>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// List who is invited and hasn't come yet.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub people invitations --as office")]
+struct Invitations {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Take an invitation back.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  khub people withdraw minho@gaon.example --as office")]
+struct Withdraw {
+    /// The address that was invited.
+    email: String,
     #[command(flatten)]
     connect: Connect,
 }
@@ -118,6 +173,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let said = match &args.command {
         Command::List(args) => return list(args),
         Command::Add(args) => return add(args),
+        Command::Invite(args) => return invite(args),
+        Command::Invitations(args) => return invitations(args),
+        Command::Withdraw(args) => withdraw(args)?,
         Command::Roles(args) => {
             let roles = args.roles.iter().copied().collect();
             args.connect
@@ -176,6 +234,82 @@ fn add(args: &Add) -> Result<(), Failure> {
     let issued = client.issue_limited(holder, Some(args.days), Scope::Full)?;
     show::print(&format!("{}\n", issued.token));
     Ok(())
+}
+
+fn invite(args: &Invite) -> Result<(), Failure> {
+    let guest = match (&args.organisation, &args.person) {
+        (_, Some(person)) => Guest::Known(person.clone()),
+        (Some(organisation), None) => Guest::New {
+            organisation: organisation.clone(),
+            roles: args.role.iter().copied().collect(),
+            projects: args.project.iter().cloned().collect(),
+            name: args.name.clone(),
+        },
+        (None, None) => return Err(Failure::new("an invitation needs --organisation or --person")),
+    };
+    let invited = args.connect.client()?.invite(&args.email, &guest)?;
+    show::told(&invited, args.json, |it| {
+        format!(
+            "{}\ngood once, until {}; whoever has it comes in by `khub login --hub URL --invitation CODE`\n",
+            it.code,
+            Day::of(it.expires)
+        )
+    })
+}
+
+fn invitations(args: &Invitations) -> Result<(), Failure> {
+    let all = args.connect.client()?.invitations()?;
+    if args.json {
+        return show::json(&all);
+    }
+    let row = |it: &InvitationView| {
+        let InvitationView {
+            invitation, expired, ..
+        } = it;
+        let (whom, roles, projects) = match &invitation.guest {
+            Guest::Known(person) => (person.to_string(), String::new(), String::new()),
+            Guest::New {
+                organisation,
+                roles,
+                projects,
+                ..
+            } => {
+                let projects: Vec<&str> = projects.iter().map(ProjectId::as_str).collect();
+                (organisation.to_string(), words(roles, ""), projects.join(", "))
+            }
+        };
+        let until = Day::of(invitation.expires);
+        let by = invitation.by.as_ref().map(ToString::to_string);
+        let until = if *expired {
+            format!("over since {until}")
+        } else {
+            until.to_string()
+        };
+        vec![
+            invitation.email.clone(),
+            whom,
+            roles,
+            projects,
+            by.unwrap_or_default(),
+            until,
+        ]
+    };
+    let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+    let head = ["address", "for", "roles", "projects", "by", "until"];
+    show::print(&show::table(&head, &rows));
+    Ok(())
+}
+
+fn withdraw(args: &Withdraw) -> Result<String, Failure> {
+    let client = args.connect.client()?;
+    let all = client.invitations()?;
+    let found = all.iter().find(|it| it.invitation.email == args.email);
+    let found = found.ok_or_else(|| {
+        Failure::new(format_args!("{} isn't invited", args.email))
+            .hint("`khub people invitations` lists who is")
+    })?;
+    client.withdraw_invitation(&found.digest)?;
+    Ok(format!("{} is invited no more\n", args.email))
 }
 
 fn words(roles: &BTreeSet<Role>, none: &str) -> String {

@@ -12,6 +12,7 @@ mod fold;
 mod help;
 mod hub;
 mod kill;
+mod login;
 mod pages;
 mod people;
 mod quickstart;
