@@ -17,7 +17,7 @@ use consortium::{Actor, Day, Time};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -47,9 +47,9 @@ impl AccessLog {
         })
     }
 
-    fn write(&self, line: &Line<'_>) {
+    fn write<'a>(&self, line: impl FnOnce() -> Line<'a>) {
         let Some(to) = &self.to else { return };
-        let mut text = serde_json::to_vec(line).expect("a line is plain data");
+        let mut text = serde_json::to_vec(&line()).expect("a line is plain data");
         text.push(b'\n');
         // A full disk of the access log is no reason to refuse anyone.
         let _ = to.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text);
@@ -68,16 +68,16 @@ pub(crate) async fn note(State(shared): State<Arc<Shared>>, mut request: Request
     let who = Who::default();
     request.extensions_mut().insert(who.clone());
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let from = from.map(|info| info.0.ip().to_string());
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let from = from.map(|info| info.0.ip());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
-    log.write(&Line {
+    log.write(|| Line {
         time: clock(shared.now()),
         id: &id,
         from,
         who: who.0.get().map(ToString::to_string),
-        method: &method,
-        path: &path,
+        method: method.as_str(),
+        path: uri.path(),
         status: response.status().as_u16(),
         ms: began.elapsed().as_micros() as f64 / 1e3,
     });
@@ -100,7 +100,7 @@ struct Line<'a> {
     time: String,
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
+    from: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     who: Option<String>,
     method: &'a str,

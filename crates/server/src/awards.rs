@@ -3,7 +3,8 @@
 use crate::extract::{Answer, Ask, At, Bearer, Json};
 use crate::hub::Shared;
 use crate::openapi::Routes;
-use crate::part::Part;
+use crate::part::{Part, fits};
+use crate::views::audits;
 use api::{AwardView, Problem};
 use axum::extract::State;
 use consortium::policy::Resource;
@@ -41,7 +42,7 @@ async fn awards(
 ) -> Answer<Vec<AwardView>> {
     let state = shared.read()?;
     let audits = audits(&state, &bearer.actor);
-    let of_project = |award: &&Award| which.project.as_ref().is_none_or(|it| *it == award.project);
+    let of_project = |award: &&Award| fits(which.project.as_ref(), &award.project);
     let seen = state.awards.values().filter(of_project);
     let seen = seen.filter(|award| audits || works_on(&state, &bearer.actor, award));
     let (holdings, now) = (state.holdings(), shared.now());
@@ -90,10 +91,6 @@ fn view(
             ..course
         },
     })
-}
-
-fn audits(state: &Consortium, actor: &Actor) -> bool {
-    state.permit(actor, Action::Audit, &Resource::Consortium).is_ok()
 }
 
 fn works_on(state: &Consortium, actor: &Actor, award: &Award) -> bool {

@@ -4,7 +4,7 @@
 use crate::extract::{Answer, Ask, At, Bearer, Json, Key};
 use crate::hub::Shared;
 use crate::openapi::Routes;
-use crate::part::Part;
+use crate::part::{Part, fits};
 use api::{CallView, Done, Opinion, Problem, ProposalView, ReviewView, WhichProposals};
 use axum::extract::State;
 use consortium::policy::Resource;
@@ -103,7 +103,7 @@ async fn calls(
 ) -> Answer<Vec<CallView>> {
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    let wanted = |call: &&Call| which.programme.is_none_or(|it| it == call.programme);
+    let wanted = |call: &&Call| fits(which.programme.as_ref(), &call.programme);
     let seen = state.calls.values().filter(wanted);
     let seen = seen.filter(|call| sight.sees_call(call));
     let views = part.of(seen, |call| &call.id);
@@ -144,8 +144,8 @@ async fn proposals(
     let state = shared.read()?;
     let mut told = Told::new(&state, &bearer.actor);
     let wanted = |case: &&Case| {
-        which.call.as_ref().is_none_or(|call| *call == case.proposal.call)
-            && which.stage.is_none_or(|stage| stage == case.stage())
+        fits(which.call.as_ref(), &case.proposal.call)
+            && fits(which.stage.as_ref(), &case.stage())
             && (!which.mine || is_of(&bearer.actor, case))
     };
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);

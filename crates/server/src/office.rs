@@ -202,9 +202,7 @@ async fn organisations(
     Ask(wanted): Ask<OfOrganisations>,
 ) -> Answer<Vec<OrganisationView>> {
     let state = shared.read()?;
-    let audits = state
-        .permit(&bearer.actor, Action::Audit, &Resource::Consortium)
-        .is_ok();
+    let audits = views::audits(&state, &bearer.actor);
     let standing = |id| state.standings.get(id).map(|it| it.standing).unwrap_or_default();
     let fitting = state.organisations.values().filter(|it| {
         fits(wanted.kind.as_ref(), &it.kind)
@@ -329,7 +327,7 @@ async fn projects(
 ) -> Answer<Vec<ProjectView>> {
     let state = shared.read()?;
     let may = |action, resource: &Resource<'_>| state.permit(&bearer.actor, action, resource).is_ok();
-    let audits = may(Action::Audit, &Resource::Consortium);
+    let audits = views::audits(&state, &bearer.actor);
     let works_in = |project: &&Project| audits || may(Action::Contribute, &Resource::Project(project));
     let mut known: BTreeSet<&ProjectId> = state.projects.values().filter(works_in).map(|p| &p.id).collect();
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);

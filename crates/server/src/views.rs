@@ -5,6 +5,11 @@ use api::{JobView, Me, PersonView};
 use consortium::policy::Resource;
 use consortium::{Action, Actor, Job, JobId, Person, Presence, SiteId, State};
 
+/// Whether `actor` may look at the consortium's books.
+pub(crate) fn audits(state: &State, actor: &Actor) -> bool {
+    state.permit(actor, Action::Audit, &Resource::Consortium).is_ok()
+}
+
 pub(crate) fn me(state: &State, actor: Actor) -> Me {
     let organisation = match &actor {
         Actor::Hub => None,
