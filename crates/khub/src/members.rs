@@ -100,9 +100,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn list(args: &List) -> Result<(), Failure> {
     let organisations = args.connect.client()?.organisations()?;
-    if args.json {
-        return show::json(&organisations);
-    }
     let row = |it: &OrganisationView| {
         let organisation = &it.organisation;
         vec![
@@ -115,10 +112,11 @@ fn list(args: &List) -> Result<(), Failure> {
             it.ground.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = organisations.iter().map(row).collect();
     let head = ["id", "name", "name_ko", "kind", "home", "standing", "ground"];
-    show::print(&show::table(&head, &rows));
-    Ok(())
+    show::told(&organisations, args.json, |organisations| {
+        let rows: Vec<Vec<String>> = organisations.iter().map(row).collect();
+        show::table(&head, &rows)
+    })
 }
 
 fn import(args: &Import) -> Result<(), Failure> {

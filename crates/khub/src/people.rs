@@ -43,7 +43,7 @@ struct List {
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub people add minho --organisation gaon-university --project korean-reviews --as office\n  \
-    khub people add sora --organisation programme-office --role auditor --as office"
+    khub people add sora --organisation khub-office --role auditor --as office"
 )]
 struct Add {
     /// Their name in addresses.
@@ -200,9 +200,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn list(args: &List) -> Result<(), Failure> {
     let people = args.connect.client()?.people()?;
-    if args.json {
-        return show::json(&people);
-    }
     let row = |it: &PersonView| {
         let projects: Vec<&str> = it.projects.iter().map(ProjectId::as_str).collect();
         vec![
@@ -214,10 +211,11 @@ fn list(args: &List) -> Result<(), Failure> {
             it.ground.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = people.iter().map(row).collect();
     let head = ["id", "organisation", "roles", "standing", "projects", "ground"];
-    show::print(&show::table(&head, &rows));
-    Ok(())
+    show::told(&people, args.json, |people| {
+        let rows: Vec<Vec<String>> = people.iter().map(row).collect();
+        show::table(&head, &rows)
+    })
 }
 
 fn add(args: &Add) -> Result<(), Failure> {
