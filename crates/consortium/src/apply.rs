@@ -58,7 +58,9 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::Invitation(event) => crate::invitation::apply(state, event),
         Event::SiteAdded(site) => {
             state.sites.insert(site.id.clone(), site.clone());
+            crate::offer::came(state, site, at);
         }
+        Event::Offer(event) => crate::offer::apply(state, event, at),
         Event::AbilitiesTold { site, abilities } => {
             state.abilities.insert(site.clone(), abilities.clone());
         }

@@ -3,8 +3,8 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
-    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, Organisation, PeopleCommand,
-    Person, PersonId,
+    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, OfferCommand, Organisation,
+    PeopleCommand, Person, PersonId,
 };
 use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
 use schemars::JsonSchema;
@@ -55,6 +55,8 @@ pub enum Command {
     Invitation(InvitationCommand),
     /// Add a place with machines, at its owner's price.
     AddSite(Site),
+    /// Take another offer of a site's owner, or rate a sort of GPU.
+    Offer(OfferCommand),
     /// A site's process says what it can do.
     TellAbilities(Abilities),
     /// Open a project.

@@ -28,7 +28,7 @@ pub(crate) const MOST_SAMPLES: u64 = 1 << 40;
 /// In a whole job, so that positions in its data order fit everywhere.
 const MOST_SAMPLES_IN_ALL: u64 = i64::MAX as u64;
 /// Of one site.
-const MOST_GPUS: u32 = 1_000_000;
+pub(crate) const MOST_GPUS: u32 = 1_000_000;
 /// The log is JSON, and readers of JSON give up at some depth: what is written must be read again.
 const MOST_LEVELS: usize = 32;
 
@@ -86,6 +86,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         } => crate::standing::set(state, actor, organisation, *standing, ground),
         Command::People(command) => crate::people::ask(state, actor, command),
         Command::Invitation(command) => crate::invitation::ask(state, actor, command, now),
+        Command::Offer(command) => crate::offer::ask(state, actor, command),
         Command::TellAbilities(abilities) => crate::abilities::tell(state, actor, abilities),
         Command::SetWatch(terms) => crate::watch::set(state, actor, terms.as_ref()),
         Command::GiveBack { job, ground } => crate::watch::give_back(state, actor, *job, ground),
@@ -151,32 +152,7 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
         Command::AddSite(site) => {
             unused(&state.sites, "site", &site.id)?;
             find(&state.organisations, "organisation", &site.owner)?;
-            if site.price.0 < 0 || site.price.0 > 1_000_000_000_000 {
-                return Err(Refusal::invalid(format!(
-                    "a price of {} won a PFLOP-hour is out of range",
-                    site.price.0
-                ))
-                .hint("0 to 1,000,000,000,000 won a PFLOP-hour"));
-            }
-            if site.rated.0 == 0 {
-                return Err(Refusal::invalid(format!("site {} is rated at 0 FLOP/s", site.id)));
-            }
-            if site.gpus == 0 || site.gpus > MOST_GPUS {
-                return Err(
-                    Refusal::invalid(format!("site {} has {} GPUs", site.id, site.gpus))
-                        .hint(format!("gpus takes 1 to {MOST_GPUS}")),
-                );
-            }
-            if site
-                .marginal
-                .is_some_and(|marginal| marginal.0 < 0 || marginal > site.price)
-            {
-                return Err(Refusal::invalid(format!(
-                    "the marginal price of site {} is out of range",
-                    site.id
-                ))
-                .hint("0 to the site's price"));
-            }
+            crate::offer::check(site)?;
             vec![Event::SiteAdded(site.clone())]
         }
         Command::OpenProject(project) => {

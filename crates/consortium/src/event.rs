@@ -6,7 +6,8 @@ use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
-    InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, Organisation, PeopleEvent, Person, PersonId,
+    InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, OfferEvent, Organisation, PeopleEvent, Person,
+    PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
@@ -49,6 +50,8 @@ pub enum Event {
     Invitation(InvitationEvent),
     /// A site is there.
     SiteAdded(Site),
+    /// Something happened to offers.
+    Offer(OfferEvent),
     /// A site's process has said what it can do.
     AbilitiesTold { site: SiteId, abilities: Abilities },
     /// A project is open.

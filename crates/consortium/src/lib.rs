@@ -46,6 +46,7 @@ mod invoice;
 mod job;
 pub mod ledger;
 mod member;
+mod offer;
 mod people;
 mod place;
 pub mod policy;
@@ -89,6 +90,7 @@ pub use member::{
     Artifact, ArtifactKind, Award, Credential, Holder, Home, Kind, Label, Organisation, Person, Programme,
     Project, Role, Scope, Site, Tenure,
 };
+pub use offer::{Asking, Factor, NewOffer, Offer, OfferCommand, OfferEvent, OfferTerms, Rating};
 pub use people::{PeopleCommand, PeopleEvent};
 pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};

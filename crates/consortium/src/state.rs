@@ -6,8 +6,8 @@ use crate::{
     Identity, Invitation, Invoice, InvoiceId, Job, JobId, Ledger, Organisation, OrganisationId,
 };
 use crate::{
-    ModelId, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Site, SiteId,
-    Stands, Won,
+    ModelId, Offer, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Rating,
+    Site, SiteId, Stands, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,12 @@ pub struct State {
     pub invitations: BTreeMap<Digest, Invitation>,
     /// Places with machines.
     pub sites: BTreeMap<SiteId, Site>,
+    /// What their owners have asked so far; the last of each is what the site has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offers: BTreeMap<SiteId, Vec<Offer>>,
+    /// How fast a GPU of a sort is taken to be, and was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ratings: BTreeMap<String, Vec<Rating>>,
     /// What their processes have said they can do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub abilities: BTreeMap<SiteId, Abilities>,

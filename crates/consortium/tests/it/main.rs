@@ -9,6 +9,7 @@ mod invitations;
 mod invoices;
 mod jobs;
 mod money;
+mod offers;
 mod people;
 mod placement;
 mod policy;

@@ -5,9 +5,10 @@ use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
 use consortium::watch::Terms;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Credential, Digest, FlopSeconds, FlopsPerSecond,
-    Holder, Home, Job, JobId, JobSpec, Label, Organisation, Output, PeopleCommand, Person, Phase, Presence,
-    Price, Project, ProjectId, Reading, Round, RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage, Won,
+    Actor, ArtifactId, ArtifactKind, Asking, Award, Codec, Command, Credential, Digest, FlopSeconds,
+    FlopsPerSecond, Holder, Home, Job, JobId, JobSpec, Label, NewOffer, OfferCommand, Organisation, Output,
+    PeopleCommand, Person, Phase, Presence, Price, Project, ProjectId, Reading, Round, RoundSpec, Site,
+    SiteId, Standing, Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,7 +145,7 @@ impl Story {
     }
 
     fn office(&mut self) -> (Actor, Command) {
-        let command = match self.dice.below(8) {
+        let command = match self.dice.below(9) {
             0 => Command::Appropriate {
                 year: 2022,
                 won: Won(1_000_000),
@@ -175,6 +176,15 @@ impl Story {
                 join: [id(self.dice.pick(&PEOPLE)), id("minji")].into(),
                 leave: [id(self.dice.pick(&PEOPLE))].into(),
             }),
+            7 => Command::Offer(OfferCommand::Take(
+                id(self.dice.pick(&SITES)),
+                NewOffer {
+                    asking: Asking::GpuHour(Won(self.dice.small(20_000).into())),
+                    marginal: None,
+                    gpus: Some(self.dice.small(3)),
+                    ground: "a contract".into(),
+                },
+            )),
             _ => Command::AddSite(Site {
                 id: id("gaon"),
                 owner: id("gaon"),
