@@ -1,14 +1,15 @@
 use crate::Problem;
 use crate::wire::{
-    Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, Orders,
-    OrganisationView, PersonView, PostingView, Progress, ProjectView, ReleaseView, Ruling, SiteView,
+    Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, OfferView, Orders,
+    OrganisationView, PersonView, PostingView, Progress, ProjectView, RatingView, ReleaseView, Ruling,
+    SiteView,
 };
 use consortium::explain::{Explanation, Waiting};
 use consortium::watch::Terms;
 use consortium::{
-    Abilities, Artifact, ArtifactId, Award, Digest, Exit, Holder, JobId, JobSpec, Label, ModelId,
-    Organisation, OrganisationId, Output, Person, PersonId, Programme, Project, ProjectId, Publication,
-    Reading, Role, Scope, Site, SiteId, Standing, Update, Won,
+    Abilities, Artifact, ArtifactId, Award, Digest, Exit, Factor, Holder, JobId, JobSpec, Label, ModelId,
+    NewOffer, Organisation, OrganisationId, Output, Person, PersonId, Programme, Project, ProjectId,
+    Publication, Reading, Role, Scope, Site, SiteId, Standing, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -133,8 +134,8 @@ impl Client {
         self.text(&format!("/api/models/{model}"))
     }
 
-    /// What is at an address outside `/api/v1`.
-    fn text(&self, path: &str) -> Answer<String> {
+    /// The text that is at a path of the hub, as `/api/v1/jobs`.
+    pub fn text(&self, path: &str) -> Answer<String> {
         let root = Self {
             url: self.url.trim_end_matches("/api/v1").to_owned(),
             ..self.clone()
@@ -239,6 +240,28 @@ impl Client {
     /// Adds a site.
     pub fn add_site(&self, site: &Site) -> Answer<Done> {
         self.post("/sites", site)
+    }
+
+    /// What a site's owner asks, and asked before.
+    pub fn offers(&self, site: &SiteId) -> Answer<Vec<OfferView>> {
+        self.list(&format!("/sites/{site}/offers"), "after", |it: &OfferView| {
+            &it.version
+        })
+    }
+
+    /// Takes another offer of a site's owner.
+    pub fn take_offer(&self, site: &SiteId, offer: &NewOffer) -> Answer<Done> {
+        self.post(&format!("/sites/{site}/offers"), offer)
+    }
+
+    /// How fast a GPU of each sort is taken to be.
+    pub fn gpus(&self) -> Answer<Vec<RatingView>> {
+        self.list("/gpus", "after", |it: &RatingView| &it.gpu)
+    }
+
+    /// Says how fast a GPU of one sort is taken to be.
+    pub fn rate(&self, factor: &Factor) -> Answer<Done> {
+        self.post("/gpus", factor)
     }
 
     /// Opens a project.

@@ -23,6 +23,6 @@ pub use problem::Problem;
 pub use sign_in::{Acceptance, InvitationView, Invite, Invited, Welcome};
 pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
-    OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress, ProjectView, Ranked, Ranking,
-    ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
+    OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress, ProjectView, Ranked,
+    Ranking, RatingView, ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
 };

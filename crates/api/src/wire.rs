@@ -1,9 +1,10 @@
 //! Answers of the hub. Requests are the nouns of `consortium` themselves.
 
 use consortium::{
-    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Digest, FlopSeconds, Holder,
-    Home, Interval, Job, JobId, JobSpec, Label, Organisation, OrganisationId, Person, PersonId, Phase,
-    Presence, Programme, ProjectId, Proposed, Round, Scope, Site, SiteId, Standing, Time, Won,
+    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Digest, FlopSeconds,
+    FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, OfferTerms, Organisation,
+    OrganisationId, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed, Round, Scope, Site,
+    SiteId, Standing, Time, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -139,6 +140,33 @@ pub struct PersonView {
     pub ground: Option<String>,
     /// The projects they work in.
     pub projects: Vec<ProjectId>,
+}
+
+/// An offer of a site's owner; the last one is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OfferView {
+    /// Counted from 1.
+    pub version: u32,
+    /// What it says.
+    #[serde(flatten)]
+    pub terms: OfferTerms,
+    /// Since when.
+    pub since: Time,
+    /// What it rests on, for those who may audit; nothing of the one that a site came with.
+    pub ground: Option<String>,
+}
+
+/// How fast a GPU of one sort is taken to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RatingView {
+    /// The sort.
+    pub gpu: String,
+    /// FLOP/s of one.
+    pub rated: FlopsPerSecond,
+    /// Since when.
+    pub since: Time,
+    /// What that rests on, for those who may audit.
+    pub ground: Option<String>,
 }
 
 /// A release that one person has proposed.

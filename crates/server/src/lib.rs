@@ -30,6 +30,7 @@ mod jobs;
 mod lockout;
 mod logs;
 mod metrics;
+mod offers;
 mod office;
 mod openapi;
 mod pages;
@@ -62,6 +63,7 @@ fn routes() -> Routes {
     openapi::routes()
         .merge(office::routes())
         .merge(invitations::routes())
+        .merge(offers::routes())
         .merge(jobs::routes())
         .merge(logs::routes())
         .merge(session::routes())

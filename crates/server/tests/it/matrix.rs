@@ -63,7 +63,7 @@ const THINGS: [&str; 13] = [
 ];
 
 /// Of many or of the whole.
-const WHOLE: [&str; 18] = [
+const WHOLE: [&str; 20] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
@@ -75,6 +75,8 @@ const WHOLE: [&str; 18] = [
     "/jobs",
     "/queue",
     "/sites",
+    "/sites/m/offers",
+    "/gpus",
     "/awards",
     "/programmes/language/board",
     "/releases",
@@ -498,6 +500,18 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             json!([["nobody"], []]),
         ),
         ("add a site of nothing", "POST", "/sites", site),
+        (
+            "take an offer for nothing",
+            "POST",
+            "/sites/nothing/offers",
+            json!({"asking": {"gpu-hour": 1}, "ground": "x"}),
+        ),
+        (
+            "rate no GPU",
+            "POST",
+            "/gpus",
+            json!({"gpu": "a100", "rated": 0, "ground": "x"}),
+        ),
         ("open a project of nothing", "POST", "/projects", nothing),
         (
             "appropriate nothing",
