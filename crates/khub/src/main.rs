@@ -31,6 +31,7 @@ mod logs;
 mod members;
 mod model;
 mod next;
+mod offers;
 mod people;
 mod plan;
 mod policy;
@@ -82,6 +83,8 @@ enum Command {
     Logs(logs::Args),
     Top(top::Args),
     Sites(job::Sites),
+    Offers(offers::Args),
+    Gpus(offers::Gpus),
     Simulate(simulate::Args),
     Plan(plan::Args),
     Artifacts(artifact::List),
@@ -156,6 +159,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Logs(args) => logs::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Sites(args) => job::sites(&args),
+        Command::Offers(args) => offers::run(&args),
+        Command::Gpus(args) => offers::gpus(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Artifacts(args) => artifact::list(&args),

@@ -13,6 +13,7 @@ mod help;
 mod hub;
 mod kill;
 mod login;
+mod offers;
 mod pages;
 mod people;
 mod quickstart;
