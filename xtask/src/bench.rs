@@ -10,6 +10,7 @@
 //! cargo xtask bench sites
 //! cargo xtask bench place --jobs 1000000 --nodes 10000
 //! cargo xtask bench hub
+//! cargo xtask bench reads
 //! ```
 //!
 //! Whoever is measured is a `Worker`: a process that waits until it is asked for one turn. So khub and its
@@ -25,6 +26,7 @@ mod moe;
 mod place;
 mod placement;
 mod race;
+mod reads;
 mod sites;
 mod table;
 mod train_step;
@@ -59,6 +61,8 @@ pub(crate) enum What {
     Place(placement::Asked),
     /// A hub under many clients on SQLite and PostgreSQL: commands a second, kills, take-over
     Hub(hub::Asked),
+    /// Read a hub that has been there for years: milliseconds
+    Reads(reads::Asked),
 }
 
 /// Measures and prints. An interrupt ends the workers too.
@@ -74,6 +78,7 @@ pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
         What::Sites(asked) => sites::run(root, asked),
         What::Place(asked) => placement::run(root, asked),
         What::Hub(asked) => hub::run(root, asked),
+        What::Reads(asked) => reads::run(root, asked),
     }
 }
 

@@ -10,6 +10,8 @@ mod hub;
 mod leave;
 mod loss;
 mod placement;
+mod process;
+mod reads;
 mod sites;
 mod submit;
 
@@ -43,6 +45,7 @@ enum What {
     Sites(sites::Args),
     Place(placement::Args),
     Hub(hub::Args),
+    Reads(reads::Args),
 }
 
 /// Training steps on random tokens.
@@ -110,6 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         What::Sites(asked) => sites::run(asked),
         What::Place(asked) => placement::run(asked),
         What::Hub(asked) => hub::run(asked),
+        What::Reads(asked) => reads::run(asked),
     }
 }
 

@@ -153,6 +153,11 @@ fn import(args: &Import) -> Result<(), Failure> {
 
 const COLUMNS: [&str; 5] = ["id", "name", "name_ko", "kind", "home"];
 
+/// The 215 organisations of `khub members example`.
+pub(crate) fn example(seed: u64) -> Vec<Organisation> {
+    read(example::csv(seed).as_bytes()).expect("the example can be imported")
+}
+
 /// The organisations in `text`; the message says in which line something is wrong.
 fn read(text: &[u8]) -> Result<Vec<Organisation>, String> {
     let mut rows = csv::rows(text)?.into_iter();

@@ -77,13 +77,13 @@ fn one(place: &Place, asked: &Asked, database: Option<&str>) -> Result<Value, St
 }
 
 /// A PostgreSQL server that really writes to the disk.
-struct Server {
+pub(super) struct Server {
     script: Child,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Server {
-    fn start(root: &Path) -> Result<Option<Self>, String> {
+    pub(super) fn start(root: &Path) -> Result<Option<Self>, String> {
         let started = Command::new(root.join("xtask/postgres.sh"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

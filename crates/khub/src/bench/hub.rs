@@ -3,6 +3,7 @@
 //! Every client books one won at a time under a key of its own. So a command that was confirmed and lost, or
 //! done twice, shows in the pool's balance.
 
+use super::process::Process;
 use super::submit;
 use crate::failure::Failure;
 use crate::folder::Folder;
@@ -13,9 +14,7 @@ use api::{ApiError, Client};
 use consortium::{Account, Won};
 use serde_json::{Value, json};
 use server::Hub;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use store::{Place, Reader};
@@ -101,7 +100,7 @@ impl<'a> Bench<'a> {
     }
 
     fn serve(&self) -> Result<Process, Failure> {
-        Process::serve(self.args)
+        Process::serve(&self.args.folder, self.args.database.as_ref())
     }
 
     fn client(&self, hub: &Process) -> Result<Client, Failure> {
@@ -215,7 +214,7 @@ impl<'a> Bench<'a> {
         let mut report = json!({});
         for stopped in [false, true] {
             let first = self.serve()?;
-            let second = Process::start(self.args)?;
+            let second = Process::start(&self.args.folder, self.args.database.as_ref())?;
             second.until("stands by")?;
             let start = Instant::now();
             first.signal(if stopped { "STOP" } else { "KILL" })?;
@@ -255,89 +254,4 @@ fn pool(client: &Client) -> Result<Won, Failure> {
     let accounts = client.ledger()?.accounts;
     let pool = accounts.iter().find(|(account, _)| *account == Account::Pool);
     Ok(pool.map(|(_, balance)| balance.won).unwrap_or_default())
-}
-
-/// A `khub serve` that doesn't outlive its bench.
-struct Process {
-    child: Child,
-    lines: std::sync::Mutex<BufReader<std::process::ChildStdout>>,
-    url: std::sync::OnceLock<String>,
-}
-
-impl Process {
-    /// One that answers.
-    fn serve(args: &Args) -> Result<Self, Failure> {
-        let hub = Self::start(args)?;
-        hub.url()?;
-        Ok(hub)
-    }
-
-    fn start(args: &Args) -> Result<Self, Failure> {
-        let mut command = Command::new(std::env::current_exe().map_err(Failure::new)?);
-        command.args(["serve", "--rate", "0", "--listen", "127.0.0.1:0", "--folder"]);
-        command.arg(&args.folder).stdout(Stdio::piped());
-        if let Some(database) = &args.database {
-            command.arg("--database").arg(database.url());
-        }
-        let mut child = command.spawn().map_err(Failure::new)?;
-        let lines = BufReader::new(child.stdout.take().expect("it is piped"));
-        Ok(Self {
-            child,
-            lines: lines.into(),
-            url: std::sync::OnceLock::new(),
-        })
-    }
-
-    /// Where it answers; waits until it does.
-    fn url(&self) -> Result<String, Failure> {
-        if let Some(url) = self.url.get() {
-            return Ok(url.clone());
-        }
-        let line = self.until("answers at")?;
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = url.ok_or_else(|| Failure::new(format_args!("the hub says {line:?}")))?;
-        Ok(self.url.get_or_init(|| url.to_owned()).clone())
-    }
-
-    /// The first line that has `words` in it.
-    fn until(&self, words: &str) -> Result<String, Failure> {
-        let mut lines = self
-            .lines
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        loop {
-            let mut line = String::new();
-            if lines.read_line(&mut line).map_err(Failure::new)? == 0 {
-                return Err(Failure::new(format_args!(
-                    "the hub ended before it said {words:?}"
-                )));
-            }
-            if line.contains(words) {
-                return Ok(line);
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) -> Result<(), Failure> {
-        let mut kill = Command::new("kill");
-        let done = kill.args(["-s", name, &self.child.id().to_string()]).status();
-        match done.map_err(Failure::new)?.success() {
-            true => Ok(()),
-            false => Err(Failure::new("the hub is gone already")),
-        }
-    }
-
-    /// SIGKILL: no process can prepare for it.
-    fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have been killed already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
