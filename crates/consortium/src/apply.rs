@@ -83,6 +83,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             state.credentials.remove(token);
         }
         Event::Kept(artifact) => keep(state, artifact),
+        Event::Run(run, event) => crate::run::apply(state, *run, event, at),
         Event::Published { publication, commit } => {
             crate::publication::apply(state, publication, *commit, at);
         }

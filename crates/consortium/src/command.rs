@@ -6,7 +6,9 @@ use crate::{
     Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, OfferCommand, Organisation,
     PeopleCommand, Person, PersonId,
 };
-use crate::{Exit, OrganisationId, Project, Publication, Site, SiteId, Standing, Update, Usage, Won};
+use crate::{
+    Exit, OrganisationId, Project, Publication, RunCommand, RunId, Site, SiteId, Standing, Update, Usage, Won,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -100,6 +102,8 @@ pub enum Command {
     },
     /// Keep some bytes in a project.
     Register(Output),
+    /// Begin a run, add to it, end it.
+    Run(RunId, RunCommand),
     /// Put a project's files together as a model under a name.
     Publish(Publication),
     /// Ask for a job.

@@ -93,6 +93,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::Release { artifact, to } => crate::release::release(state, actor, artifact, *to),
         Command::RevokeCredential { token } => crate::credential::revoke(state, actor, token),
         Command::Register(output) => register(state, actor, output),
+        Command::Run(run, command) => crate::run::rules::ask(state, actor, *run, command, now),
         Command::Publish(publication) => crate::publication::publish(state, actor, publication),
         Command::Submit(spec) => submit(state, actor, spec),
         Command::Cancel(job) => cancel(state, actor, *job),
@@ -204,17 +205,22 @@ fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>,
     if let Actor::Person(person) = actor {
         artifact.by.insert(person.clone());
     }
+    Ok(keeping(state, artifact))
+}
+
+/// That an artifact is kept; nothing, if that is how it stands already.
+pub(crate) fn keeping(state: &State, artifact: Artifact) -> Vec<Event> {
     let known = state.artifacts.get(&artifact.id).is_some_and(|known| {
         let mut from = artifact.made_from.iter();
         known.label >= artifact.label
             && known.by.is_superset(&artifact.by)
             && from.all(|digest| known.made_from.contains(digest))
     });
-    Ok(if known {
+    if known {
         Vec::new()
     } else {
         vec![Event::Kept(artifact)]
-    })
+    }
 }
 
 /// The artifact that `output` becomes: its label is at least as strict as everything it was made from.
@@ -244,7 +250,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn strictest<'a>(
+pub(crate) fn strictest<'a>(
     state: &State,
     project: &ProjectId,
     inputs: impl Iterator<Item = &'a Digest>,

@@ -10,8 +10,8 @@ use crate::{
     PersonId,
 };
 use crate::{
-    OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, Site, SiteId, Standing,
-    Transfer, Update, Usage, Won,
+    OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, RunEvent, RunId, Site, SiteId,
+    Standing, Transfer, Update, Usage, Won,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,8 @@ pub enum Event {
     /// An artifact is kept; or its label became stricter, and with it the label of all that was made from it;
     /// or it is known to be made from more.
     Kept(Artifact),
+    /// Something happened to a run.
+    Run(RunId, RunEvent),
     /// A model has a new revision.
     Published {
         publication: Publication,

@@ -23,7 +23,7 @@
 //! Where to read on: [`command`] says what can be asked, [`event`] what can have happened, [`decide()`]
 //! how one becomes the other, [`apply()`] what an event changes, [`ledger`] how money and compute move,
 //! [`policy`] who may read what, [`queue`] who goes first, [`mod@explain`] why a job is where it is,
-//! [`watch`] what follows for machines that are held idle.
+//! [`watch`] what follows for machines that are held idle, [`run`] what people log of their own.
 #![deny(clippy::float_arithmetic)]
 
 mod abilities;
@@ -55,6 +55,7 @@ pub mod queue;
 mod refusal;
 mod release;
 mod round;
+pub mod run;
 mod seat;
 mod sight;
 mod standing;
@@ -98,6 +99,7 @@ pub use publication::{Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
 pub use release::Proposed;
 pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};
+pub use run::{Run, RunCommand, RunEvent, RunId, RunStatus, Runs};
 pub use sight::Sight;
 pub use standing::{Standing, Stands};
 pub use state::{Remembered, State};

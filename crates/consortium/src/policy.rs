@@ -12,7 +12,7 @@
 
 use crate::{
     Actor, Artifact, ArtifactKind, Call, Case, Home, Job, JobId, JobSpec, Label, PersonId, Project,
-    ProjectId, Refusal, Role, Site, SiteId, Standing, Tenure,
+    ProjectId, Refusal, Role, Run, Site, SiteId, Standing, Tenure,
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
@@ -66,6 +66,8 @@ pub enum Resource<'a> {
     Artifact(&'a Artifact),
     /// A job.
     Job(&'a Job),
+    /// What somebody logs of a try.
+    Run(&'a Run),
     /// A call for proposals.
     Call(&'a Call),
     /// A proposal, and what has come of it.
@@ -150,10 +152,10 @@ impl Policy {
         &self.text
     }
 
-    /// Whether it names a single artifact, call, job or proposal, so that two with the same attributes may be told apart.
+    /// Whether it names a single artifact, call, job, proposal or run, so that two with the same attributes may be told apart.
     pub(crate) fn names_one(&self) -> bool {
         let named = &self.mentions.named;
-        ["Artifact", "Call", "Job", "Proposal"]
+        ["Artifact", "Call", "Job", "Proposal", "Run"]
             .iter()
             .any(|kind| named.contains(*kind))
     }
@@ -320,6 +322,7 @@ impl fmt::Display for Resource<'_> {
                 artifact.name, artifact.label, artifact.id.project
             ),
             Self::Job(job) => write!(f, "{} ({})", job.id, job.label),
+            Self::Run(run) => write!(f, "run {} ({})", run.id, run.label),
             Self::Call(call) => write!(f, "call {} ({})", call.id, call.label),
             Self::Proposal(case) => write!(f, "proposal {}", case.proposal.id),
             Self::Site(site) => write!(f, "site {}", site.id),
@@ -490,6 +493,13 @@ fn resource_entity(policy: &Policy, state: &State, resource: &Resource<'_>) -> c
                 &BTreeSet::new(),
             )
         }
+        Resource::Run(run) => guarded(
+            uid("Run", &run.id.to_string()),
+            state.label_of_run(run),
+            &run.project,
+            BTreeSet::new(),
+            &[run.by.clone()].into(),
+        ),
         Resource::Call(call) => {
             let attributes = vec![
                 ("by", people([].iter())),

@@ -13,7 +13,7 @@
 
 use crate::policy::Resource;
 use crate::{
-    Action, Actor, Artifact, Call, Case, Job, Label, OrganisationId, PersonId, ProjectId, SiteId, State,
+    Action, Actor, Artifact, Call, Case, Job, Label, OrganisationId, PersonId, ProjectId, Run, SiteId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,11 @@ enum Attributes<'a> {
         label: Label,
         project: &'a ProjectId,
         sites: BTreeSet<&'a SiteId>,
+    },
+    Run {
+        label: Label,
+        project: &'a ProjectId,
+        by: &'a PersonId,
     },
     Call(Label),
     Proposal {
@@ -82,6 +87,16 @@ impl<'a> Sight<'a> {
             sites: job.members.keys().filter(|_| job.is_active()).collect(),
         };
         self.answer(attributes, &Resource::Job(job))
+    }
+
+    /// Whether it may be done with this run.
+    pub fn sees_run(&mut self, run: &'a Run) -> bool {
+        let attributes = Attributes::Run {
+            label: self.state.label_of_run(run),
+            project: &run.project,
+            by: &run.by,
+        };
+        self.answer(attributes, &Resource::Run(run))
     }
 
     /// Whether it may be done with this call.

@@ -7,7 +7,7 @@ use crate::{
 };
 use crate::{
     ModelId, Offer, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Rating,
-    Site, SiteId, Stands, Won,
+    Runs, Site, SiteId, Stands, Won,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,9 @@ pub struct State {
     /// When machines count as held idle, and what follows; nobody is watched without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Terms>,
+    /// What people log of their tries.
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub runs: Runs,
     /// Idempotency keys that were used, and what for.
     pub remembered: BTreeMap<String, Remembered>,
 }

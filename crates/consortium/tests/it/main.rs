@@ -1,6 +1,6 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
 //! [`money`], printed in [`policy`], told of standings and releases in [`standing`], of idle machines in [`watch`], of calls
-//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], and hunted with random commands in [`simulate`].
+//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], of what people log in [`runs`], and hunted with random commands in [`simulate`].
 
 mod awards;
 mod batch;
@@ -16,6 +16,7 @@ mod policy;
 mod queue;
 mod requests;
 mod rounds;
+mod runs;
 mod sight;
 mod simulate;
 mod standing;

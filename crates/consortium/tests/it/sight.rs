@@ -119,6 +119,12 @@ fn consortium(seed: u64) -> State {
             submitter,
             label: dice.pick(&LABELS),
         });
+        let mut run = crate::runs::run(n, "x-0", "p-0");
+        run.project = id(&format!("x-{}", dice.below(4)));
+        run.by = id(&format!("p-{}", dice.below(8)));
+        run.label = dice.pick(&LABELS);
+        run.job = (dice.below(4) == 0).then(|| JobId(dice.below(60) as u64));
+        events.push(Event::Run(run.id, RunEvent::Began(Box::new(run))));
         if dice.below(3) > 0 {
             let sites = (0..5)
                 .filter(|_| dice.below(2) == 0)
@@ -225,6 +231,11 @@ fn compare(state: &State) -> usize {
         for job in state.jobs.values() {
             let asked = state.permit(&actor, Action::Read, &Resource::Job(job)).is_ok();
             assert_eq!(sight.sees_job(job), asked, "{actor}, {}", job.id);
+            rows += 1;
+        }
+        for run in state.runs.all.values() {
+            let asked = state.permit(&actor, Action::Read, &Resource::Run(run)).is_ok();
+            assert_eq!(sight.sees_run(run), asked, "{actor}, {run:?}");
             rows += 1;
         }
         for call in state.calls.values() {
