@@ -5,7 +5,7 @@ use crate::folder::Data;
 use crate::show;
 use consortium::Digest;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use store::Blobs;
 
@@ -40,18 +40,17 @@ pub(crate) struct Restore {
 }
 
 const LOG: &str = "log.jsonl";
+const POINTS: &str = "points.jsonl";
 const ARTIFACTS: &str = "artifacts";
 
 pub(crate) fn backup(args: &Backup) -> Result<(), Failure> {
     fs::create_dir_all(&args.to).map_err(|e| Failure::file(&args.to, e))?;
-    let (path, part) = (args.to.join(LOG), args.to.join("log.jsonl.part"));
-    let failed = |e| Failure::file(&part, e);
-    let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
+    let (mut log, mut points) = (Part::of(&args.to, LOG)?, Part::of(&args.to, POINTS)?);
     // The log first: an artifact that it names was here before it did.
-    let done = store::backup(args.data.log(), &mut file)?;
-    file.flush().map_err(failed)?;
-    file.get_ref().sync_all().map_err(failed)?;
-    fs::rename(&part, &path).map_err(|e| Failure::file(&path, e))?;
+    let done = store::backup(args.data.log(), &mut log.file, &mut points.file)?;
+    // Points of runs that the log of an older backup doesn't know harm nobody; a log without its points would.
+    points.keep()?;
+    log.keep()?;
     let copied = copy(&args.data.folder.join(ARTIFACTS), &args.to.join(ARTIFACTS))?;
     tell("backed up", &done, copied);
     Ok(())
@@ -61,15 +60,54 @@ pub(crate) fn restore(args: &Restore) -> Result<(), Failure> {
     let path = args.from.join(LOG);
     let file = File::open(&path).map_err(|e| Failure::unread(&path, &e))?;
     let copied = copy(&args.from.join(ARTIFACTS), &args.data.folder.join(ARTIFACTS))?;
-    let done = store::restore(args.data.log(), &path, &mut BufReader::new(file))?;
+    let points = args.from.join(POINTS);
+    let mut measured = match File::open(&points) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        file => Some(BufReader::new(file.map_err(|e| Failure::file(&points, e))?)),
+    };
+    let measured = measured
+        .as_mut()
+        .map(|text| (points.as_path(), text as &mut dyn BufRead));
+    let done = store::restore(args.data.log(), &path, &mut BufReader::new(file), measured)?;
     tell("restored", &done, copied);
     Ok(())
 }
 
+/// A file that gets its name when all of it is on the disk.
+struct Part {
+    path: PathBuf,
+    part: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Part {
+    fn of(dir: &Path, name: &str) -> Result<Self, Failure> {
+        let (path, part) = (dir.join(name), dir.join(format!("{name}.part")));
+        let file = File::create(&part).map_err(|e| Failure::file(&part, e))?;
+        let file = BufWriter::new(file);
+        Ok(Self { path, part, file })
+    }
+
+    fn keep(mut self) -> Result<(), Failure> {
+        let failed = |e| Failure::file(&self.part, e);
+        self.file.flush().map_err(failed)?;
+        self.file.get_ref().sync_all().map_err(failed)?;
+        fs::rename(&self.part, &self.path).map_err(|e| Failure::file(&self.path, e))
+    }
+}
+
 fn tell(what: &str, done: &store::BackedUp, copied: u64) {
-    let (records, head) = (done.records, done.head);
+    let store::BackedUp {
+        records,
+        head,
+        points,
+    } = done;
+    let points = match points {
+        0 => String::new(),
+        points => format!("{points} points of runs, "),
+    };
     show::print(&format!(
-        "{what}: {records} records up to {head}, and {copied} artifacts\n"
+        "{what}: {records} records up to {head}, {points}and {copied} artifacts\n"
     ));
 }
 

@@ -1,4 +1,4 @@
-//! A log as one file of text, to be kept elsewhere and put back into either database.
+//! A log as one file of text, and what runs have measured as another, to be kept elsewhere and put back into either database.
 //!
 //! ```text
 //! {"khub_log":1,"records":812,"head":"blake3:..."}
@@ -11,7 +11,7 @@
 use crate::database::{Access, Database, FORMAT, Place, RawRecord, transact};
 use crate::error::Fault;
 use crate::log::{Head, Row, follow, walk};
-use crate::{Posting, StoreError, database, postings};
+use crate::{Posting, StoreError, database, points, postings};
 use consortium::{Digest, State, apply};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
@@ -45,28 +45,33 @@ pub struct BackedUp {
     pub records: u64,
     /// The last one's hash.
     pub head: Digest,
+    /// How many points, of all runs.
+    pub points: u64,
 }
 
-/// Writes the log at `place`, as it is at one moment, to `out`; a hub may be running. Every record is checked
-/// on the way.
-pub fn backup(place: impl Into<Place>, out: &mut dyn Write) -> Result<BackedUp, StoreError> {
+/// Writes the log at `place` to `out` and what runs have measured to `points`, both as they are at one moment; a hub may
+/// be running. Every record is checked on the way.
+pub fn backup(
+    place: impl Into<Place>,
+    out: &mut dyn Write,
+    points: &mut dyn Write,
+) -> Result<BackedUp, StoreError> {
     let mut db = database::open_to_read(&place.into())?;
     let name = db.place().to_owned();
-    let mut failed = None;
+    let failed = std::cell::Cell::new(None);
+    // What the disk says is not the database's fault, so it is told apart.
+    let unwritten = |why: std::io::Error| {
+        let fault = Fault::Refused(why.to_string());
+        failed.set(Some(why));
+        fault
+    };
     let done = transact(db.as_mut(), Access::Read, |db| {
         let noted = db.noted();
         let end = walk(db, Head::genesis(), u64::MAX, |_, _| Ok(()))?;
         if let Some(noted) = noted {
             crate::log::check_note(db, &end, &noted)?;
         }
-        let mut put = |line: String| {
-            // What the disk says is not the database's fault, so it is told apart.
-            writeln!(out, "{line}").map_err(|why| {
-                let fault = Fault::Refused(why.to_string());
-                failed = Some(why);
-                fault
-            })
-        };
+        let mut put = |line: String| writeln!(out, "{line}").map_err(unwritten);
         let title = Title {
             khub_log: FORMAT,
             records: end.seq,
@@ -88,9 +93,11 @@ pub fn backup(place: impl Into<Place>, out: &mut dyn Write) -> Result<BackedUp, 
                 hash: head.hash,
             }))
         })?;
+        let points = points::write_all(db, points, unwritten)?;
         Ok(BackedUp {
             records: end.seq,
             head: end.hash,
+            points,
         })
     });
     done.map_err(|fault| match failed.take() {
@@ -102,9 +109,15 @@ pub fn backup(place: impl Into<Place>, out: &mut dyn Write) -> Result<BackedUp, 
     })
 }
 
-/// Puts the log that `text` has, the file `from`, at `place`, which must be empty. All of it or nothing: the
-/// chain is checked, every event is read, and the last record must be the one that the first line names.
-pub fn restore(place: impl Into<Place>, from: &Path, text: &mut dyn BufRead) -> Result<BackedUp, StoreError> {
+/// Puts the log that `text` has, the file `from`, at `place`, which must be empty, with the points of `measured`, which
+/// backups of older versions don't have. All of it or nothing: the chain is checked, every event is read, and the last
+/// record must be the one that the first line names.
+pub fn restore(
+    place: impl Into<Place>,
+    from: &Path,
+    text: &mut dyn BufRead,
+    measured: Option<(&Path, &mut dyn BufRead)>,
+) -> Result<BackedUp, StoreError> {
     let mut db = database::open_to_write(&place.into())?;
     let (name, source) = (db.place().to_owned(), from.display().to_string());
     let taken = db.hash_of(1).map_err(|fault| fault.at(&name))?;
@@ -136,7 +149,7 @@ pub fn restore(place: impl Into<Place>, from: &Path, text: &mut dyn BufRead) -> 
                 hash: line.hash.0.to_vec(),
             }))
         };
-        fill(db, read, &title).map_err(|error| match error {
+        let head = fill(db, read, &title).map_err(|error| match error {
             Filling::Fault(fault) => fault,
             Filling::Source(error) => {
                 broken = Some(error);
@@ -146,13 +159,23 @@ pub fn restore(place: impl Into<Place>, from: &Path, text: &mut dyn BufRead) -> 
                 broken = Some(damaged(what));
                 Fault::Refused("the backup is damaged".into())
             }
-        })
+        })?;
+        let Some((path, text)) = measured else {
+            return Ok((head, 0));
+        };
+        let points = points::read_all(db, text)?.map_err(|what| {
+            let place = path.display().to_string();
+            broken = Some(StoreError::Damaged { place, what });
+            Fault::Refused("the backup is damaged".into())
+        })?;
+        Ok((head, points))
     });
-    let head = restored.map_err(|fault| broken.take().unwrap_or_else(|| fault.at(&name)))?;
+    let (head, points) = restored.map_err(|fault| broken.take().unwrap_or_else(|| fault.at(&name)))?;
     db.note(&head);
     Ok(BackedUp {
         records: head.seq,
         head: head.hash,
+        points,
     })
 }
 

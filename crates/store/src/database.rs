@@ -5,6 +5,7 @@
 
 use crate::error::Fault;
 use crate::log::{Head, Row};
+use crate::points::{RawLast, RawPlace, RawPoint};
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{Posting, StoreError};
@@ -59,6 +60,23 @@ pub(crate) trait Database: fmt::Debug + Send {
     fn add_postings(&mut self, postings: &[Posting]) -> Result<(), Fault>;
     /// Drops all postings.
     fn clear_postings(&mut self) -> Result<(), Fault>;
+
+    /// Adds points, each once; those that are there already change nothing.
+    fn add_points(&mut self, points: &[RawPoint]) -> Result<(), Fault>;
+    /// A run's points under a name behind `after`, in order, `limit` at most.
+    fn points(
+        &mut self,
+        run: &str,
+        key: &str,
+        after: Option<RawPlace>,
+        limit: i64,
+    ) -> Result<Vec<RawPlace>, Fault>;
+    /// The points behind `after`, in the order of their columns, `limit` at most.
+    fn all_points(&mut self, after: Option<&RawPoint>, limit: i64) -> Result<Vec<RawPoint>, Fault>;
+    /// The newest points of these runs; of all names or of these.
+    fn last_points(&mut self, runs: &[String], keys: Option<&[String]>) -> Result<Vec<RawLast>, Fault>;
+    /// The runs that have points, and how many.
+    fn count_points(&mut self) -> Result<Vec<(String, i64)>, Fault>;
 
     /// The last snapshot.
     fn snapshot(&mut self) -> Result<Option<RawSnapshot>, Fault>;

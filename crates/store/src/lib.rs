@@ -31,7 +31,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `khub.db` | the log, the postings, the last snapshot; SQLite |
+//! | `khub.db` | the log, the postings, the last snapshot, what runs have measured; SQLite |
 //! | `khub.db-wal`, `khub.db-shm` | SQLite's own, there while someone has it open and after a kill; the newest records may be in the first, so they belong to any copy |
 //! | `khub.head` | the last confirmed record and its hash, as text |
 //! | `khub.lock` | held by the hub that writes |
@@ -44,7 +44,7 @@
 //! it.
 //!
 //! Where to read on: [`Store`] writes, [`Reader`] reads and verifies, [`backup()`] and [`restore`] carry a log to
-//! another place, [`Blobs`] keeps artifacts' bytes.
+//! another place, [`Measured`] is what runs have, [`Blobs`] keeps artifacts' bytes.
 
 mod backup;
 mod blobs;
@@ -52,6 +52,7 @@ mod database;
 mod error;
 mod folder;
 mod log;
+mod points;
 mod postgres;
 mod postings;
 mod reader;
@@ -65,6 +66,7 @@ pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use database::Place;
 pub use error::StoreError;
 pub use log::{Entry, Record};
+pub use points::{Last, Measured, Point};
 pub use postings::Posting;
 pub use reader::{Reader, Verified};
 pub use seal::{Seal, Sealer, seals};

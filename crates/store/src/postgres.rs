@@ -10,7 +10,8 @@
 use crate::database::{Access, Database, FORMAT, RawPosting, RawRecord, RawSnapshot, check_format};
 use crate::error::Fault;
 use crate::log::Row;
-use crate::{Posting, StoreError, postings};
+use crate::points::{RawLast, RawPlace, RawPoint};
+use crate::{Posting, StoreError, points, postings};
 use postgres::types::ToSql;
 use postgres::{Client, Config, NoTls};
 use std::time::{Duration, Instant};
@@ -54,6 +55,27 @@ CREATE TABLE snapshot (
 CREATE TABLE writer (epoch bigint NOT NULL, heard timestamptz NOT NULL);
 INSERT INTO writer VALUES (0, clock_timestamp());
 COMMIT;
+";
+
+/// What runs have measured, as in SQLite. Databases of older versions get these tables when a hub opens them.
+const POINTS: &str = "
+CREATE TABLE IF NOT EXISTS points (
+    run   text NOT NULL,
+    key   text NOT NULL,
+    step  bigint NOT NULL,
+    at    bigint NOT NULL,
+    value bigint NOT NULL,
+    PRIMARY KEY (run, key, step, at, value)
+);
+CREATE TABLE IF NOT EXISTS measured (
+    run    text NOT NULL,
+    key    text NOT NULL,
+    points bigint NOT NULL,
+    step   bigint NOT NULL,
+    at     bigint NOT NULL,
+    value  bigint NOT NULL,
+    PRIMARY KEY (run, key)
+);
 ";
 
 /// A connection.
@@ -144,6 +166,9 @@ impl Postgres {
         }
         if empty {
             self.client.batch_execute(TABLES)?;
+        }
+        if !self.has_table("measured")? {
+            self.client.batch_execute(POINTS)?;
         }
         let next = "UPDATE writer SET epoch = epoch + 1, heard = clock_timestamp() RETURNING epoch";
         self.epoch = Some(self.client.query_one(next, &[])?.get(0));
@@ -290,6 +315,109 @@ impl Database for Postgres {
 
     fn clear_postings(&mut self) -> Result<(), Fault> {
         self.execute("DELETE FROM postings", &[]).map(drop)
+    }
+
+    fn add_points(&mut self, points: &[RawPoint]) -> Result<(), Fault> {
+        if points.is_empty() {
+            return Ok(());
+        }
+        let column =
+            |of: fn(&RawPlace) -> i64, places: &[RawPlace]| places.iter().map(of).collect::<Vec<i64>>();
+        let columns = |places: &[RawPlace]| {
+            let of: [fn(&RawPlace) -> i64; 3] = [|it| it.0, |it| it.1, |it| it.2];
+            of.map(|of| column(of, places))
+        };
+        let runs: Vec<&str> = points.iter().map(|point| point.run.as_str()).collect();
+        let keys: Vec<&str> = points.iter().map(|point| point.key.as_str()).collect();
+        let places: Vec<RawPlace> = points.iter().map(|point| point.place).collect();
+        let [steps, ats, values] = columns(&places);
+        let newest = points::newest(points);
+        let last_runs: Vec<&str> = newest.keys().map(|(run, _)| *run).collect();
+        let last_keys: Vec<&str> = newest.keys().map(|(_, key)| *key).collect();
+        let last_places: Vec<RawPlace> = newest.values().copied().collect();
+        let [last_steps, last_ats, last_values] = columns(&last_places);
+        let sql = "WITH added AS (
+                 INSERT INTO points (run, key, step, at, value)
+                 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+                 ON CONFLICT DO NOTHING RETURNING run, key
+             ), counted AS (SELECT run, key, count(*) AS new FROM added GROUP BY run, key)
+             INSERT INTO measured AS m (run, key, points, step, at, value)
+             SELECT l.run, l.key, coalesce(c.new, 0), l.step, l.at, l.value
+             FROM unnest($6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[])
+                  AS l (run, key, step, at, value)
+             LEFT JOIN counted c ON c.run = l.run AND c.key = l.key
+             ON CONFLICT (run, key) DO UPDATE SET points = m.points + excluded.points,
+                 (step, at, value) = (SELECT step, at, value FROM (VALUES (m.step, m.at, m.value),
+                      (excluded.step, excluded.at, excluded.value)) AS v (step, at, value)
+                      ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT 1)";
+        let last: [&(dyn ToSql + Sync); 5] = [&last_runs, &last_keys, &last_steps, &last_ats, &last_values];
+        let all: [&(dyn ToSql + Sync); 5] = [&runs, &keys, &steps, &ats, &values];
+        self.execute(sql, &[all, last].concat()).map(drop)
+    }
+
+    fn points(
+        &mut self,
+        run: &str,
+        key: &str,
+        after: Option<RawPlace>,
+        limit: i64,
+    ) -> Result<Vec<RawPlace>, Fault> {
+        if !self.has_table("measured")? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT step, at, value FROM points
+             WHERE run = $1 AND key = $2 AND ($3 OR (step, at, value) > ($4, $5, $6)) ORDER BY step, at, value LIMIT $7";
+        let (all, (step, at, value)) = (after.is_none(), after.unwrap_or_default());
+        let rows = self
+            .client
+            .query(sql, &[&run, &key, &all, &step, &at, &value, &limit])?;
+        Ok(rows
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2)))
+            .collect())
+    }
+
+    fn all_points(&mut self, after: Option<&RawPoint>, limit: i64) -> Result<Vec<RawPoint>, Fault> {
+        if !self.has_table("measured")? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT run, key, step, at, value FROM points
+             WHERE (run, key, step, at, value) > ($1, $2, $3, $4, $5) ORDER BY run, key, step, at, value LIMIT $6";
+        // No run has an empty name.
+        let (run, key, (step, at, value)) =
+            after.map_or(("", "", RawPlace::default()), |it| (&it.run, &it.key, it.place));
+        let rows = self
+            .client
+            .query(sql, &[&run, &key, &step, &at, &value, &limit])?;
+        let read = |row: &postgres::Row| RawPoint {
+            run: row.get(0),
+            key: row.get(1),
+            place: (row.get(2), row.get(3), row.get(4)),
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+
+    fn last_points(&mut self, runs: &[String], keys: Option<&[String]>) -> Result<Vec<RawLast>, Fault> {
+        if !self.has_table("measured")? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT run, key, points, step, at, value FROM measured
+             WHERE run = ANY($1) AND ($2 OR key = ANY($3))";
+        let (all, keys) = (keys.is_none(), keys.unwrap_or_default());
+        let rows = self.client.query(sql, &[&runs, &all, &keys])?;
+        let read = |row: &postgres::Row| RawLast {
+            run: row.get(0),
+            key: row.get(1),
+            points: row.get(2),
+            place: (row.get(3), row.get(4), row.get(5)),
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+
+    fn count_points(&mut self) -> Result<Vec<(String, i64)>, Fault> {
+        let sql = "SELECT run, sum(points)::bigint FROM measured GROUP BY run";
+        let rows = self.client.query(sql, &[])?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     fn snapshot(&mut self) -> Result<Option<RawSnapshot>, Fault> {

@@ -85,7 +85,7 @@ impl Reader {
         }
     }
 
-    fn at_one_moment<T>(
+    pub(crate) fn at_one_moment<T>(
         &self,
         read: impl FnOnce(&mut dyn Database) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {

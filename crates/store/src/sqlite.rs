@@ -4,8 +4,10 @@ use crate::database::{Access, Database, FORMAT, RawPosting, RawRecord, RawSnapsh
 use crate::error::Fault;
 use crate::folder::{Folder, HeadNote, sync_dir};
 use crate::log::{Head, Row};
-use crate::{Posting, StoreError, postings};
+use crate::points::{RawLast, RawPlace, RawPoint};
+use crate::{Posting, StoreError, points, postings};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -45,6 +47,27 @@ CREATE TABLE snapshot (
 COMMIT;
 ";
 
+/// What runs have measured; see `points.rs`. Files of older versions get these tables when a hub opens them.
+const POINTS: &str = "
+CREATE TABLE IF NOT EXISTS points (
+    run   TEXT NOT NULL,
+    key   TEXT NOT NULL,
+    step  INTEGER NOT NULL,
+    at    INTEGER NOT NULL,
+    value INTEGER NOT NULL, -- the bits of a floating-point number
+    PRIMARY KEY (run, key, step, at, value)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS measured (
+    run    TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    points INTEGER NOT NULL, -- how many there are
+    step   INTEGER NOT NULL, -- the newest of them
+    at     INTEGER NOT NULL,
+    value  INTEGER NOT NULL,
+    PRIMARY KEY (run, key)
+) STRICT, WITHOUT ROWID;
+";
+
 /// A folder with the file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
@@ -77,6 +100,7 @@ impl Sqlite {
             if format.is_none() {
                 db.execute_batch(TABLES)?;
             }
+            db.execute_batch(POINTS)?;
             Ok(())
         };
         prepare().map_err(|fault| fault.at(&place))?;
@@ -141,6 +165,14 @@ fn format(db: &Connection) -> Result<Option<i64>, Fault> {
         return Err(Fault::damaged("it has pages, but no tables"));
     }
     Ok(None)
+}
+
+impl Sqlite {
+    /// Whether a hub of this version has opened the file to write.
+    fn has_points(&self) -> Result<bool, Fault> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'measured'";
+        Ok(self.db.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0)
+    }
 }
 
 impl Database for Sqlite {
@@ -245,6 +277,107 @@ impl Database for Sqlite {
     fn clear_postings(&mut self) -> Result<(), Fault> {
         self.db.execute("DELETE FROM postings", [])?;
         Ok(())
+    }
+
+    fn add_points(&mut self, points: &[RawPoint]) -> Result<(), Fault> {
+        let mut new: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        let sql =
+            "INSERT INTO points (run, key, step, at, value) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let mut insert = self.db.prepare(sql)?;
+        for RawPoint { run, key, place } in points {
+            let (step, at, value) = place;
+            let added = insert.execute(params![run, key, step, at, value])?;
+            *new.entry((run, key)).or_default() += i64::from(added > 0);
+        }
+        let sql = "INSERT INTO measured (run, key, points, step, at, value) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET points = points + excluded.points";
+        let mut count = self.db.prepare(sql)?;
+        let sql = "UPDATE measured SET step = ?3, at = ?4, value = ?5
+             WHERE run = ?1 AND key = ?2 AND (step, at, value) < (?3, ?4, ?5)";
+        let mut renew = self.db.prepare(sql)?;
+        for ((run, key), (step, at, value)) in points::newest(points) {
+            let new = new.get(&(run, key)).copied().unwrap_or_default();
+            count.execute(params![run, key, new, step, at, value])?;
+            renew.execute(params![run, key, step, at, value])?;
+        }
+        Ok(())
+    }
+
+    fn points(
+        &mut self,
+        run: &str,
+        key: &str,
+        after: Option<RawPlace>,
+        limit: i64,
+    ) -> Result<Vec<RawPlace>, Fault> {
+        if !self.has_points()? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT step, at, value FROM points
+             WHERE run = ?1 AND key = ?2 AND (?3 OR (step, at, value) > (?4, ?5, ?6)) ORDER BY step, at, value LIMIT ?7";
+        let (all, (step, at, value)) = (after.is_none(), after.unwrap_or_default());
+        let mut select = self.db.prepare(sql)?;
+        let rows = select.query_map(params![run, key, all, step, at, value, limit], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn all_points(&mut self, after: Option<&RawPoint>, limit: i64) -> Result<Vec<RawPoint>, Fault> {
+        if !self.has_points()? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT run, key, step, at, value FROM points
+             WHERE (run, key, step, at, value) > (?, ?, ?, ?, ?) ORDER BY run, key, step, at, value LIMIT ?";
+        // No run has an empty name.
+        let (run, key, (step, at, value)) =
+            after.map_or(("", "", RawPlace::default()), |it| (&it.run, &it.key, it.place));
+        let mut select = self.db.prepare(sql)?;
+        let rows = select.query_map(params![run, key, step, at, value, limit], |row| {
+            Ok(RawPoint {
+                run: row.get(0)?,
+                key: row.get(1)?,
+                place: (row.get(2)?, row.get(3)?, row.get(4)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn last_points(&mut self, runs: &[String], keys: Option<&[String]>) -> Result<Vec<RawLast>, Fault> {
+        if !self.has_points()? {
+            return Ok(Vec::new());
+        }
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(RawLast {
+                run: row.get(0)?,
+                key: row.get(1)?,
+                points: row.get(2)?,
+                place: (row.get(3)?, row.get(4)?, row.get(5)?),
+            })
+        };
+        let mut all = Vec::new();
+        let sql = "SELECT run, key, points, step, at, value FROM measured WHERE run = ?";
+        let mut of_run = self.db.prepare(sql)?;
+        let mut of_key = self.db.prepare(&format!("{sql} AND key = ?"))?;
+        for run in runs {
+            match keys {
+                None => all.extend(of_run.query_map([run], read)?.collect::<Result<Vec<_>, _>>()?),
+                Some(keys) => {
+                    for key in keys {
+                        all.extend(of_key.query_row([run, key], read).optional()?);
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn count_points(&mut self) -> Result<Vec<(String, i64)>, Fault> {
+        let mut select = self
+            .db
+            .prepare("SELECT run, sum(points) FROM measured GROUP BY run")?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn snapshot(&mut self) -> Result<Option<RawSnapshot>, Fault> {

@@ -3,8 +3,9 @@
 use crate::database::{Access, Database, Place, transact};
 use crate::error::Fault;
 use crate::log::{Head, Row, check_note, walk};
+use crate::points::RawPoint;
 use crate::snapshot::Snapshot;
-use crate::{Entry, Posting, StoreError, database, postings, snapshot};
+use crate::{Entry, Measured, Posting, StoreError, database, points, postings, snapshot};
 use consortium::{Digest, State, apply};
 
 /// The log of one hub, open to be added to. Only one can be open at a place at a time.
@@ -37,6 +38,11 @@ impl Store {
     /// When this returns `Ok` they survive a kill and a power cut; when it returns an error none of them is
     /// in the log.
     pub fn append(&mut self, entries: &[Entry]) -> Result<u64, StoreError> {
+        self.append_with(entries, &[])
+    }
+
+    /// The same, with what runs have measured.
+    pub fn append_with(&mut self, entries: &[Entry], measured: &[Measured]) -> Result<u64, StoreError> {
         let mut rows = Vec::with_capacity(entries.len());
         let mut head = self.head;
         for entry in entries {
@@ -44,7 +50,7 @@ impl Store {
             head = row.head;
             rows.push(row);
         }
-        if rows.is_empty() {
+        if rows.is_empty() && measured.is_empty() {
             return Ok(self.head.seq);
         }
         let made = rows.iter().zip(entries).flat_map(|(row, entry)| {
@@ -52,15 +58,25 @@ impl Store {
             postings::of_events(seq, entry.at, &entry.events)
         });
         let made: Vec<Posting> = made.collect();
+        let points: Vec<RawPoint> = measured.iter().map(Measured::raw).collect();
         let db = self.db.as_mut();
         let added = transact(db, Access::Write, |db| {
             db.add_records(&rows)?;
-            db.add_postings(&made)
+            db.add_postings(&made)?;
+            db.add_points(&points)
         });
         added.map_err(|fault| fault.at(db.place()))?;
         self.head = head;
         self.db.note(&head);
         Ok(self.head.seq)
+    }
+
+    pub(crate) fn reading<T>(
+        &mut self,
+        read: impl FnOnce(&mut dyn Database) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let done = points::reading(self.db.as_mut(), read);
+        done.map_err(|fault| fault.at(self.db.place()))
     }
 
     /// The number of the last record; 0 if there is none.

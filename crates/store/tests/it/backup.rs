@@ -13,15 +13,18 @@ fn what_is_restored_is_what_was_backed_up() {
     keep(&from, &story);
     let hub = Store::open(&from).unwrap(); // a hub may be running
     let mut text = Vec::new();
-    let done = backup(&from, &mut text).unwrap();
+    let done = backup(&from, &mut text, &mut Vec::new()).unwrap();
     drop(hub);
-    assert_eq!(restore(&to, Path::new("b"), &mut text.as_slice()).unwrap(), done);
+    assert_eq!(
+        restore(&to, Path::new("b"), &mut text.as_slice(), None).unwrap(),
+        done
+    );
     assert_eq!(Store::open(&to).unwrap().1, story.state);
     let (a, b) = (Reader::open(&from).unwrap(), Reader::open(&to).unwrap());
     assert_eq!(a.verify().unwrap(), b.verify().unwrap());
     assert_eq!(a.postings(None).unwrap(), b.postings(None).unwrap());
 
-    let again = restore(&to, Path::new("b"), &mut text.as_slice()).unwrap_err();
+    let again = restore(&to, Path::new("b"), &mut text.as_slice(), None).unwrap_err();
     assert!(matches!(again, StoreError::Occupied { .. }), "{again}");
 }
 
@@ -31,7 +34,7 @@ fn a_damaged_backup_leaves_nothing_behind() {
     let from = dir.path().join("from");
     keep(&from, &story);
     let mut text = Vec::new();
-    backup(&from, &mut text).unwrap();
+    backup(&from, &mut text, &mut Vec::new()).unwrap();
     let mut dice = Dice::new(5);
     let mut cases: Vec<Vec<u8>> = (0..60)
         .map(|_| {
@@ -46,7 +49,7 @@ fn a_damaged_backup_leaves_nothing_behind() {
     cases.extend((0..20).map(|_| (0..dice.below(2_000)).map(|_| dice.below(256) as u8).collect()));
     for (n, case) in cases.iter().enumerate() {
         let to = dir.path().join(n.to_string());
-        let refused = restore(&to, Path::new("b"), &mut case.as_slice()).unwrap_err();
+        let refused = restore(&to, Path::new("b"), &mut case.as_slice(), None).unwrap_err();
         let told = matches!(
             refused,
             StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Io { .. }

@@ -127,7 +127,7 @@ fn entry(seq: u64) -> Entry {
     }
 }
 
-fn start(test: &str, dir: &Path) -> Child {
+pub(crate) fn start(test: &str, dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(FOLDER, dir)
@@ -137,6 +137,6 @@ fn start(test: &str, dir: &Path) -> Child {
         .unwrap()
 }
 
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }

@@ -6,6 +6,7 @@ mod blobs;
 mod damage;
 mod kill;
 mod log;
+mod points;
 mod postgres;
 mod seals;
 mod server;

@@ -9,7 +9,7 @@ use store::{Entry, Place, Reader, Store, StoreError};
 
 impl Server {
     /// An empty place on the server.
-    fn place(&self, name: &str) -> Place {
+    pub(crate) fn place(&self, name: &str) -> Place {
         let mut client = self.client();
         client.batch_execute(&format!("CREATE SCHEMA {name}")).unwrap();
         format!("{}&options=-csearch_path%3D{name}", self.url)
@@ -17,7 +17,7 @@ impl Server {
             .unwrap()
     }
 
-    fn client(&self) -> postgres::Client {
+    pub(crate) fn client(&self) -> postgres::Client {
         postgres::Client::connect(&self.url, postgres::NoTls).unwrap()
     }
 }
@@ -140,8 +140,8 @@ fn a_backup_goes_from_either_database_to_either() {
     let mut backups = Vec::new();
     for pair in places.windows(2) {
         let mut text = Vec::new();
-        let done = store::backup(&pair[0], &mut text).unwrap();
-        let restored = store::restore(&pair[1], Path::new("backup"), &mut text.as_slice()).unwrap();
+        let done = store::backup(&pair[0], &mut text, &mut Vec::new()).unwrap();
+        let restored = store::restore(&pair[1], Path::new("backup"), &mut text.as_slice(), None).unwrap();
         assert_eq!(restored, done);
         assert_eq!(Reader::open(&pair[1]).unwrap().verify().unwrap().head, done.head);
         backups.push(text);

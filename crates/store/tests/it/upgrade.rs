@@ -9,7 +9,7 @@ use store::{Store, restore};
 fn restored() -> State {
     let dir = tempfile::tempdir().unwrap();
     let mut text = include_str!("older/0.1.jsonl").as_bytes();
-    let done = restore(dir.path(), Path::new("0.1.jsonl"), &mut text).unwrap();
+    let done = restore(dir.path(), Path::new("0.1.jsonl"), &mut text, None).unwrap();
     let (store, state) = Store::open(dir.path()).unwrap();
     assert_eq!((done.records, store.seq()), (31, 31));
     state
