@@ -14,12 +14,14 @@
 mod calls;
 mod client;
 mod problem;
+mod runs;
 mod sign_in;
 mod wire;
 
 pub use calls::{AwardView, CallView, Opinion, ProposalView, ReviewView, WhichProposals};
 pub use client::{ApiError, Client, measure};
 pub use problem::Problem;
+pub use runs::{HistoryView, MetricView, Number, PointView, RunView};
 pub use sign_in::{Acceptance, InvitationView, Invite, Invited, Welcome};
 pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,

@@ -210,6 +210,18 @@ async fn bring(
     At(digest): At<Digest>,
     request: Request,
 ) -> Answer<()> {
+    take_in(&shared, Some(digest), shared.largest, request.into_body()).await?;
+    shared.note_upload(&bearer.actor, digest);
+    Ok(Json(()))
+}
+
+/// Bytes of a body into the store, `limit` at most; their digest and number.
+pub(crate) async fn take_in(
+    shared: &Shared,
+    expected: Option<Digest>,
+    limit: u64,
+    mut body: Bytes,
+) -> Result<(Digest, u64), Problem> {
     let refused = |e: store::BlobError| {
         let status = if e.is_senders_fault() { 422 } else { 500 };
         Problem::new(
@@ -218,20 +230,15 @@ async fn bring(
             e.to_string(),
         )
     };
-    let mut writer = shared
-        .blobs
-        .begin(Some(digest), shared.largest)
-        .map_err(refused)?;
-    let mut body = request.into_body();
+    let limit = limit.min(shared.largest);
+    let mut writer = shared.blobs.begin(expected, limit).map_err(refused)?;
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame =
             frame.map_err(|e| Problem::new(400, "interrupted", format!("the upload broke off: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         tokio::task::block_in_place(|| writer.write(&data)).map_err(refused)?;
     }
-    tokio::task::block_in_place(|| writer.finish()).map_err(refused)?;
-    shared.note_upload(&bearer.actor, digest);
-    Ok(Json(()))
+    tokio::task::block_in_place(|| writer.finish()).map_err(refused)
 }
 
 async fn register(

@@ -25,6 +25,10 @@ const LARGEST_BODY: usize = 16 << 20;
 /// A no, on its way out.
 pub(crate) struct No(Problem);
 
+/// A no that is written already, for what gives it another form.
+#[derive(Clone)]
+pub(crate) struct Refused(pub(crate) Problem);
+
 /// What handlers answer.
 pub(crate) type Answer<T> = Result<Json<T>, No>;
 
@@ -267,6 +271,7 @@ impl IntoResponse for No {
         if let Some(seconds) = self.0.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(Refused(self.0));
         response
     }
 }

@@ -4,6 +4,7 @@ use crate::desk::{self, Granted};
 use crate::lockout::Lockout;
 use crate::metrics::Counts;
 use crate::rate::Rate;
+use crate::tally::Tally;
 use crate::writer::{self, Asked};
 use api::{Problem, Progress};
 use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time};
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use store::{BlobError, Blobs, Place, Sealer, Store, StoreError};
+use store::{BlobError, Blobs, Measured, Place, Reader, Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Where a hub keeps its things and listens.
@@ -125,6 +126,8 @@ pub(crate) struct Shared {
     heard: Mutex<BTreeMap<SiteId, Heard>>,
     progress: Mutex<BTreeMap<(JobId, SiteId), Progress>>,
     uploads: Mutex<BTreeSet<(String, Digest)>>,
+    /// Connections of those who have read what runs measured, for the next who do.
+    readers: Mutex<Vec<Reader>>,
     pub(crate) lockout: Lockout,
     pub(crate) rate: Rate,
     pub(crate) access_log: AccessLog,
@@ -147,7 +150,8 @@ struct Heard {
 impl Hub {
     /// Opens the folder and the log, rebuilds the state and listens.
     pub fn start(config: &HubConfig) -> Result<Self, HubError> {
-        let (store, state) = open(config)?;
+        let (mut store, state) = open(config)?;
+        let tally = Tally::of(&mut store, &state)?;
         let sealer = Sealer::open(&config.folder)?;
         let blobs = Blobs::open(&config.folder.join("artifacts"))?;
         let access_log = AccessLog::open(config.access_log.as_deref());
@@ -170,6 +174,7 @@ impl Hub {
             heard: Mutex::default(),
             progress: Mutex::default(),
             uploads: Mutex::default(),
+            readers: Mutex::default(),
             lockout: Lockout::of(config.unknown_tokens),
             rate: Rate::new(config.rate),
             access_log,
@@ -186,7 +191,7 @@ impl Hub {
         let writing = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("hub-writer".to_owned())
-            .spawn(move || writer::run(&writing, store, sealer, requests))
+            .spawn(move || writer::run(&writing, store, tally, sealer, requests))
             .map_err(HubError::Runtime)?;
         let router = crate::router(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
         let stop = shared.until_stopped();
@@ -295,11 +300,25 @@ impl Shared {
 
     /// Has the writer carry out a request.
     pub(crate) async fn ask(&self, request: Request) -> Result<Granted, Problem> {
+        self.ask_with(request, Vec::new()).await
+    }
+
+    /// The same with what a run has measured, which is kept if the request is granted.
+    pub(crate) async fn ask_with(
+        &self,
+        request: Request,
+        measured: Vec<Measured>,
+    ) -> Result<Granted, Problem> {
         let gone =
             || Problem::new(503, "unavailable", "the hub is stopping").hint("try again when it is back");
         let (answer, answered) = oneshot::channel();
         let asked = lock(&self.asked).clone().ok_or_else(gone)?;
-        asked.send(Asked { request, answer }).await.map_err(|_| gone())?;
+        let question = Asked {
+            request,
+            measured,
+            answer,
+        };
+        asked.send(question).await.map_err(|_| gone())?;
         Ok(answered.await.map_err(|_| gone())??)
     }
 
@@ -361,6 +380,17 @@ impl Shared {
         lock(&self.uploads).contains(&(actor.to_string(), digest))
     }
 
+    pub(crate) fn take_reader(&self) -> Option<Reader> {
+        lock(&self.readers).pop()
+    }
+
+    pub(crate) fn put_reader(&self, reader: Reader) {
+        let mut readers = lock(&self.readers);
+        if readers.len() < READERS {
+            readers.push(reader);
+        }
+    }
+
     pub(crate) fn break_off(&self, why: &str) {
         self.stop(Stop::Broken(why.to_owned()));
     }
@@ -403,6 +433,9 @@ impl Drop for Hearing {
         }
     }
 }
+
+/// So many connections are kept for those who read what runs measured.
+const READERS: usize = 4;
 
 /// How often a hub that stands by tries.
 const STAND_BY: Duration = Duration::from_millis(250);

@@ -30,14 +30,17 @@ mod jobs;
 mod lockout;
 mod logs;
 mod metrics;
+mod mlflow;
 mod offers;
 mod office;
 mod openapi;
 mod pages;
 mod part;
 mod rate;
+mod runs;
 mod session;
 mod sites;
+mod tally;
 mod views;
 mod writer;
 
@@ -73,6 +76,7 @@ fn routes() -> Routes {
         .merge(board::routes())
         .merge(calls::routes())
         .merge(explain::routes())
+        .merge(runs::routes())
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -83,6 +87,7 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .merge(huggingface::routes())
+        .merge(mlflow::routes())
         .merge(metrics::routes())
         .merge(pages::routes())
         .fallback(extract::no_such_address)

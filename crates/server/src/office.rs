@@ -14,12 +14,11 @@ use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
     Account, Action, ArtifactId, Command, Digest, Home, Kind, Label, OrganisationId, PeopleCommand, PersonId,
-    Programme, Project, ProjectId, Sight, SiteId, Standing, Tenure, Won,
+    Programme, ProjectId, Sight, SiteId, Standing, Tenure, Won,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Routes {
@@ -326,23 +325,7 @@ async fn projects(
     Ask(wanted): Ask<OfProjects>,
 ) -> Answer<Vec<ProjectView>> {
     let state = shared.read()?;
-    let may = |action, resource: &Resource<'_>| state.permit(&bearer.actor, action, resource).is_ok();
-    let audits = views::audits(&state, &bearer.actor);
-    let works_in = |project: &&Project| audits || may(Action::Contribute, &Resource::Project(project));
-    let mut known: BTreeSet<&ProjectId> = state.projects.values().filter(works_in).map(|p| &p.id).collect();
-    let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    for artifact in state.artifacts.values() {
-        let project = &artifact.id.project;
-        if !known.contains(project) && sight.sees_artifact(artifact) {
-            known.insert(project);
-        }
-    }
-    for job in state.jobs.values() {
-        let project = &job.spec.project;
-        if !known.contains(project) && sight.sees_job(job) {
-            known.insert(project);
-        }
-    }
+    let known = views::known_projects(&state, &bearer.actor);
     let known = known.into_iter().filter_map(|id| state.projects.get(id));
     let known = known.filter(|project| {
         fits(wanted.organisation.as_ref(), &project.organisation)

@@ -1,9 +1,12 @@
 //! The state as askers see it.
 
 use crate::hub::Shared;
-use api::{JobView, Me, PersonView};
+use api::{JobView, Me, PersonView, Problem};
 use consortium::policy::Resource;
-use consortium::{Action, Actor, Job, JobId, Person, Presence, SiteId, State};
+use consortium::{
+    Action, Actor, ArtifactId, Digest, Job, JobId, Person, Presence, Project, ProjectId, Sight, SiteId, State,
+};
+use std::collections::BTreeSet;
 
 /// Whether `actor` may look at the consortium's books.
 pub(crate) fn audits(state: &State, actor: &Actor) -> bool {
@@ -51,6 +54,40 @@ pub(crate) fn job(shared: &Shared, job: &Job) -> JobView {
         progress: shared.progress_of(job.id),
         job: job.clone(),
     }
+}
+
+/// The projects of which `actor` may know anything: who works in one, whoever may audit, and whoever may read something
+/// of it.
+pub(crate) fn known_projects<'a>(state: &'a State, actor: &'a Actor) -> BTreeSet<&'a ProjectId> {
+    let (audits, mut sight) = (audits(state, actor), Sight::new(state, actor, Action::Read));
+    let all = state.projects.values();
+    let known = all.filter(|project| audits || knows(state, actor, &mut sight, project));
+    known.map(|project| &project.id).collect()
+}
+
+/// The same of one; who may not know of it hears that it isn't there.
+pub(crate) fn known_project(state: &State, actor: &Actor, id: &ProjectId) -> Result<(), Problem> {
+    let mut sight = Sight::new(state, actor, Action::Read);
+    let project = state.projects.get(id);
+    let known =
+        project.is_some_and(|project| audits(state, actor) || knows(state, actor, &mut sight, project));
+    let unknown = || Problem::new(404, "not-found", format!("there is no project {id}"));
+    known.then_some(()).ok_or_else(unknown)
+}
+
+fn knows<'a>(state: &'a State, actor: &'a Actor, sight: &mut Sight<'a>, project: &'a Project) -> bool {
+    let works_in = state.permit(actor, Action::Contribute, &Resource::Project(project));
+    let first = ArtifactId {
+        project: project.id.clone(),
+        digest: Digest([0; 32]),
+    };
+    let artifacts = state.artifacts.range(first..).map(|(_, artifact)| artifact);
+    let mut artifacts = artifacts.take_while(|artifact| artifact.id.project == project.id);
+    let mut jobs = state.jobs.values().filter(|job| job.spec.project == project.id);
+    works_in.is_ok()
+        || state.runs.of_project(&project.id).any(|run| sight.sees_run(run))
+        || artifacts.any(|artifact| sight.sees_artifact(artifact))
+        || jobs.any(|job| sight.sees_job(job))
 }
 
 pub(crate) fn may_read(state: &State, actor: &Actor, job: &Job) -> bool {

@@ -4,9 +4,10 @@
 
 use crate::desk::{self, Granted};
 use crate::hub::Shared;
-use consortium::{Refusal, Request, Time};
+use crate::tally::Tally;
+use consortium::{Command, Refusal, Request, Time, decide};
 use std::time::Instant;
-use store::{Sealer, Store, StoreError};
+use store::{Measured, Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 /// The most requests that share a commit.
@@ -20,12 +21,20 @@ const SNAPSHOT_PART: u64 = 4;
 /// A request and where its answer goes.
 pub(crate) struct Asked {
     pub(crate) request: Request,
+    /// What the request's run has measured.
+    pub(crate) measured: Vec<Measured>,
     pub(crate) answer: oneshot::Sender<Result<Granted, Refusal>>,
 }
 
 /// Decides until nobody is left to ask; then keeps a snapshot. Ends early if the log can't be written: what
 /// is in memory is then ahead of the truth, and the hub must not go on.
-pub(crate) fn run(shared: &Shared, mut store: Store, sealer: Sealer, mut asked: mpsc::Receiver<Asked>) {
+pub(crate) fn run(
+    shared: &Shared,
+    mut store: Store,
+    mut tally: Tally,
+    sealer: Sealer,
+    mut asked: mpsc::Receiver<Asked>,
+) {
     let mut snapshot = store.seq();
     let mut seals = Seals {
         sealer,
@@ -39,7 +48,10 @@ pub(crate) fn run(shared: &Shared, mut store: Store, sealer: Sealer, mut asked: 
             let Ok(next) = asked.try_recv() else { break };
             batch.push(next);
         }
-        if carry_out(shared, &mut store, &mut batch, shared.now()).is_err() {
+        let done = weigh(shared, &mut store, &mut tally, &mut batch, shared.now())
+            .and_then(|()| carry_out(shared, &mut store, &mut batch, shared.now()));
+        if let Err(error) = done {
+            shared.break_off(&error.to_string());
             return;
         }
         if store.seq() >= snapshot + SNAPSHOT_EVERY.max(snapshot / SNAPSHOT_PART) {
@@ -54,6 +66,39 @@ pub(crate) fn run(shared: &Shared, mut store: Store, sealer: Sealer, mut asked: 
     }
 }
 
+/// Takes out what would measure more than is kept, and answers it. Whether it is allowed is asked first: who may not add to
+/// a run learns nothing of its bounds.
+fn weigh(
+    shared: &Shared,
+    store: &mut Store,
+    tally: &mut Tally,
+    batch: &mut Vec<Asked>,
+    now: Time,
+) -> Result<(), StoreError> {
+    if batch.iter().all(|asked| asked.measured.is_empty()) {
+        return Ok(());
+    }
+    let Ok(state) = shared.read() else { return Ok(()) };
+    for asked in std::mem::take(batch) {
+        let weighed = match (&asked.request.command, asked.measured.as_slice()) {
+            (_, []) => Ok(()),
+            (Command::Run(id, _), measured) => {
+                match (decide(&state, &asked.request, now), state.runs.all.get(id)) {
+                    (Ok(_), Some(run)) => tally.take(store, run, measured)?,
+                    // It is refused below, or it would begin the run and measure at once, which nobody asks.
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        };
+        match weighed {
+            Ok(()) => batch.push(asked),
+            Err(refusal) => drop(asked.answer.send(Err(refusal))),
+        }
+    }
+    Ok(())
+}
+
 fn carry_out(
     shared: &Shared,
     store: &mut Store,
@@ -61,18 +106,26 @@ fn carry_out(
     now: Time,
 ) -> Result<(), StoreError> {
     let mut state = shared.write();
-    let (requests, waiting): (Vec<Request>, Vec<_>) =
-        batch.drain(..).map(|asked| (asked.request, asked.answer)).unzip();
+    let (mut requests, mut measured, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    for asked in batch.drain(..) {
+        requests.push(asked.request);
+        measured.push(asked.measured);
+        waiting.push(asked.answer);
+    }
     let desk::Turn { entries, answers } = desk::carry_out(&mut state, &requests, now);
-    let kept = match entries.as_slice() {
+    let granted = measured
+        .into_iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.is_ok());
+    let measured: Vec<Measured> = granted.flat_map(|(measured, _)| measured).collect();
+    let kept = if entries.is_empty() && measured.is_empty() {
         // Also a hub with nothing to write must know when another has taken over.
-        [] => store.keep_alive(),
-        entries => {
-            let start = Instant::now();
-            let kept = store.append(entries).map(drop);
-            shared.counts.note_commit(start.elapsed());
-            kept
-        }
+        store.keep_alive()
+    } else {
+        let start = Instant::now();
+        let kept = store.append_with(&entries, &measured).map(drop);
+        shared.counts.note_commit(start.elapsed());
+        kept
     };
     if let Err(error) = kept {
         // Said while the lock is held, so that nobody reads what isn't committed.

@@ -10,6 +10,7 @@ mod matrix;
 mod models;
 mod openapi;
 mod pages;
+mod runs;
 mod sign_in;
 mod tokens;
 mod world;

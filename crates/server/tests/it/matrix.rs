@@ -45,8 +45,8 @@ const PEOPLE: [(&str, &str, &[Role], bool); 16] = [
     ("rival", "cloud", &[], false),
 ];
 
-/// Of one thing: `{artifact}`, `{job}` and `{label}` are filled in. `{digest}` is what the partner has brought.
-const THINGS: [&str; 13] = [
+/// Of one thing: `{artifact}`, `{job}`, `{run}` and `{label}` are filled in. `{digest}` is what the partner has brought.
+const THINGS: [&str; 20] = [
     "/projects/closed/artifacts/{artifact}",
     "/jobs/{job}",
     "/jobs/{job}/explanation",
@@ -60,10 +60,17 @@ const THINGS: [&str; 13] = [
     "//api/models/gaon/{label}/tree/main",
     "//api/models/gaon/{label}/tree/main/secret-{label}",
     "//gaon/{label}/resolve/main/secret-{label}/file",
+    "/runs/{run}",
+    "/runs/{run}/history?key=loss",
+    "//api/2.0/mlflow/runs/get?run_id={run}",
+    "//api/2.0/mlflow/metrics/get-history?run_id={run}&metric_key=loss",
+    "//api/2.0/mlflow/artifacts/list?run_id={run}",
+    "//api/2.0/mlflow-artifacts/artifacts?path=closed/{run}/artifacts",
+    "//api/2.0/mlflow-artifacts/artifacts/closed/{run}/artifacts/a/b.txt",
 ];
 
 /// Of many or of the whole.
-const WHOLE: [&str; 20] = [
+const WHOLE: [&str; 29] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
@@ -84,7 +91,33 @@ const WHOLE: [&str; 20] = [
     "/watch",
     "/ledger",
     "//metrics",
+    "/projects/closed/runs",
+    "/projects/closed/runs?filter=metrics.loss%20%3C%201&order=params.lr%20DESC",
+    "/runs/{own}",
+    "//api/2.0/mlflow/experiments/get?experiment_id=closed",
+    "//api/2.0/mlflow/experiments/get-by-name?experiment_name=closed",
+    "//api/2.0/mlflow/experiments/get?experiment_id=nothing",
+    "//api/2.0/mlflow/registered-models/search",
+    "//api/3.0/mlflow/traces/search",
+    "//api/2.0/mlflow-artifacts/presigned/closed",
 ];
+
+/// Questions that MLflow's clients put with a body.
+fn questions() -> [(&'static str, Value); 4] {
+    let order = json!({"experiment_ids": ["closed"], "filter": "params.lr = '1'", "order_by": ["metrics.loss"], "run_view_type": "ALL"});
+    [
+        ("//api/2.0/mlflow/experiments/search", json!({"max_results": 100})),
+        (
+            "//api/2.0/mlflow/runs/search",
+            json!({"experiment_ids": ["closed", "nothing"]}),
+        ),
+        ("//api/2.0/mlflow/runs/search", order),
+        (
+            "//api/2.0/mlflow/logged-models/search",
+            json!({"experiment_ids": ["closed"]}),
+        ),
+    ]
+}
 
 /// What only the process beside a site may ask: `jobs.rs` has those.
 const OF_SITES: [&str; 12] = [
@@ -116,7 +149,10 @@ struct Case {
     world: World,
     artifacts: BTreeMap<Label, ArtifactId>,
     jobs: BTreeMap<Label, JobId>,
+    runs: BTreeMap<Label, String>,
     brought: ArtifactId,
+    /// The partner's own run.
+    own: String,
     /// Names and tokens.
     askers: Vec<(String, String)>,
 }
@@ -139,6 +175,8 @@ impl Case {
         let mut case = Self {
             artifacts: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            own: String::new(),
             brought: ArtifactId {
                 project: "closed".parse().unwrap(),
                 digest: Digest::of(b"the partner's"),
@@ -206,6 +244,36 @@ impl Case {
         let mut sent = output(b"the partner's", Label::Restricted);
         sent.id = self.brought.clone();
         partner.put(&path, &sent).unwrap();
+        for label in LABELS {
+            let run = self.log("member-cleared", &format!("secret-{label}"), label);
+            self.runs.insert(label, run);
+        }
+        self.own = self.log("partner", "the partner's", Label::Restricted);
+    }
+
+    /// A run with a name, a parameter, a tag, metrics and a file.
+    fn log(&self, who: &str, name: &str, label: Label) -> String {
+        let (_, token) = self.askers.iter().find(|(asker, _)| asker == who).unwrap();
+        let ask = |method: &str, path: &str, body: Value| {
+            let (status, answer) = self.ask(token, method, path, &body);
+            assert_eq!(status, 200, "{answer}");
+            let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+            serde_json::from_str::<Value>(body).unwrap_or_default()
+        };
+        let tags = json!([{"key": "khub.label", "value": label}, {"key": "of", "value": name}]);
+        let begin = json!({"experiment_id": "closed", "run_name": name, "tags": tags, "start_time": 1});
+        let run = ask("POST", "//api/2.0/mlflow/runs/create", begin);
+        let run = run["run"]["info"]["run_id"].as_str().unwrap().to_owned();
+        let metrics = json!([{"key": "loss", "value": 0.5}, {"key": format!("of {label}"), "value": 1}]);
+        let params = json!([{"key": "lr", "value": "1"}, {"key": "of", "value": name}]);
+        ask(
+            "POST",
+            "//api/2.0/mlflow/runs/log-batch",
+            json!({"run_id": run, "metrics": metrics, "params": params}),
+        );
+        let file = format!("//api/2.0/mlflow-artifacts/artifacts/closed/{run}/artifacts/a/b.txt");
+        ask("PUT", &file, json!(name));
+        run
     }
 
     fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
@@ -307,6 +375,7 @@ fn the_matrix_is_as_it_was_decided() {
                 let path = route
                     .replace("{artifact}", &case.artifacts[&label].digest.to_string())
                     .replace("{job}", &case.jobs[&label].to_string())
+                    .replace("{run}", &case.runs[&label])
                     .replace("{label}", &label.to_string())
                     .replace("{me}", who);
                 let (status, text) = get(&path);
@@ -331,11 +400,28 @@ fn the_matrix_is_as_it_was_decided() {
             everything.extend(secrets);
         }
         for route in WHOLE {
-            let (status, text) = get(&route.replace("{digest}", &case.brought.digest.to_string()));
+            let route_of = route.replace("{digest}", &case.brought.digest.to_string());
+            let (status, text) = get(&route_of.replace("{own}", &case.own));
             let secrets = seen(&text);
             let _ = writeln!(
                 table,
                 "  {route:<52} {status}  {}{}",
+                letters(&secrets),
+                extras(&text)
+            );
+            everything.extend(secrets);
+        }
+        for (route, body) in questions() {
+            let (status, text) = case.ask(token, "POST", route, &body);
+            let secrets = seen(&text);
+            let own = if text.contains("the partner's") {
+                "  the partner's"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                table,
+                "  {route:<52} {status}  {}{}{own}",
                 letters(&secrets),
                 extras(&text)
             );
@@ -366,7 +452,10 @@ fn the_matrix_is_as_it_was_decided() {
 fn every_route_is_in_the_matrix() {
     let deeds = deeds();
     let listed = THINGS.into_iter().chain(WHOLE).chain(OF_SITES).chain(OF_NOBODY);
-    let listed = listed.chain(proposals::ROUTES);
+    let questions = questions();
+    let listed = listed
+        .chain(proposals::ROUTES)
+        .chain(questions.iter().map(|(path, _)| *path));
     let listed: Vec<&str> = listed.chain(deeds.iter().map(|(_, _, path, _)| *path)).collect();
     let parts = |path: &str| -> Vec<String> {
         let path = path.strip_prefix("//").map_or(path, |_| &path[1..]);
@@ -531,6 +620,75 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ),
         ("revoke an unknown token", "DELETE", UNKNOWN_TOKEN, Value::Null),
     ];
+    let of_run = |more: Value| {
+        let mut body = json!({"run_id": "00000000000000000000000000000000"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    let text = || of_run(json!({"key": "a", "value": "b"}));
+    let own = [
+        own,
+        vec![
+            (
+                "open an experiment",
+                "POST",
+                "//api/2.0/mlflow/experiments/create",
+                json!({"name": "closed"}),
+            ),
+            (
+                "begin a run in nothing",
+                "POST",
+                "//api/2.0/mlflow/runs/create",
+                json!({"experiment_id": "nothing"}),
+            ),
+            (
+                "update no run",
+                "POST",
+                "//api/2.0/mlflow/runs/update",
+                of_run(json!({"status": "FINISHED"})),
+            ),
+            (
+                "delete no run",
+                "POST",
+                "//api/2.0/mlflow/runs/delete",
+                of_run(json!({})),
+            ),
+            (
+                "restore no run",
+                "POST",
+                "//api/2.0/mlflow/runs/restore",
+                of_run(json!({})),
+            ),
+            (
+                "log a parameter to no run",
+                "POST",
+                "//api/2.0/mlflow/runs/log-parameter",
+                text(),
+            ),
+            (
+                "log a metric to no run",
+                "POST",
+                "//api/2.0/mlflow/runs/log-metric",
+                of_run(json!({"key": "a", "value": 1})),
+            ),
+            (
+                "log a batch to no run",
+                "POST",
+                "//api/2.0/mlflow/runs/log-batch",
+                of_run(json!({})),
+            ),
+            ("tag no run", "POST", "//api/2.0/mlflow/runs/set-tag", text()),
+            (
+                "untag no run",
+                "POST",
+                "//api/2.0/mlflow/runs/delete-tag",
+                of_run(json!({"key": "a"})),
+            ),
+        ],
+    ]
+    .concat();
     [own, proposals::deeds()].concat()
 }
 

@@ -1,0 +1,186 @@
+//! Runs, for whoever reads them with khub's own tools. They are logged by MLflow's clients, through `mlflow.rs`.
+
+pub(crate) mod filter;
+pub(crate) mod search;
+
+use crate::extract::{Answer, Ask, At, Bearer, Json};
+use crate::hub::Shared;
+use crate::openapi::Routes;
+use crate::part::Limit;
+use crate::views;
+use api::{HistoryView, MetricView, PointView, Problem, RunView};
+use axum::extract::State;
+use consortium::{ProjectId, Run, RunId};
+use filter::{Filter, Order};
+use schemars::JsonSchema;
+use search::{Found, Search, View};
+use serde::Deserialize;
+use std::sync::Arc;
+use store::{Last, Point};
+
+pub(crate) fn routes() -> Routes {
+    Routes::about("runs")
+        .get(
+            "/projects/{project}/runs",
+            "A project's runs that one may read, newest first",
+            list,
+        )
+        .get(
+            "/runs/{run}",
+            "A run, with the newest of all that it measured",
+            show,
+        )
+        .get(
+            "/runs/{run}/history",
+            "What a run measured under a name, step by step",
+            history,
+        )
+}
+
+/// Which of a project's runs.
+#[derive(Deserialize, JsonSchema)]
+struct Wanted {
+    /// Only what comes after this one: the last of the part before.
+    after: Option<RunId>,
+    /// How many at most.
+    #[serde(default)]
+    limit: Limit,
+    /// Only those of which this holds, as `metrics.loss < 0.5 AND params.lr = '0.1'`.
+    filter: Option<String>,
+    /// In this order, as `metrics.loss ASC`.
+    order: Option<String>,
+}
+
+async fn list(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(project): At<ProjectId>,
+    Ask(wanted): Ask<Wanted>,
+) -> Answer<Vec<RunView>> {
+    views::known_project(&*shared.read()?, &bearer.actor, &project)?;
+    let search = Search {
+        filter: Filter::parse(wanted.filter.as_deref().unwrap_or_default())?,
+        order: Order::parse(wanted.order.as_deref())?,
+        view: View::Active,
+    };
+    let limit = wanted.limit.get();
+    let part = search
+        .part(&shared, &bearer.actor, &[project], wanted.after, limit)
+        .await?;
+    Ok(Json(part.runs.iter().map(view).collect()))
+}
+
+async fn show(State(shared): State<Arc<Shared>>, bearer: Bearer, At(run): At<RunId>) -> Answer<RunView> {
+    Ok(Json(view(&search::one(&shared, &bearer.actor, run).await?)))
+}
+
+/// Which part of a history.
+#[derive(Deserialize, JsonSchema)]
+struct OfHistory {
+    /// Of what, as `loss`.
+    key: String,
+    /// Only what comes after this: `next` of the part before.
+    after: Option<String>,
+    /// How many points at most.
+    #[serde(default)]
+    limit: Limit,
+}
+
+async fn history(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(run): At<RunId>,
+    Ask(wanted): Ask<OfHistory>,
+) -> Answer<HistoryView> {
+    let (limit, after) = (wanted.limit.get(), wanted.after.as_deref());
+    let (points, next) = points(&shared, &bearer.actor, run, wanted.key, after, limit).await?;
+    let points = points.iter().map(point_view).collect();
+    Ok(Json(HistoryView { points, next }))
+}
+
+/// A part of a run's history, if `actor` may read the run, and where the next part begins.
+pub(crate) async fn points(
+    shared: &Arc<Shared>,
+    actor: &consortium::Actor,
+    run: RunId,
+    key: String,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Point>, Option<String>), Problem> {
+    shared.read()?.run_for(actor, run)?;
+    let after = after.map(place).transpose()?;
+    let read = move |reader: &store::Reader| reader.history(run, &key, after, limit + 1);
+    let mut points = shared.measured(read).await?;
+    let more = points.len() > limit;
+    points.truncate(limit);
+    let next = points.last().filter(|_| more).map(place_of);
+    Ok((points, next))
+}
+
+/// A point's place in a history as text: step, time and the bits of its value.
+fn place_of(point: &Point) -> String {
+    format!("{}_{}_{:016x}", point.step, point.at, point.value.to_bits())
+}
+
+fn place(text: &str) -> Result<Point, Problem> {
+    let mut parts = text.splitn(3, '_');
+    let mut read = || {
+        let (step, at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let value = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
+        Some(Point { step, at, value })
+    };
+    read().ok_or_else(|| Problem::new(400, "malformed", "this is not where a part of a history ended"))
+}
+
+fn view(found: &Found) -> RunView {
+    let metrics = found.last.iter().map(metric_view).collect();
+    let run = Run {
+        label: found.label,
+        ..Run::clone(&found.run)
+    };
+    RunView { run, metrics }
+}
+
+fn metric_view(last: &Last) -> MetricView {
+    MetricView {
+        key: last.key.clone(),
+        points: last.points,
+        last: point_view(&last.point),
+    }
+}
+
+fn point_view(point: &Point) -> PointView {
+    PointView {
+        step: point.step,
+        at: point.at,
+        value: point.value.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_text_and_nothing_else_is_one() {
+        for value in [0.1, -0.0, f64::NAN, f64::NEG_INFINITY] {
+            let point = Point {
+                step: -3,
+                at: i64::MIN,
+                value,
+            };
+            assert_eq!(place(&place_of(&point)).unwrap(), point);
+        }
+        for bad in [
+            "",
+            "_",
+            "1_2",
+            "1_2_x",
+            "1_2_3_4",
+            "99999999999999999999_1_0",
+            "é_1_2",
+        ] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+    }
+}
