@@ -599,9 +599,13 @@ impl Client {
         self.json(path, response)
     }
 
-    /// Without a body. Where the hub reads none, the rest of one would be taken for the next request's beginning.
+    /// Without a body. Where the hub reads none, the rest of one would be taken for the next request's beginning; and
+    /// after one in chunks, even of nothing, it ends the connection, which the next request would notice.
     pub(crate) fn bare<T: DeserializeOwned>(&self, method: &str, path: &str) -> Answer<T> {
-        let response = self.run(method, path, (), |request| request)?;
+        let response = self.run(method, path, (), |request| match method {
+            "POST" => request.header(header::CONTENT_LENGTH, 0),
+            _ => request,
+        })?;
         self.json(path, response)
     }
 
