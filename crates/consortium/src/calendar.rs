@@ -7,6 +7,7 @@
 //! ```
 
 use crate::Time;
+use crate::id::{as_text, month_pattern};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -25,7 +26,7 @@ pub struct Day {
 /// A month of the calendar in Korea.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^[0-9]{4}-[0-9]{2}$", "examples" = ["2021-09"]))]
+#[schemars(extend("pattern" = concat!("^", month_pattern!(), "$"), "examples" = ["2021-09"]))]
 pub struct Month {
     year: u16,
     month: u8,
@@ -143,32 +144,23 @@ impl fmt::Display for Month {
     }
 }
 
-impl TryFrom<String> for Month {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Month> for String {
-    fn from(month: Month) -> String {
-        month.to_string()
-    }
-}
+as_text!(Month, month => month.to_string());
 
 impl FromStr for Month {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = text.split_once('-');
-        let read = parts.and_then(|(year, month)| Some((number(year)?, number(month)?)));
-        match read {
-            Some((year @ 1970..=9999, month @ 1..=12)) => Ok(Self {
+        let read = parts.and_then(|(year, month)| match (number(year)?, number(month)?) {
+            (year @ 1970..=9999, month @ 1..=12) => Some(Self {
                 year,
-                month: u8::try_from(month).unwrap_or(1),
+                month: u8::try_from(month).ok()?,
             }),
-            _ => Err(format!("{text:?} is no month; write it as 2021-07")),
-        }
+            _ => None,
+        });
+        // One text for each month.
+        read.filter(|month| month.to_string() == text)
+            .ok_or_else(|| format!("{text:?} is no month; write it as 2021-07"))
     }
 }
 
@@ -247,7 +239,9 @@ mod tests {
         for month in ["2021-07", "1970-01", "9999-12"] {
             assert_eq!(month.parse::<Month>().unwrap().to_string(), month);
         }
-        for bad in ["2021", "2021-13", "2021-0", "07-2021", "x-1", "", "2021-+7"] {
+        for bad in [
+            "2021", "2021-13", "2021-0", "2021-7", "2021-007", "07-2021", "x-1", "", "2021-+7",
+        ] {
             assert!(bad.parse::<Month>().is_err(), "{bad}");
         }
     }

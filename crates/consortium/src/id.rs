@@ -31,8 +31,8 @@ impl BadId {
 macro_rules! as_text {
     ($name:ident, $id:ident => $text:expr) => {
         impl TryFrom<String> for $name {
-            type Error = crate::BadId;
-            fn try_from(text: String) -> Result<Self, crate::BadId> {
+            type Error = <Self as std::str::FromStr>::Err;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 text.parse()
             }
         }
@@ -56,12 +56,17 @@ macro_rules! job_pattern {
         "job-(0|[1-9][0-9]{0,18})"
     };
 }
+macro_rules! month_pattern {
+    () => {
+        "(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])"
+    };
+}
 macro_rules! digest_pattern {
     () => {
         "blake3:[0-9a-fA-F]{64}"
     };
 }
-pub(crate) use {as_text, job_pattern, slug_pattern};
+pub(crate) use {as_text, job_pattern, month_pattern, slug_pattern};
 
 macro_rules! slug {
     ($(#[$doc:meta])* $name:ident, $noun:literal, as in $example:literal) => {

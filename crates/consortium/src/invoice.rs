@@ -7,9 +7,11 @@ pub(crate) mod rules;
 
 pub use reconcile::{Difference, Reason};
 
+use crate::id::{as_text, month_pattern, slug_pattern};
+use crate::policy::Resource;
 use crate::{
-    Account, Actor, AwardId, FlopSeconds, JobId, Month, PersonId, Presence, Price, ProjectId, SiteId, State,
-    Time, Transfer, Usage, Won,
+    Account, Action, Actor, AwardId, FlopSeconds, JobId, Month, PersonId, Presence, Price, ProjectId, Site,
+    SiteId, State, Time, Transfer, Usage, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,10 @@ use std::str::FromStr;
 /// An invoice's number: there is one for each month and site. Reads and writes as `2021-09/national-1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^[0-9]{4}-[0-9]{2}/[a-z0-9-]+$", "examples" = ["2021-09/national-1"]))]
+#[schemars(extend(
+    "pattern" = concat!("^", month_pattern!(), "/", slug_pattern!(), "$"),
+    "examples" = ["2021-09/national-1"]
+))]
 pub struct InvoiceId {
     /// Whose machines.
     pub site: SiteId,
@@ -237,10 +242,9 @@ impl Invoice {
 
 impl State {
     /// Whether `actor` may know what is owed for `site`.
-    pub fn sees_invoices(&self, actor: &Actor, site: &crate::Site) -> bool {
-        use crate::policy::Resource;
+    pub fn sees_invoices(&self, actor: &Actor, site: &Site) -> bool {
         let may = |action, resource: Resource<'_>| self.policy.ask(self, actor, action, &resource).allowed;
-        may(crate::Action::Audit, Resource::Consortium) || may(crate::Action::Bill, Resource::Site(site))
+        may(Action::Audit, Resource::Consortium) || may(Action::Bill, Resource::Site(site))
     }
 
     fn invoices_of(&self, site: &SiteId) -> impl Iterator<Item = &Invoice> {
@@ -380,18 +384,7 @@ impl FromStr for InvoiceId {
     }
 }
 
-impl TryFrom<String> for InvoiceId {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<InvoiceId> for String {
-    fn from(id: InvoiceId) -> String {
-        id.to_string()
-    }
-}
+as_text!(InvoiceId, id => id.to_string());
 
 impl fmt::Display for InvoiceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = concat!(
-    "^(source|pool|(award|earned):", slug_pattern!(), "|reserved:", job_pattern!(), ":", slug_pattern!(), ")$"
+    "^(source|pool|(award|earned|paid):", slug_pattern!(), "|reserved:", job_pattern!(), ":", slug_pattern!(), ")$"
 )))]
 pub enum Account {
     /// Where it all comes from: the ministry's money, the machines' compute. The mirror image of everything
