@@ -1,11 +1,14 @@
 //! What the consortium owes a site's owner for a month: an invoice, made from what was metered, compared with the
 //! site's own bill, and paid. Once issued its lines stay as they are; what comes later, and what is corrected, goes
-//! on the next one. `invoice/rules.rs` says what may be asked, `invoice/reconcile.rs` where a bill differs.
+//! on the next one. `invoice/rules.rs` says what may be asked, `invoice/reconcile.rs` where a bill differs,
+//! `invoice/step.rs` what comes next.
 
 mod reconcile;
 pub(crate) mod rules;
+mod step;
 
 pub use reconcile::{Difference, Reason};
+pub use step::InvoiceStep;
 
 use crate::id::{as_text, month_pattern, slug_pattern};
 use crate::policy::Resource;
@@ -104,7 +107,6 @@ pub struct Bill {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BillLine {
     /// For what.
-    #[serde(flatten)]
     pub of: Billed,
     /// Money.
     pub won: Won,
@@ -214,11 +216,19 @@ impl Invoice {
         }
     }
 
+    /// What was settled.
+    pub fn settled(&self) -> Won {
+        self.lines.values().flatten().map(|line| line.won).sum()
+    }
+
+    /// What corrections of earlier invoices come to.
+    pub fn corrected(&self) -> Won {
+        self.corrections.iter().map(|correction| correction.won).sum()
+    }
+
     /// What it comes to: below zero if more was taken back than was settled.
     pub fn total(&self) -> Won {
-        let settled = self.lines.values().flatten().map(|line| line.won);
-        let corrected = self.corrections.iter().map(|correction| correction.won);
-        settled.chain(corrected).sum()
+        self.settled() + self.corrected()
     }
 
     /// What of it isn't paid.

@@ -83,7 +83,7 @@ pub use identity::Identity;
 pub use invitation::{Guest, INVITATION_MILLIS, Invitation, InvitationCommand, InvitationEvent, SignIn};
 pub use invoice::{
     Bill, BillLine, Billed, Correction, Difference, Invoice, InvoiceCommand, InvoiceEvent, InvoiceId,
-    InvoiceState, Issued, Line, Payment, Reason,
+    InvoiceState, InvoiceStep, Issued, Line, Payment, Reason,
 };
 pub use job::{Job, JobSpec, Member, Past, Phase, Placed, Presence, Usage};
 pub use ledger::{Account, Ledger, Transfer};

@@ -1,16 +1,17 @@
 //! Where a site's bill differs from the consortium's invoice, and what is likely the reason.
 
-use super::{BillLine, Billed, Invoice, Line};
-use crate::{FlopSeconds, JobId, State, Won};
+use super::{Bill, BillLine, Billed, Invoice, Line};
+use crate::{FlopSeconds, Job, JobId, Month, SiteId, State, Won};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// A line in which invoice and bill aren't the same to the won.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// For what.
-    #[serde(flatten)]
     pub of: Billed,
     /// What the invoice has.
     pub invoiced: Won,
@@ -44,54 +45,79 @@ pub enum Reason {
     Duration,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "was never placed here",
+            Self::MeteredLater => "the rest is on a later invoice",
+            Self::Earlier => "is of an earlier month",
+            Self::NotBilled => "not billed",
+            Self::Rounding => "parts of a won",
+            Self::Price => "the price",
+            Self::Duration => "the compute",
+        })
+    }
+}
+
 impl Invoice {
     /// Where the bill differs, jobs first; nowhere without a bill. Corrections are no part of it: they belong to
     /// invoices before this one.
     pub fn differences(&self, state: &State) -> Vec<Difference> {
         let Some(bill) = &self.bill else { return Vec::new() };
-        let mut billed: BTreeMap<Billed, Option<&BillLine>> = bill
-            .lines
-            .iter()
-            .map(|line| (line.of.clone(), Some(line)))
-            .collect();
-        let mut jobs: BTreeMap<Billed, BTreeSet<JobId>> = BTreeMap::new();
-        for job in self.lines.keys() {
-            let of = self.billed_as(*job);
-            billed.entry(of.clone()).or_insert(None);
-            jobs.entry(of).or_default().insert(*job);
+        let of_bill = bill.lines_by_what();
+        let mut parts: BTreeMap<Billed, Vec<&Line>> = BTreeMap::new();
+        for of in of_bill.keys() {
+            parts.insert((*of).clone(), Vec::new());
         }
-        let none = BTreeSet::new();
-        let compared = billed.into_iter().filter_map(|(of, line)| {
-            let jobs = jobs.get(&of).unwrap_or(&none);
-            self.compare(state, of, line, jobs)
+        for (job, lines) in &self.lines {
+            let of = self.billed_as(&of_bill, *job);
+            parts.entry(of).or_default().extend(lines);
+        }
+        let around = Around::new(self, state);
+        let compared = parts.into_iter().filter_map(|(of, lines)| {
+            let billed = of_bill.get(&of).copied();
+            around.compare(of, billed, &lines)
         });
         compared.collect()
     }
 
     /// The line of the bill that has the job, or should have it.
-    pub(super) fn billed_as(&self, job: JobId) -> Billed {
-        let has = |of: &Billed| {
-            let mut lines = self.bill.iter().flat_map(|bill| &bill.lines);
-            lines.any(|line| line.of == *of)
-        };
-        let project = self
-            .lines
-            .get(&job)
-            .and_then(|lines| lines.first())
-            .map(|line| Billed::Project(line.project.clone()));
-        project
-            .filter(|project| !has(&Billed::Job(job)) && has(project))
-            .unwrap_or(Billed::Job(job))
+    pub(super) fn billed_as(&self, of_bill: &BTreeMap<&Billed, &BillLine>, job: JobId) -> Billed {
+        let of_job = Billed::Job(job);
+        let lines = self.lines.get(&job).and_then(|lines| lines.first());
+        let of_project = lines.map(|line| Billed::Project(line.project.clone()));
+        of_project
+            .filter(|project| !of_bill.contains_key(&of_job) && of_bill.contains_key(project))
+            .unwrap_or(of_job)
+    }
+}
+
+impl Bill {
+    pub(super) fn lines_by_what(&self) -> BTreeMap<&Billed, &BillLine> {
+        self.lines.iter().map(|line| (&line.of, line)).collect()
+    }
+}
+
+/// What is known around an invoice and its bill. Each part is looked for once, and only if something differs: a bill may
+/// have a hundred thousand lines, and the consortium as many jobs.
+struct Around<'a> {
+    month: Month,
+    /// What of this month, or one before it, is on a later invoice.
+    later: LazyCell<BTreeSet<Billed>, Box<dyn FnOnce() -> BTreeSet<Billed> + 'a>>,
+    /// What was ever placed at the site.
+    placed: LazyCell<BTreeSet<Billed>, Box<dyn FnOnce() -> BTreeSet<Billed> + 'a>>,
+}
+
+impl<'a> Around<'a> {
+    fn new(invoice: &'a Invoice, state: &'a State) -> Self {
+        Self {
+            month: invoice.id.month,
+            later: LazyCell::new(Box::new(|| later(invoice, state))),
+            placed: LazyCell::new(Box::new(|| placed(&invoice.id.site, state))),
+        }
     }
 
-    fn compare(
-        &self,
-        state: &State,
-        of: Billed,
-        billed: Option<&BillLine>,
-        jobs: &BTreeSet<JobId>,
-    ) -> Option<Difference> {
-        let lines: Vec<&Line> = jobs.iter().flat_map(|job| &self.lines[job]).collect();
+    fn compare(&self, of: Billed, billed: Option<&BillLine>, lines: &[&Line]) -> Option<Difference> {
         let invoiced: Won = lines.iter().map(|line| line.won).sum();
         let metered = lines.iter().fold(FlopSeconds(0), |sum, line| sum + line.compute);
         let won = billed.map_or(Won(0), |line| line.won);
@@ -102,10 +128,10 @@ impl Invoice {
         let same = compute.is_some_and(|compute| is_told_alike(compute, metered));
         let parts = i64::try_from(lines.len()).unwrap_or(i64::MAX);
         let reason = match billed {
-            _ if lines.is_empty() && !self.was_ever(state, &of) => Reason::Unknown,
-            None if lines.iter().all(|line| line.of < self.id.month) => Reason::Earlier,
+            _ if lines.is_empty() && !self.placed.contains(&of) => Reason::Unknown,
+            None if lines.iter().all(|line| line.of < self.month) => Reason::Earlier,
             None => Reason::NotBilled,
-            Some(_) if won > invoiced && self.comes_later(state, &of) => Reason::MeteredLater,
+            Some(_) if won > invoiced && self.later.contains(&of) => Reason::MeteredLater,
             Some(_) if won.0.abs_diff(invoiced.0) <= parts.unsigned_abs() => Reason::Rounding,
             Some(_) if same => Reason::Price,
             Some(_) => Reason::Duration,
@@ -119,39 +145,29 @@ impl Invoice {
             reason,
         })
     }
+}
 
-    /// Whether a job, or one of the project's, was placed at the site.
-    fn was_ever(&self, state: &State, of: &Billed) -> bool {
-        let here = |job: &crate::Job| {
-            let past = job.past.iter().any(|past| past.site == self.id.site);
-            past || job.members.contains_key(&self.id.site)
-        };
-        match of {
-            Billed::Job(job) => state.jobs.get(job).is_some_and(here),
-            Billed::Project(project) => {
-                let mut jobs = state.jobs.values();
-                jobs.any(|job| job.spec.project == *project && here(job))
-            }
-        }
-    }
+/// Jobs and projects with something of the invoice's month, or of one before it, on a later invoice.
+fn later(invoice: &Invoice, state: &State) -> BTreeSet<Billed> {
+    let later = state.invoices_of(&invoice.id.site);
+    let later = later.filter(|it| it.id.month > invoice.id.month);
+    let lines = later.flat_map(|it| it.lines.iter());
+    let lines = lines.flat_map(|(job, lines)| lines.iter().map(move |line| (job, line)));
+    lines
+        .filter(|(_, line)| line.of <= invoice.id.month)
+        .flat_map(|(job, line)| [Billed::Job(*job), Billed::Project(line.project.clone())])
+        .collect()
+}
 
-    /// Whether something of this month is on a later invoice.
-    fn comes_later(&self, state: &State, of: &Billed) -> bool {
-        let covers = |job: &JobId, line: &Line| match of {
-            Billed::Job(billed) => billed == job,
-            Billed::Project(project) => *project == line.project,
-        };
-        let mut later = state
-            .invoices_of(&self.id.site)
-            .filter(|it| it.id.month > self.id.month);
-        later.any(|invoice| {
-            let mut lines = invoice
-                .lines
-                .iter()
-                .flat_map(|(job, lines)| lines.iter().map(move |line| (job, line)));
-            lines.any(|(job, line)| line.of <= self.id.month && covers(job, line))
-        })
-    }
+/// Jobs that were ever placed at the site, and their projects.
+fn placed(site: &SiteId, state: &State) -> BTreeSet<Billed> {
+    let here = |job: &&Job| {
+        let past = job.past.iter().any(|past| past.site == *site);
+        past || job.members.contains_key(site)
+    };
+    let jobs = state.jobs.values().filter(here);
+    jobs.flat_map(|job| [Billed::Job(job.id), Billed::Project(job.spec.project.clone())])
+        .collect()
 }
 
 /// Bills tell PFLOP-hours with nine decimals at most.

@@ -42,7 +42,7 @@ pub(crate) fn ask(
 fn find<'a>(state: &'a State, actor: &Actor, id: &InvoiceId) -> Result<&'a Invoice, Refusal> {
     let missing = || {
         Refusal::not_found("invoice", id)
-            .hint("`khub invoices` lists them; nothing was settled in other months")
+            .hint("`khub invoices list` has them; nothing was settled in other months")
     };
     let site = state.sites.get(&id.site).ok_or_else(missing)?;
     let invoice = state.invoices.get(id).ok_or_else(missing)?;
@@ -61,10 +61,9 @@ fn issue(state: &State, invoice: &Invoice, now: Time) -> Result<Vec<Event>, Refu
         return Err(Refusal::conflict(format!("the month of invoice {id} isn't over"))
             .hint(format!("issue it in {}", id.month.next())));
     }
-    let before = state.invoices_of(&id.site).find(|it| it.issued.is_none());
-    if let Some(before) = before.filter(|before| before.id.month < id.month) {
+    if let Some(before) = state.first_draft(&id.site).filter(|first| first.id != *id) {
         return Err(Refusal::conflict(format!("invoice {} comes first", before.id))
-            .hint(format!("issue {} before {id}", before.id)));
+            .hint(format!("`khub invoices issue {}` before {id}", before.id)));
     }
     let invoice = id.clone();
     Ok(vec![Event::Invoice(InvoiceEvent::Issued { invoice })])
@@ -128,6 +127,8 @@ fn resolve(
             "invoice {id} is {found}, not disputed"
         )));
     }
+    let bill = invoice.bill.as_ref();
+    let of_bill = bill.map(Bill::lines_by_what).unwrap_or_default();
     let mut granted: BTreeMap<Billed, i128> = BTreeMap::new();
     let mut made = Vec::new();
     for (job, won) in corrections {
@@ -138,7 +139,7 @@ fn resolve(
             ))
             .hint("leave it out; what is metered later comes on the next invoice")
         })?;
-        *granted.entry(invoice.billed_as(*job)).or_default() += i128::from(won.0);
+        *granted.entry(invoice.billed_as(&of_bill, *job)).or_default() += i128::from(won.0);
         made.push(Correction {
             invoice: id.clone(),
             job: *job,
@@ -196,11 +197,10 @@ fn pay(
             .hint("what is paid is issued, not disputed, and not paid already"));
     }
     let unpaid = invoice.unpaid();
-    let earned = Account::Earned(id.site.clone());
-    let held = state.ledger.balance(&earned).won;
-    let most = unpaid.min(held);
     let won = won.unwrap_or(unpaid);
-    if won <= Won(0) || won > most {
+    let earned = Account::Earned(id.site.clone());
+    if won <= Won(0) || won > state.payable(invoice) {
+        let held = state.ledger.balance(&earned).won;
         return Err(Refusal::conflict(format!(
             "{} won can't be paid on invoice {id}: {} are left of it, and the site has {} to get in all",
             won.0, unpaid.0, held.0

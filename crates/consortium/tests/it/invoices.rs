@@ -245,6 +245,58 @@ fn what_is_still_owed_comes_from_the_award() {
 }
 
 #[test]
+fn each_is_told_what_comes_next() {
+    let (mut world, job) = september();
+    let step = |world: &World, who: &str, month: &str| {
+        let invoice = &world.state.invoices[&number(month, "hangang")];
+        world.state.next_step_of_invoice(invoice, &person(who), world.now)
+    };
+    let both = |world: &World, month: &str| ["director", "jun"].map(|who| step(world, who, month));
+    let until = Month::of(world.now).next().begins();
+    let await_end = InvoiceStep::AwaitEnd { until };
+    assert_eq!(both(&world, "2021-09"), [await_end; 2]);
+    assert_eq!(await_end.to_string(), "more may come until 2021-09-30");
+
+    world.now = world.now.plus(DAY);
+    world.meter(job, "hangang", 9 * MINUTE).unwrap();
+    world.now = world.now.plus(31 * DAY);
+    assert_eq!(
+        both(&world, "2021-09"),
+        [InvoiceStep::Issue, InvoiceStep::AwaitIssue]
+    );
+    assert_eq!(both(&world, "2021-10"), [InvoiceStep::AwaitEarlier; 2]);
+    ask(&mut world, "director", "2021-09", InvoiceCommand::Issue).unwrap();
+    assert_eq!(
+        both(&world, "2021-10"),
+        [InvoiceStep::Issue, InvoiceStep::AwaitIssue]
+    );
+
+    let most = Won(1_800);
+    assert_eq!(
+        both(&world, "2021-09"),
+        [InvoiceStep::Pay { most }, InvoiceStep::Bill]
+    );
+    let less = bill(&[(Billed::Job(job), 1_600, None)]);
+    ask(&mut world, "jun", "2021-09", less).unwrap();
+    assert_eq!(
+        both(&world, "2021-09"),
+        [InvoiceStep::Correct, InvoiceStep::AwaitDecision]
+    );
+    ask(&mut world, "director", "2021-09", resolve(job, -200)).unwrap();
+    assert_eq!(
+        both(&world, "2021-09"),
+        [InvoiceStep::Pay { most }, InvoiceStep::AwaitPayment]
+    );
+    ask(&mut world, "director", "2021-09", pay(None)).unwrap();
+    assert_eq!(both(&world, "2021-09"), [InvoiceStep::Nothing; 2]);
+    assert_eq!(
+        step(&world, "inspector", "2021-10"),
+        InvoiceStep::AwaitIssue,
+        "an auditor only looks"
+    );
+}
+
+#[test]
 fn to_others_an_invoice_isnt_there() {
     let (mut world, job) = october();
     let site = world.state.sites[&id("hangang")].clone();
