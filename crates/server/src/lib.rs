@@ -26,6 +26,7 @@ mod extract;
 mod hub;
 mod huggingface;
 mod invitations;
+mod invoices;
 mod jobs;
 mod lockout;
 mod logs;
@@ -76,6 +77,7 @@ fn routes() -> Routes {
         .merge(board::routes())
         .merge(calls::routes())
         .merge(explain::routes())
+        .merge(invoices::routes())
         .merge(runs::routes())
 }
 

@@ -6,14 +6,14 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// A site as its process is: knows its orders by their tag, waits for others.
-struct Site {
+pub(crate) struct Site {
     id: SiteId,
-    client: Client,
+    pub(crate) client: Client,
     known: String,
 }
 
 impl Site {
-    fn new(world: &World, name: &str) -> Self {
+    pub(crate) fn new(world: &World, name: &str) -> Self {
         Self {
             id: name.parse().unwrap(),
             client: world.site(name),
@@ -32,7 +32,7 @@ impl Site {
         orders
     }
 
-    fn until(&mut self, wanted: impl Fn(&SiteJob) -> bool) -> SiteJob {
+    pub(crate) fn until(&mut self, wanted: impl Fn(&SiteJob) -> bool) -> SiteJob {
         loop {
             if let Some(job) = self.orders().jobs.into_iter().find(&wanted) {
                 return job;

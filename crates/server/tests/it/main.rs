@@ -5,6 +5,7 @@ mod access;
 mod access_log;
 mod board;
 mod calls;
+mod invoices;
 mod jobs;
 mod matrix;
 mod models;

@@ -3,9 +3,10 @@
 //!
 //! Everything closed has a secret in it: a file's name and bytes, a job's name. A row is an asker, a line a route. For
 //! a route that names one thing there are four answers, of the open, consortium, restricted and security one; then
-//! come the labels (`ocrs`) whose secrets were seen in any of them. A list has one answer. What is about proposals stands
-//! in `matrix/proposals.rs`, with the secrets that were seen written out.
+//! come the labels (`ocrs`) whose secrets were seen in any of them. A list has one answer. What is about proposals and
+//! invoices stands in `matrix/`, with the secrets that were seen written out.
 
+mod invoices;
 mod proposals;
 
 use crate::openapi::paths;
@@ -153,6 +154,8 @@ struct Case {
     brought: ArtifactId,
     /// The partner's own run.
     own: String,
+    /// Of the invoices.
+    month: Month,
     /// Names and tokens.
     askers: Vec<(String, String)>,
 }
@@ -163,6 +166,7 @@ impl Case {
         let world = World::with(|config| hands.of(config));
         found(&world);
         proposals::fill(&world, &hands);
+        let month = invoices::fill(&world, &hands);
         let mut askers = Vec::new();
         for (name, ..) in PEOPLE {
             let holder = Holder::Person(name.parse().unwrap());
@@ -181,6 +185,7 @@ impl Case {
                 project: "closed".parse().unwrap(),
                 digest: Digest::of(b"the partner's"),
             },
+            month,
             askers,
             world,
         };
@@ -274,6 +279,10 @@ impl Case {
         let file = format!("//api/2.0/mlflow-artifacts/artifacts/closed/{run}/artifacts/a/b.txt");
         ask("PUT", &file, json!(name));
         run
+    }
+
+    fn in_its_month(&self, path: &str) -> String {
+        path.replace("{month}", &self.month.to_string())
     }
 
     fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
@@ -431,6 +440,10 @@ fn the_matrix_is_as_it_was_decided() {
             let (status, text) = get(&route.replace("{me}", who));
             let _ = writeln!(table, "  {route:<52} {status}  {}", proposals::seen(&text));
         }
+        for route in invoices::ROUTES {
+            let (status, text) = get(&case.in_its_month(route));
+            let _ = writeln!(table, "  {route:<52} {status}  {}", invoices::seen(&text));
+        }
         assert!(
             everything.is_subset(&readable),
             "{who} sees {everything:?} and may read {readable:?}"
@@ -439,7 +452,7 @@ fn the_matrix_is_as_it_was_decided() {
     for (who, token) in &case.askers {
         let _ = writeln!(table, "\n{who} would");
         for (what, method, path, body) in deeds() {
-            let (status, text) = case.ask(token, method, path, &body);
+            let (status, text) = case.ask(token, method, &case.in_its_month(path), &body);
             let told = if seen(&text).is_empty() { "" } else { "  SECRET" };
             let _ = writeln!(table, "  {what:<52} {status}{told}");
         }
@@ -455,6 +468,7 @@ fn every_route_is_in_the_matrix() {
     let questions = questions();
     let listed = listed
         .chain(proposals::ROUTES)
+        .chain(invoices::ROUTES)
         .chain(questions.iter().map(|(path, _)| *path));
     let listed: Vec<&str> = listed.chain(deeds.iter().map(|(_, _, path, _)| *path)).collect();
     let parts = |path: &str| -> Vec<String> {
@@ -502,7 +516,9 @@ fn every_route_is_in_the_matrix() {
 
 /// What else of an answer isn't for everyone.
 fn extras(text: &str) -> &'static str {
-    match (text.contains("the secret ground"), text.contains("\"closed\"")) {
+    // Rounds have a field of that name.
+    let names_project = text.replace("\"closed\":", "").contains("\"closed\"");
+    match (text.contains("the secret ground"), names_project) {
         _ if text.contains("guest@closed.example") => "  who is invited",
         (true, _) => "  grounds of standing",
         (_, true) => "  the project",
@@ -689,7 +705,7 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ],
     ]
     .concat();
-    [own, proposals::deeds()].concat()
+    [own, proposals::deeds(), invoices::deeds()].concat()
 }
 
 const NO_INVITATION: &str =
