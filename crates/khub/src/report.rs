@@ -9,16 +9,17 @@ use crate::folder::Data;
 use crate::members::csv::cell;
 use crate::show;
 use consortium::{
-    Account, Event, FlopSeconds, JobId, Month, OrganisationId, Programme, ProjectId, SiteId, State, Time,
-    Transfer, Won, apply,
+    Account, Event, FlopSeconds, InvoiceEvent, InvoiceId, JobId, Month, OrganisationId, Programme, ProjectId,
+    SiteId, State, Time, Transfer, Won, apply,
 };
 use std::collections::BTreeMap;
 use store::Reader;
 
 /// Report what was used and what it cost.
 ///
-/// Reads the log itself and needs no hub; one may be running. What is counted is what was settled: what the
-/// meters read, at the offer's price, by the month in Korea in which it was settled.
+/// Reads the log itself and needs no hub; one may be running. What is counted is what was settled, what the
+/// meters read at the offer's price, and what was corrected after a site's bill differed, each by the month in Korea in
+/// which it was posted. The money is both together, and corrections are told once more by themselves.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub report --by programme\n  khub report --by site --format csv --from 2021-07 --to 2021-12\n  \
@@ -63,7 +64,7 @@ enum Format {
     Page,
 }
 
-/// What one job has used at one site in one month.
+/// What one job has used at one site in one month, or a correction of that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Charge {
     month: Month,
@@ -74,6 +75,17 @@ struct Charge {
     organisation: OrganisationId,
     programme: Programme,
     won: Won,
+    compute: FlopSeconds,
+    /// The invoice that was disputed, if it is a correction.
+    corrects: Option<InvoiceId>,
+}
+
+/// What is counted for one month and name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    won: Won,
+    /// What of the money are corrections.
+    corrected: Won,
     compute: FlopSeconds,
 }
 
@@ -95,19 +107,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The last state, and everything that was settled, in the order of month, site and job.
+/// Month, site, job, and the disputed invoice of a correction.
+type Key = (Month, SiteId, JobId, Option<InvoiceId>);
+
+/// The last state, and everything that was settled or corrected, in the order of month, site and job.
 fn read(reader: &Reader) -> Result<(State, Vec<Charge>), Failure> {
-    let mut sums: BTreeMap<(Month, SiteId, JobId), (Won, FlopSeconds)> = BTreeMap::new();
-    let state = replay(reader, &mut |_, event, at| {
-        if let Event::Posted(transfer) = event
-            && let Some((job, site)) = settled(transfer)
-        {
-            let sum = sums.entry((Month::of(at), site.clone(), job)).or_default();
-            sum.0 += transfer.won;
-            sum.1 += transfer.compute;
+    let mut sums: BTreeMap<Key, (Won, FlopSeconds)> = BTreeMap::new();
+    let state = replay(reader, &mut |_, event, at| match event {
+        Event::Posted(transfer) => {
+            if let Some((job, site)) = settled(transfer) {
+                let sum = sums.entry((Month::of(at), site.clone(), job, None)).or_default();
+                sum.0 += transfer.won;
+                sum.1 += transfer.compute;
+            }
         }
+        Event::Invoice(InvoiceEvent::Resolved { corrections, .. }) => {
+            for it in corrections {
+                let invoice = it.invoice.clone();
+                let key = (Month::of(at), invoice.site.clone(), it.job, Some(invoice));
+                sums.entry(key).or_default().0 += it.won;
+            }
+        }
+        _ => {}
     })?;
-    let charge = |((month, site, job), (won, compute)): ((Month, SiteId, JobId), (Won, FlopSeconds))| {
+    let charge = |((month, site, job, corrects), (won, compute)): (Key, (Won, FlopSeconds))| {
         let project = state.projects.get(&state.jobs.get(&job)?.spec.project)?;
         Some(Charge {
             month,
@@ -119,6 +142,7 @@ fn read(reader: &Reader) -> Result<(State, Vec<Charge>), Failure> {
             programme: project.programme,
             won,
             compute,
+            corrects,
         })
     };
     let charges = sums.into_iter().filter_map(charge).collect();
@@ -179,29 +203,45 @@ impl By {
 }
 
 /// Sums by month and whatever is asked for.
-fn sums(charges: &[Charge], by: By) -> BTreeMap<(Month, String), (Won, FlopSeconds)> {
-    let mut sums: BTreeMap<_, (Won, FlopSeconds)> = BTreeMap::new();
+fn sums(charges: &[Charge], by: By) -> BTreeMap<(Month, String), Sum> {
+    let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
     for charge in charges {
-        let sum = sums.entry((charge.month, by.of(charge))).or_default();
-        sum.0 += charge.won;
-        sum.1 += charge.compute;
+        sums.entry((charge.month, by.of(charge))).or_default().add(charge);
     }
     sums
 }
 
+impl Sum {
+    fn add(&mut self, charge: &Charge) {
+        self.won += charge.won;
+        self.compute += charge.compute;
+        if charge.corrects.is_some() {
+            self.corrected += charge.won;
+        }
+    }
+}
+
 fn table(charges: &[Charge], by: By) -> String {
-    let row = |((month, name), (won, compute)): ((Month, String), (Won, FlopSeconds))| {
-        vec![month.to_string(), name, won.0.to_string(), compute.pflop_hours()]
+    let row = |((month, name), sum): ((Month, String), Sum)| {
+        vec![
+            month.to_string(),
+            name,
+            sum.won.0.to_string(),
+            sum.corrected.0.to_string(),
+            sum.compute.pflop_hours(),
+        ]
     };
     let rows: Vec<Vec<String>> = sums(charges, by).into_iter().map(row).collect();
-    show::table(&["month", by.name(), "won", "PFLOP-hours"], &rows)
+    let head = ["month", by.name(), "won", "of it corrections", "PFLOP-hours"];
+    show::table(&head, &rows)
 }
 
 fn csv(charges: &[Charge], by: By) -> String {
-    let mut text = format!("month,{},won,pflop_hours,flop_seconds\n", by.name());
-    for ((month, name), (won, compute)) in sums(charges, by) {
-        let (hours, seconds) = (compute.pflop_hours(), compute.0);
-        text.push_str(&format!("{month},{},{},{hours},{seconds}\n", cell(&name), won.0));
+    let mut text = format!("month,{},won,pflop_hours,flop_seconds,corrected\n", by.name());
+    for ((month, name), sum) in sums(charges, by) {
+        let (won, hours, seconds) = (sum.won.0, sum.compute.pflop_hours(), sum.compute.0);
+        let (name, corrected) = (cell(&name), sum.corrected.0);
+        text.push_str(&format!("{month},{name},{won},{hours},{seconds},{corrected}\n"));
     }
     text
 }
@@ -210,7 +250,7 @@ fn csv(charges: &[Charge], by: By) -> String {
 mod tests {
     use super::*;
 
-    /// Two jobs of a project, settled at one site in two months.
+    /// Two jobs of a project, settled at one site in two months; what one used in the first is corrected in the second.
     fn settled_log(dir: &std::path::Path) {
         use consortium::{Actor, Label, Organisation};
         use serde_json::json;
@@ -260,6 +300,23 @@ mod tests {
             .unwrap()],
             candidates: Vec::new(),
         };
+        let corrected = consortium::Correction {
+            invoice: "2021-07/hangang-1".parse().unwrap(),
+            job: JobId(1),
+            award: "first".parse().unwrap(),
+            won: Won(-40),
+            ground: "minutes, \"of\" 3 August".to_owned(),
+        };
+        let back = Transfer::won(
+            Account::Earned(site_id.clone()),
+            Account::Award("first".parse().unwrap()),
+            Won(40),
+        );
+        let resolved = Event::Invoice(InvoiceEvent::Resolved {
+            invoice: corrected.invoice.clone(),
+            ground: corrected.ground.clone(),
+            corrections: vec![corrected],
+        });
         let july = Time(1_625_100_000_000);
         let days: [(Time, Vec<Event>); 3] = [
             (
@@ -277,7 +334,10 @@ mod tests {
                 ],
             ),
             (july, vec![paid(1, 100), paid(1, 50), paid(2, 7)]),
-            (july.plus(40 * 86_400_000), vec![paid(2, 30)]),
+            (
+                july.plus(40 * 86_400_000),
+                vec![paid(2, 30), resolved, Event::Posted(back)],
+            ),
         ];
         let entries = days.map(|(at, events)| store::Entry {
             actor: Actor::Hub,
@@ -300,13 +360,13 @@ mod tests {
             charges.iter().map(|charge| charge.compute).sum::<FlopSeconds>(),
             earned.compute
         );
-        let expected = "month,site,won,pflop_hours,flop_seconds\n\
-            2021-07,hangang-1,157,6.000000000,21600000000000000000\n\
-            2021-08,hangang-1,30,2.000000000,7200000000000000000\n";
+        let expected = "month,site,won,pflop_hours,flop_seconds,corrected\n\
+            2021-07,hangang-1,157,6.000000000,21600000000000000000,0\n\
+            2021-08,hangang-1,-10,2.000000000,7200000000000000000,-40\n";
         assert_eq!(csv(&charges, By::Site), expected);
 
         let focus = crate::members::csv::rows(focus::csv(&state, &charges).as_bytes()).unwrap();
-        assert_eq!(focus.len(), 4);
+        assert_eq!(focus.len(), 5);
         assert!(focus.iter().all(|(_, row)| row.len() == focus[0].1.len()));
         let cell = |row: usize, name: &str| {
             let column = focus[0].1.iter().position(|title| title == name).unwrap();
@@ -318,12 +378,31 @@ mod tests {
             ("7.0", "hangang-1 at 7")
         );
         assert_eq!(cell(1, "ProviderName"), "Hangang, \"Cloud\"");
-        assert_eq!(cell(3, "BillingPeriodStart"), "2021-07-31T15:00:00Z");
-        assert_eq!(cell(3, "ResourceId"), "job-2");
+        assert_eq!(cell(4, "BillingPeriodStart"), "2021-07-31T15:00:00Z");
+        assert_eq!(cell(4, "ResourceId"), "job-2");
+        let of_correction = [
+            ("ChargeClass", "Correction"),
+            ("BilledCost", "-40.0"),
+            ("ResourceId", "job-1"),
+            ("BillingPeriodStart", "2021-07-31T15:00:00Z"),
+            ("ChargePeriodStart", "2021-06-30T15:00:00Z"),
+            ("ChargePeriodEnd", "2021-07-31T15:00:00Z"),
+            ("ConsumedQuantity", ""),
+            ("ListUnitPrice", ""),
+            ("SkuPriceId", ""),
+            ("ChargeDescription", "correction of 2021-07/hangang-1 for job-1"),
+        ];
+        for (name, expected) in of_correction {
+            assert_eq!(cell(3, name), expected, "{name}");
+        }
+        assert_eq!(cell(4, "ChargeClass"), "");
 
         let page = page::html(&state, &charges);
         assert!(
-            page.contains("2021-07 – 2021-08") && page.contains(">187<") && page.matches("<svg").count() == 4
+            page.contains("2021-07 – 2021-08")
+                && page.contains(">147<")
+                && page.contains(">-40<")
+                && page.matches("<svg").count() == 4
         );
         assert!(!page.contains("<script") && !page.contains("http"));
         std::fs::remove_dir_all(&dir).unwrap();

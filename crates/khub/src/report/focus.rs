@@ -2,7 +2,9 @@
 //! usage, and those that tell where the machines are, what they cost and whose job it was.
 //!
 //! Won have no smaller unit, and consumption is in PFLOP-hours to nine decimals. There are no discounts, taxes or
-//! commitments, so the four costs of a row are the same, and so are the two unit prices.
+//! commitments, so the four costs of a row are the same, and so are the two unit prices. A correction is a row of its own,
+//! in the billing period in which it was posted and for the period that it corrects; it is money without a quantity.
+//! There is no InvoiceId: that is one billing account's, and an invoice here is a site's, for all whose jobs it ran.
 
 use super::Charge;
 use crate::members::csv::cell;
@@ -29,24 +31,30 @@ const COLUMNS: [Column; 39] = [
     ("BillingPeriodEnd", |it| begin(it.charge.month.next())),
     ("BillingPeriodStart", |it| begin(it.charge.month)),
     ("ChargeCategory", |_| "Usage".into()),
-    ("ChargeClass", |_| String::new()),
-    ("ChargeDescription", |it| {
-        format!("{} at {}", it.charge.job, it.charge.site)
+    ("ChargeClass", |it| {
+        it.charge
+            .corrects
+            .as_ref()
+            .map_or_else(String::new, |_| "Correction".into())
+    }),
+    ("ChargeDescription", |it| match &it.charge.corrects {
+        Some(invoice) => format!("correction of {invoice} for {}", it.charge.job),
+        None => format!("{} at {}", it.charge.job, it.charge.site),
     }),
     ("ChargeFrequency", |_| "Usage-Based".into()),
-    ("ChargePeriodEnd", |it| begin(it.charge.month.next())),
-    ("ChargePeriodStart", |it| begin(it.charge.month)),
+    ("ChargePeriodEnd", |it| begin(period(it).next())),
+    ("ChargePeriodStart", |it| begin(period(it))),
     ("ConsumedQuantity", hours),
-    ("ConsumedUnit", |_| UNIT.into()),
+    ("ConsumedUnit", |it| of_usage(it, || UNIT.into())),
     ("ContractedCost", cost),
     ("ContractedUnitPrice", price),
     ("EffectiveCost", cost),
     ("InvoiceIssuerName", |it| it.provider.into()),
     ("ListCost", cost),
     ("ListUnitPrice", price),
-    ("PricingCategory", |_| "Standard".into()),
+    ("PricingCategory", |it| of_usage(it, || "Standard".into())),
     ("PricingQuantity", hours),
-    ("PricingUnit", |_| UNIT.into()),
+    ("PricingUnit", |it| of_usage(it, || UNIT.into())),
     ("ProviderName", |it| it.provider.into()),
     ("PublisherName", |it| it.provider.into()),
     ("RegionId", site),
@@ -57,7 +65,9 @@ const COLUMNS: [Column; 39] = [
     ("ServiceCategory", |_| "AI and Machine Learning".into()),
     ("ServiceName", |_| "khub".into()),
     ("SkuId", site),
-    ("SkuPriceId", |it| format!("{} at {}", it.charge.site, it.price)),
+    ("SkuPriceId", |it| {
+        of_usage(it, || format!("{} at {}", it.charge.site, it.price))
+    }),
     ("SubAccountId", |it| it.charge.project.to_string()),
     ("SubAccountName", |it| it.project.into()),
     ("SubAccountType", |_| "Project".into()),
@@ -106,11 +116,25 @@ fn cost(row: &Row<'_>) -> String {
 }
 
 fn hours(row: &Row<'_>) -> String {
-    row.charge.compute.pflop_hours()
+    of_usage(row, || row.charge.compute.pflop_hours())
 }
 
 fn price(row: &Row<'_>) -> String {
-    format!("{}.0", row.price)
+    of_usage(row, || format!("{}.0", row.price))
+}
+
+/// What a correction doesn't have.
+fn of_usage(row: &Row<'_>, tell: impl FnOnce() -> String) -> String {
+    match row.charge.corrects {
+        Some(_) => String::new(),
+        None => tell(),
+    }
+}
+
+/// The month that is charged for.
+fn period(row: &Row<'_>) -> Month {
+    let corrected = row.charge.corrects.as_ref();
+    corrected.map_or(row.charge.month, |invoice| invoice.month)
 }
 
 fn site(row: &Row<'_>) -> String {

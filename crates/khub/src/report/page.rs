@@ -1,9 +1,9 @@
 //! The report as one page of HTML in Korean and English, with charts in SVG. It loads nothing, so it can be mailed and
 //! printed anywhere.
 
-use super::{By, Charge, sums};
+use super::{By, Charge, Sum};
 use crate::show::grouped;
-use consortium::{Account, FlopSeconds, Month, State, Won};
+use consortium::{Account, Month, State, Won};
 use std::collections::BTreeMap;
 
 pub(super) fn html(state: &State, charges: &[Charge]) -> String {
@@ -46,7 +46,8 @@ fn money(state: &State, charges: &[Charge]) -> String {
         let accounts = state.ledger.balances().filter(|(account, _)| wanted(account));
         accounts.map(|(_, balance)| balance.won).sum()
     };
-    let here: Won = charges.iter().map(|charge| charge.won).sum();
+    let mut here = Sum::default();
+    charges.iter().for_each(|charge| here.add(charge));
     let rows = [
         ("출연금 <small>appropriated</small>", given),
         (
@@ -63,9 +64,17 @@ fn money(state: &State, charges: &[Charge]) -> String {
         ),
         (
             "정산 누계 <small>settled in all</small>",
-            held(|account| matches!(account, Account::Earned(_))),
+            held(|account| matches!(account, Account::Earned(_) | Account::PaidOut(_))),
         ),
-        ("이 기간 정산 <small>settled in this period</small>", here),
+        (
+            "지급 누계 <small>of it paid to sites' owners</small>",
+            held(|account| matches!(account, Account::PaidOut(_))),
+        ),
+        ("이 기간 정산 <small>settled in this period</small>", here.won),
+        (
+            "이 기간 정정 <small>of it corrections of earlier invoices</small>",
+            here.corrected,
+        ),
     ];
     let rows = rows.map(|(name, won)| format!("<tr><td>{name}</td><td>{}</td></tr>\n", in_won(won)));
     format!("<table>\n{}</table>\n", rows.concat())
@@ -94,29 +103,28 @@ fn named(state: &State, by: By, id: &str) -> (String, String) {
 }
 
 fn section(state: &State, charges: &[Charge], by: By) -> String {
-    let mut totals: BTreeMap<String, (Won, FlopSeconds)> = BTreeMap::new();
-    for ((_, id), (won, compute)) in sums(charges, by) {
-        let total = totals.entry(id).or_default();
-        total.0 += won;
-        total.1 += compute;
+    let mut totals: BTreeMap<String, Sum> = BTreeMap::new();
+    for charge in charges {
+        totals.entry(by.of(charge)).or_default().add(charge);
     }
-    let mut totals: Vec<(String, (Won, FlopSeconds))> = totals.into_iter().collect();
-    totals.sort_by_key(|(id, (won, _))| (-won.0, id.clone()));
+    let mut totals: Vec<(String, Sum)> = totals.into_iter().collect();
+    totals.sort_by_key(|(id, sum)| (-sum.won.0, id.clone()));
     let mut bars = Vec::new();
     let mut rows = String::new();
-    for (id, (won, compute)) in &totals {
+    for (id, sum) in &totals {
         let (korean, english) = named(state, by, id);
         rows.push_str(&format!(
-            "<tr><td>{} <small>{}</small></td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><td>{} <small>{}</small></td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             escaped(&korean),
             escaped(&english),
-            in_won(*won),
-            compute.pflop_hours()
+            in_won(sum.won),
+            in_won(sum.corrected),
+            sum.compute.pflop_hours()
         ));
-        bars.push((korean, *won));
+        bars.push((korean, sum.won));
     }
     format!(
-        "{}<table>\n<tr><th></th><th>원 KRW</th><th>PFLOP-h</th></tr>\n{rows}</table>\n",
+        "{}<table>\n<tr><th></th><th>원 KRW</th><th>정정 <small>corrections</small></th><th>PFLOP-h</th></tr>\n{rows}</table>\n",
         chart(&bars)
     )
 }
