@@ -24,6 +24,7 @@ mod folder;
 mod form;
 mod found;
 mod generate;
+mod invoices;
 mod job;
 mod ledger;
 mod login;
@@ -100,6 +101,7 @@ enum Command {
     Proposals(proposals::Args),
     Reviews(reviews::Args),
     Awards(awards::Args),
+    Invoices(invoices::Args),
     Login(login::Args),
     Logout(login::Logout),
     Token(token::Args),
@@ -176,6 +178,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Proposals(args) => proposals::run(&args),
         Command::Reviews(args) => reviews::run(&args),
         Command::Awards(args) => awards::run(&args),
+        Command::Invoices(args) => invoices::run(&args),
         Command::Login(args) => login::login(&args),
         Command::Logout(args) => login::logout(&args),
         Command::Token(args) => token::run(&args),

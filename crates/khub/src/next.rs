@@ -2,12 +2,13 @@
 
 use crate::connect::Connect;
 use crate::failure::Failure;
-use crate::{awards, proposals, show};
-use api::WhichProposals;
+use crate::{awards, invoices, proposals, show};
+use api::{WhichInvoices, WhichProposals};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// Say what waits for you: proposals to revise, to review or to judge, conflicts to declare, appeals, each with its command.
+/// Say what waits for you: proposals to revise, to review or to judge, conflicts to declare, appeals, invoices to issue, to
+/// bill, to decide on or to pay, each with its command.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  khub next\n  khub next --as office --json | jq -r '.[].command'")]
 pub(crate) struct Args {
@@ -21,7 +22,7 @@ pub(crate) struct Args {
 /// One thing to do.
 #[derive(Serialize)]
 struct Task {
-    /// A proposal's name, or an award's.
+    /// A proposal's name, an award's or an invoice's.
     what: String,
     /// What is to be done with it.
     next: String,
@@ -53,7 +54,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             next: view.step.to_string(),
             command: awards::command(view).unwrap_or_default(),
         });
-    let tasks: Vec<Task> = of_proposals.chain(of_awards).collect();
+    let invoices = client.invoices(&WhichInvoices::default())?;
+    let of_invoices = invoices
+        .iter()
+        .filter(|view| view.step.is_to_do())
+        .map(|view| Task {
+            what: view.id.to_string(),
+            next: view.step.to_string(),
+            command: invoices::command(view).unwrap_or_default(),
+        });
+    let tasks: Vec<Task> = of_proposals.chain(of_awards).chain(of_invoices).collect();
     show::told(&tasks, args.json, |tasks| {
         if tasks.is_empty() {
             return "nothing waits for you\n".to_owned();

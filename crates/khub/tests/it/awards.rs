@@ -3,7 +3,7 @@
 
 use crate::errors::Terminal;
 use crate::run::Process;
-use api::Client;
+use api::{Client, JobView};
 use consortium::{Command, Day, JobId, Phase, Stage, Time, Won};
 use insta::assert_snapshot;
 use server::{Clock, Hub, HubConfig};
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-struct World {
-    terminal: Terminal,
+pub(crate) struct World {
+    pub(crate) terminal: Terminal,
     hub: Hub,
     /// What the hub's clock was last put to, milliseconds since 1970.
     hands: Arc<AtomicU64>,
@@ -21,6 +21,11 @@ struct World {
 impl World {
     /// The example's consortium with more people, on the first day of the example's call.
     fn start() -> Self {
+        Self::with(|example| example)
+    }
+
+    /// The same, but for a change of its file.
+    pub(crate) fn with(change: impl FnOnce(String) -> String) -> Self {
         let terminal = Terminal::new();
         let more = r#"people = [
           { id = "deputy", organisation = "khub-office", roles = ["office"] },
@@ -29,7 +34,7 @@ impl World {
           { id = "sora", organisation = "hangang-cloud" },
         "#;
         let example = include_str!("../../example.toml").replacen("people = [", more, 1);
-        terminal.write("consortium.toml", example);
+        terminal.write("consortium.toml", change(example));
         let founded = terminal.output("khub found consortium.toml");
         assert!(founded.contains("exit code 0"), "{founded}");
         let hands = Arc::new(AtomicU64::new(at("2026-01-05")));
@@ -45,31 +50,31 @@ impl World {
     }
 
     /// Puts the hub's clock to the morning of `day`, and has it look what is due.
-    fn it_is(&self, day: &str) {
+    pub(crate) fn it_is(&self, day: &str) {
         self.hands.store(at(day), Ordering::SeqCst);
         self.hub.ask(day, Command::Tick).unwrap();
     }
 
-    fn client(&self, name: &str) -> Client {
+    pub(crate) fn client(&self, name: &str) -> Client {
         let token = std::fs::read_to_string(self.terminal.path("khub-data/credentials").join(name));
         Client::new(&self.hub.url(), token.unwrap().trim()).unwrap()
     }
 
-    fn run(&mut self, lines: &[&str]) {
+    pub(crate) fn run(&mut self, lines: &[&str]) {
         for line in lines {
             self.terminal.run(&format!("khub {line}"));
         }
     }
 
     /// What is printed without being shown: it has figures that differ from run to run.
-    fn done(&self, line: &str) -> String {
+    pub(crate) fn done(&self, line: &str) -> String {
         let output = self.terminal.output(&format!("khub {line}"));
         assert!(output.starts_with("exit code 0\n"), "{output}");
         output
     }
 
     /// Runs a script for the project at a real site, to its end.
-    fn run_a_job(&self, project: &str) {
+    pub(crate) fn run_a_job(&self, project: &str) -> JobView {
         let url = self.hub.url();
         let [credential, home] = ["khub-data/credentials/hangang-1", "site"].map(|it| self.terminal.path(it));
         let _site = Process::khub(&[
@@ -94,8 +99,8 @@ impl World {
             view = member.job_after(job, view.seq, Duration::from_secs(30)).unwrap();
         }
         assert_eq!(view.job.phase, Phase::Done);
-        assert_eq!(view.job.award, Some("morphemes".parse().unwrap()));
         assert!(view.used.0 > 0, "{view:?}");
+        view
     }
 }
 
@@ -169,7 +174,8 @@ fn an_office_takes_a_call_to_a_closed_award() {
         "awards list",
     ]);
 
-    world.run_a_job("morphemes");
+    let view = world.run_a_job("morphemes");
+    assert_eq!(view.job.award, Some("morphemes".parse().unwrap()));
     let told = world.done("awards show morphemes --as office");
     assert!(told.contains("for proposal gaon-university/morphemes"), "{told}");
     let notice = "awards notice morphemes --won 12000000 --ground unused --as office";

@@ -34,6 +34,15 @@ fn the_pages_of_calls_and_awards() {
 }
 
 #[test]
+fn the_pages_of_invoices() {
+    let mut terminal = Terminal::new();
+    for command in ["", "list", "show", "draft", "issue", "bill", "correct", "pay"] {
+        terminal.run(&format!("khub invoices {command} --help"));
+    }
+    assert_snapshot!("help_invoices", terminal.shown);
+}
+
+#[test]
 fn a_shell_can_complete_commands() {
     let script = Terminal::new().output("khub completion bash");
     assert!(script.starts_with("exit code 0\n"), "{script}");

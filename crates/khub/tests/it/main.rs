@@ -11,6 +11,7 @@ mod errors;
 mod fold;
 mod help;
 mod hub;
+mod invoices;
 mod kill;
 mod login;
 mod offers;
