@@ -41,6 +41,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/assets/khub.js", script(include_str!("pages/khub.js")))
         .route("/assets/parts.js", script(include_str!("pages/parts.js")))
         .route("/assets/calls.js", script(include_str!("pages/calls.js")))
+        .route("/assets/invoices.js", script(include_str!("pages/invoices.js")))
         .route("/assets/words.js", script(include_str!("pages/words.js")))
         .route("/assets/structure.js", script(include_str!("pages/structure.js")))
         .route(

@@ -92,6 +92,11 @@ impl Browser {
         self.evaluate(&script).as_str().unwrap().to_owned()
     }
 
+    /// From now on the page looks as it is printed.
+    pub(crate) fn on_paper(&mut self) {
+        self.ask("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    }
+
     fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.asked += 1;
         let mut message = json!({ "id": self.asked, "method": method, "params": params });

@@ -1,14 +1,21 @@
-//! The hub's pages in a real browser: signing in, a structure in Mol*, a partner's refusal, the leaderboard.
+//! The hub's pages in a real browser: signing in, a structure in Mol*, a partner's refusal, the leaderboard, calls and
+//! awards, invoices.
 
 use crate::browser::{Browser, dev};
 use api::Client;
 use consortium::{
-    Amount, ArtifactId, ArtifactKind, Award, Budget, Call, CallCommand, Command, Digest, FlopSeconds, Holder,
-    Home, Kind, Label, Month, Organisation, Output, Person, Programme, Project, Proposal, Won,
+    Amount, ArtifactId, ArtifactKind, Award, Bill, BillLine, Billed, Budget, Call, CallCommand, Command,
+    Digest, FlopSeconds, FlopsPerSecond, Holder, Home, InvoiceCommand, InvoiceId, JobId, JobSpec, Kind,
+    Label, Month, Organisation, Output, Person, Price, Programme, Project, Proposal, Reading, RoundSpec,
+    Site, Tenure, Usage, Won,
 };
 use folding::{Helix, Predictor as _, mmcif};
 use server::{Clock, Hub, HubConfig};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 struct World {
@@ -212,6 +219,66 @@ fn calls_and_awards_are_on_one_page() {
     assert!(told.contains("there is no proposal gaon/loops"), "{told}");
 }
 
+#[test]
+fn an_invoice_is_shown_as_it_is_printed() {
+    let Some(mut browser) = Browser::start("ko-KR") else {
+        return;
+    };
+    let ahead = Arc::new(AtomicU64::new(0));
+    let hands = Arc::clone(&ahead);
+    let clock = Clock::told(move || Clock::machine().now().plus(hands.load(Ordering::SeqCst)));
+    let world = World::with(|config| HubConfig { clock, ..config });
+    let job = world.run_at_a_site();
+    let month = Month::of(Clock::machine().now());
+    ahead.fetch_add(32 * 86_400_000, Ordering::SeqCst);
+    let id: InvoiceId = format!("{month}/loch-1").parse().unwrap();
+    let issue = Command::Invoice(id.clone(), InvoiceCommand::Issue);
+    world.hub.ask("issue", issue).unwrap();
+    let line = BillLine {
+        of: Billed::Job(job),
+        won: Won(700),
+        compute: None,
+    };
+    let owner = Client::new(&world.hub.url(), &world.token("ingrid")).unwrap();
+    owner.bill(&id, &Bill { lines: vec![line] }).unwrap();
+
+    browser.open(&format!("{}/#/invoices", world.hub.url()));
+    sign_in(&mut browser, &world.token("ingrid"));
+    let listed = browser.wait_for("#invoices tbody");
+    assert!(
+        listed.contains("₩833") && listed.contains("이의 있음"),
+        "{listed}"
+    );
+    browser.evaluate("document.querySelector('#invoices a').click()");
+    let facts = browser.wait_for("#facts");
+    for told in ["받는 기관\t피오르", "번호\t1", "사업단의 결정을 기다립니다"] {
+        assert!(facts.contains(told), "{facts}");
+    }
+    let lines = browser.wait_for("#lines tbody");
+    let expected = format!("{job}\tfolds\t{month}\t0.000000833\t₩1,000,000,000\t₩833");
+    assert_eq!(lines.trim(), expected, "and not which award pays");
+    let differs = browser.wait_for("#differences tbody");
+    assert!(
+        differs.contains("₩700") && differs.contains("연산량"),
+        "{differs}"
+    );
+    browser.on_paper();
+    let shown = |what: &str| format!("getComputedStyle(document.querySelector('{what}')).display");
+    assert_eq!(browser.evaluate(&shown("header")), "none");
+    assert_eq!(browser.evaluate(&shown("main > button")), "none");
+    assert_ne!(browser.evaluate(&shown("#lines")), "none");
+
+    // To the university, whose job it was, there is none.
+    let mut browser = Browser::start("en-GB").expect("it started before");
+    browser.open(&format!("{}/#/invoices", world.hub.url()));
+    sign_in(&mut browser, &world.token("minji"));
+    let listed = browser.wait_for("#invoices");
+    assert_eq!(listed, "There is nothing here that you may read.");
+    browser.evaluate(&format!("location.hash = '#/invoices/{id}'"));
+    let told = browser.wait_for("body[data-page=refused] [role=alert]");
+    assert!(told.contains(&format!("there is no invoice {id}")), "{told}");
+}
+
 fn sign_in(browser: &mut Browser, token: &str) {
     browser.wait_for("#token");
     browser.evaluate(&format!("document.querySelector('#token').value = {token:?}"));
@@ -228,17 +295,18 @@ fn molstar() -> Option<PathBuf> {
 impl World {
     /// A university with a project in which a foreign partner works too.
     fn start(assets: &Path) -> Self {
+        let assets = assets.to_owned();
+        Self::with(|config| HubConfig { assets, ..config })
+    }
+
+    fn with(change: impl FnOnce(HubConfig) -> HubConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = HubConfig {
-            assets: assets.to_owned(),
-            ..HubConfig::new(folder.path())
-        };
-        let hub = Hub::start(&config).unwrap();
-        let organisation = |id: &str, home| {
+        let hub = Hub::start(&change(HubConfig::new(folder.path()))).unwrap();
+        let organisation = |id: &str, name_ko: &str, home| {
             Command::Admit(Organisation {
                 id: id.parse().unwrap(),
                 name: id.into(),
-                name_ko: id.into(),
+                name_ko: name_ko.into(),
                 kind: Kind::University,
                 home,
             })
@@ -252,8 +320,8 @@ impl World {
         };
         let members = ["minji", "ingrid"].map(|name| name.parse().unwrap());
         let commands = [
-            organisation("gaon", Home::Domestic),
-            organisation("fjord", Home::Foreign),
+            organisation("gaon", "가온", Home::Domestic),
+            organisation("fjord", "피오르", Home::Foreign),
             person("minji", "gaon"),
             person("ingrid", "fjord"),
             Command::OpenProject(Project {
@@ -268,6 +336,77 @@ impl World {
             hub.ask(&format!("found {i}"), command).unwrap();
         }
         Self { hub, folder }
+    }
+
+    /// Has the partner's site run an open job of the project for three seconds, for 833 won.
+    fn run_at_a_site(&self) -> JobId {
+        let site = "loch-1".parse().unwrap();
+        let commands = [
+            Command::AddSite(Site {
+                id: "loch-1".parse().unwrap(),
+                owner: "fjord".parse().unwrap(),
+                tenure: Tenure::Member,
+                rated: FlopsPerSecond(1_000_000_000_000),
+                price: Price(1_000_000_000),
+                gpus: 1,
+                gpu: None,
+                marginal: None,
+            }),
+            Command::Appropriate {
+                year: 2021,
+                won: Won(1_000_000),
+            },
+            Command::Grant(Award {
+                id: "folds-1".parse().unwrap(),
+                project: "folds".parse().unwrap(),
+                won: Won(1_000_000),
+                compute: FlopSeconds::from_pflop_hours(1),
+            }),
+        ];
+        for (i, command) in commands.into_iter().enumerate() {
+            self.hub.ask(&format!("site {i}"), command).unwrap();
+        }
+        let spec = JobSpec {
+            name: "small".into(),
+            project: "folds".parse().unwrap(),
+            program: "folding".into(),
+            label: Label::Open,
+            sites: 1,
+            wall_minutes: 10,
+            gpus: None,
+            gpu: None,
+            due_minutes: None,
+            batch: None,
+            inputs: BTreeMap::new(),
+            rounds: RoundSpec {
+                count: 1,
+                samples: 64,
+                quorum: 1,
+                grace_seconds: 600,
+                ..RoundSpec::default()
+            },
+            settings: serde_json::json!({}),
+        };
+        let minji = Client::new(&self.hub.url(), &self.token("minji")).unwrap();
+        let job = minji.submit(&spec, "once").unwrap();
+        let token = self.hub.issue(Holder::Site("loch-1".parse().unwrap())).unwrap();
+        let client = Client::new(&self.hub.url(), &token).unwrap();
+        let mut known = String::new();
+        loop {
+            let orders = client.orders(&site, 0, &known, Duration::from_secs(30)).unwrap();
+            let (tag, orders) = orders.expect("in good time");
+            if orders.jobs.iter().any(|it| it.id == job) {
+                break;
+            }
+            known = tag;
+        }
+        let attempt = client.join(job).unwrap();
+        let total = Usage {
+            millis: 3_000,
+            ..Usage::default()
+        };
+        client.meter(job, &Reading { attempt, total }).unwrap();
+        job
     }
 
     fn token(&self, name: &str) -> String {

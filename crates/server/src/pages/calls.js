@@ -1,9 +1,9 @@
 // One screen for calls and awards: what waits for the asker, with the command for it; the calls; the asker's proposals
 // and reviews; and awards, with bars of what is used, set aside and left.
 
-import { ask, el, link, list, number, say, table, tongue } from "./parts.js";
+import { HOUR, ask, day, el, hours, link, list, number, quiet, read, say, short, table, tongue, won } from "./parts.js";
 
-const HOUR = 3.6e18, SHARES = ["used", "held", "reduced", "left"];
+const SHARES = ["used", "held", "reduced", "left"];
 /** What somebody has to do, of all that can come next. */
 const TO_DO = ["revise", "ask-reviewers", "declare", "review", "judge", "appeal", "answer-appeal"];
 
@@ -110,9 +110,6 @@ function bar(parts) {
 
 // ---- what comes next ----
 
-/** A step is a word, or a word with what belongs to it. */
-const read = (step) => typeof step === "string" ? [step, {}] : Object.entries(step)[0];
-
 function told(step) {
   const [name, { until, on, missing, place, award }] = read(step);
   const when = until ?? on;
@@ -126,13 +123,6 @@ function todo(id, step) {
 }
 
 // ---- small things ----
-
-const quiet = (key) => el("p", { class: "quiet" }, say(key));
-const won = (n) => `₩${n.toLocaleString("en")}`;
-const short = (n) => String(Number(n.toFixed(6)));
-const hours = (compute) => short(Number(compute) / HOUR);
-/** The day in Korea. */
-const day = (millis) => new Date(millis + 9 * 3.6e6).toISOString().slice(0, 10);
 
 const date = (millis) => el("time", {}, day(millis));
 

@@ -6,8 +6,11 @@
 //   #/programmes/NAME                    its projects and its leaderboard
 //   #/calls                              calls, proposals, reviews and awards
 //   #/proposals/ORGANISATION/NAME        one proposal
+//   #/invoices                           what is owed for sites
+//   #/invoices/MONTH/SITE                one invoice, to be printed
 
 import { calls, proposal } from "./calls.js";
+import { invoice, invoices } from "./invoices.js";
 import { ask, button, bytes, el, keep, kept, link, list, number, say, table, tongue } from "./parts.js";
 import { isStructure, view } from "./structure.js";
 
@@ -50,6 +53,8 @@ function route() {
     if (first === "projects" && third === "artifacts" && fourth) return artifact(second, fourth);
     if (first === "calls" && !second) return calls();
     if (first === "proposals" && third && !fourth) return proposal(second, third);
+    if (first === "invoices" && !second) return invoices();
+    if (first === "invoices" && third && !fourth) return invoice(second, third);
     if (first === "programmes" && PROGRAMMES.includes(second) && !third) return programme(second);
   }
   return [el("p", {}, say("notFound"))];
@@ -127,7 +132,8 @@ function heading() {
   const other = () => { keep("language", tongue() === "ko" ? "en" : "ko"); show(); };
   const leave = () => { keep("token", null); show(); };
   const of = (name) => link(`#/programmes/${name}`, say(`programme.${name}`));
-  const places = kept("token") === null ? [] : [link("#/projects", say("projects")), link("#/calls", say("callsAndAwards")), ...PROGRAMMES.map(of)];
+  const places = kept("token") === null ? [] : [link("#/projects", say("projects")), link("#/calls", say("callsAndAwards")),
+    link("#/invoices", say("invoices")), ...PROGRAMMES.map(of)];
   const out = kept("token") === null ? [] : [" ", button(say("signOut"), leave)];
   return [el("strong", {}, "khub"), ...places, el("span", { class: "right" }, button(say("language"), other), ...out)];
 }

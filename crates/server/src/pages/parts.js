@@ -68,6 +68,19 @@ export function table(head, rows) {
     el("table", {}, el("thead", {}, line("th", head)), el("tbody", {}, ...rows.map((row) => line("td", row)))));
 }
 
+export const quiet = (key) => el("p", { class: "quiet" }, say(key));
+
+/** FLOP-seconds of a PFLOP-hour. */
+export const HOUR = 3.6e18;
+export const won = (n) => `₩${n.toLocaleString("en")}`;
+export const short = (n) => String(Number(n.toFixed(6)));
+export const hours = (compute) => short(Number(compute) / HOUR);
+/** The day in Korea. */
+export const day = (millis) => new Date(millis + 9 * 3.6e6).toISOString().slice(0, 10);
+
+/** A step of what comes next is a word, or a word with what belongs to it. */
+export const read = (step) => typeof step === "string" ? [step, {}] : Object.entries(step)[0];
+
 /** The browser's language, unless the other was chosen. */
 export function tongue() {
   return kept("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
