@@ -10,6 +10,7 @@
 
 use crate::python::{Environment, step, target_folder};
 use crate::test::cargo_command;
+use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -141,7 +142,12 @@ impl Stage {
         let file = |name: &str| root.join("xtask/schemathesis").join(name).display().to_string();
         self.khub(&["calls", "open", &file("call.toml"), "--as", "office"])?;
         self.khub(&["proposals", "propose", &file("proposal.toml"), "--as", "minji"])?;
-        self.write("digests.txt", &self.digests()?)?;
+        let of_artifact = |it: &Value| Some(it["id"].as_str()?.split_once('/')?.1.to_owned());
+        let digests = self.listed(&["artifacts", "korean-reviews"], of_artifact)?;
+        self.write("digests.txt", &digests)?;
+        let of_invoice = |it: &Value| Some(it["id"].as_str()?.split_once('/')?.0.to_owned());
+        let months = self.listed(&["invoices", "list", "--as", "office"], of_invoice)?;
+        self.write("months.txt", &months)?;
         hub.end()?;
         let config = fs::read_to_string(file("schemathesis.toml")).map_err(|e| e.to_string())?;
         self.write("schemathesis.toml", &config)
@@ -156,17 +162,15 @@ impl Stage {
         })
     }
 
-    /// The digests of the project's artifacts, each in quotes on a line of its own.
-    fn digests(&self) -> Result<String, String> {
+    /// Of the things that a command lists a word each, in quotes on a line of its own.
+    fn listed(&self, arguments: &[&str], word: fn(&Value) -> Option<String>) -> Result<String, String> {
         let mut khub = Command::new(&self.khub);
-        khub.args(["artifacts", "korean-reviews", "--json", "--folder"]);
+        khub.args(arguments).arg("--json").arg("--folder");
         let told = khub.arg(&self.folder).stdin(Stdio::null()).output();
         let told = told.map_err(|e| format!("{khub:?}: {e}"))?;
-        let artifacts: Vec<serde_json::Value> =
-            serde_json::from_slice(&told.stdout).map_err(|e| format!("{khub:?}: {e}"))?;
-        let digest = |it: &serde_json::Value| Some(it["id"].as_str()?.split_once('/')?.1.to_owned());
-        let digests = artifacts.iter().filter_map(digest);
-        Ok(digests.map(|digest| format!("\"{digest}\"\n")).collect())
+        let all: Vec<Value> = serde_json::from_slice(&told.stdout).map_err(|e| format!("{khub:?}: {e}"))?;
+        let words = all.iter().filter_map(word);
+        Ok(words.map(|word| format!("\"{word}\"\n")).collect())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
@@ -208,7 +212,7 @@ impl Stage {
         };
         let began = Instant::now();
         while began.elapsed() < LONGEST_START {
-            let told: Option<serde_json::Value> = fs::read(&address)
+            let told: Option<Value> = fs::read(&address)
                 .ok()
                 .and_then(|text| serde_json::from_slice(&text).ok());
             if let Some(url) = told.as_ref().and_then(|told| told["url"].as_str()) {
