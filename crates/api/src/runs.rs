@@ -148,6 +148,13 @@ impl Client {
             }
         }
     }
+
+    /// About so many points of a history, evenly, up to a thousand.
+    pub fn sampled(&self, run: RunId, key: &str, samples: u32) -> Answer<Vec<PointView>> {
+        let path = format!("/runs/{run}/history?samples={samples}&key={}", escaped(key));
+        let history: HistoryView = self.get(&path)?;
+        Ok(history.points)
+    }
 }
 
 /// Text behind a question mark.

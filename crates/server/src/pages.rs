@@ -42,6 +42,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/assets/parts.js", script(include_str!("pages/parts.js")))
         .route("/assets/calls.js", script(include_str!("pages/calls.js")))
         .route("/assets/invoices.js", script(include_str!("pages/invoices.js")))
+        .route("/assets/runs.js", script(include_str!("pages/runs.js")))
         .route("/assets/words.js", script(include_str!("pages/words.js")))
         .route("/assets/structure.js", script(include_str!("pages/structure.js")))
         .route(

@@ -84,6 +84,8 @@ struct OfHistory {
     /// How many points at most.
     #[serde(default)]
     limit: Limit,
+    /// Instead of a part, about so many points of the whole, evenly: for a picture.
+    samples: Option<Limit>,
 }
 
 async fn history(
@@ -92,6 +94,11 @@ async fn history(
     At(run): At<RunId>,
     Ask(wanted): Ask<OfHistory>,
 ) -> Answer<HistoryView> {
+    if let Some(samples) = wanted.samples {
+        let points = thinned(&shared, &bearer.actor, run, wanted.key, samples.get()).await?;
+        let points = points.iter().map(point_view).collect();
+        return Ok(Json(HistoryView { points, next: None }));
+    }
     let (limit, after) = (wanted.limit.get(), wanted.after.as_deref());
     let (points, next) = points(&shared, &bearer.actor, run, wanted.key, after, limit).await?;
     let points = points.iter().map(point_view).collect();
@@ -116,6 +123,50 @@ pub(crate) async fn points(
     let next = points.last().filter(|_| more).map(place_of);
     Ok((points, next))
 }
+
+/// Every so manieth point of a run's history and the last, so that there are `samples` or one more, if `actor` may read the run.
+async fn thinned(
+    shared: &Arc<Shared>,
+    actor: &consortium::Actor,
+    run: RunId,
+    key: String,
+    samples: usize,
+) -> Result<Vec<Point>, Problem> {
+    shared.read()?.run_for(actor, run)?;
+    let read = move |reader: &store::Reader| {
+        let keys = [key.clone()];
+        let last = reader.last_points(&[run], Some(&keys))?.remove(&run);
+        let count = last
+            .and_then(|last| Some(last.first()?.points))
+            .unwrap_or_default();
+        let every = usize::try_from(count)
+            .unwrap_or(usize::MAX)
+            .div_ceil(samples)
+            .max(1);
+        let (mut kept, mut seen) = (Vec::new(), 0usize);
+        let mut after = None;
+        loop {
+            let part = reader.history(run, &key, after, AT_ONCE)?;
+            kept.extend(
+                part.iter()
+                    .enumerate()
+                    .filter(|(i, _)| (seen + i).is_multiple_of(every))
+                    .map(|(_, it)| *it),
+            );
+            seen += part.len();
+            let Some(end) = part.last().copied().filter(|_| part.len() == AT_ONCE) else {
+                let end = part.last().copied().or(after);
+                kept.extend(end.filter(|end| kept.last() != Some(end)));
+                return Ok(kept);
+            };
+            after = Some(end);
+        }
+    };
+    shared.measured(read).await
+}
+
+/// So many points of a history are in memory at once where only some of them are wanted.
+const AT_ONCE: usize = 10_000;
 
 /// A point's place in a history as text: step, time and the bits of its value.
 fn place_of(point: &Point) -> String {

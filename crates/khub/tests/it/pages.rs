@@ -12,6 +12,8 @@ use consortium::{
 use folding::{Helix, Predictor as _, mmcif};
 use server::{Clock, Hub, HubConfig};
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -279,6 +281,48 @@ fn an_invoice_is_shown_as_it_is_printed() {
     assert!(told.contains(&format!("there is no invoice {id}")), "{told}");
 }
 
+#[test]
+fn runs_are_listed_drawn_and_compared() {
+    let Some(mut browser) = Browser::start("ko-KR") else {
+        return;
+    };
+    let world = World::start(Path::new("nowhere"));
+    let first = world.log("<b>first</b>", Label::Open, 0.5);
+    let second = world.log("second", Label::Restricted, 0.25);
+    browser.open(&format!("{}/#/projects/folds/runs", world.hub.url()));
+    browser.wait_for("body[data-page=sign-in]");
+    sign_in(&mut browser, &world.token("minji"));
+    let rows = browser.wait_for("#runs tbody");
+    assert!(
+        rows.contains("<b>first</b>") && rows.contains("second") && rows.contains("진행 중"),
+        "{rows}"
+    );
+    let compare = "document.querySelectorAll('#runs input').forEach(it => it.click());
+         [...document.querySelectorAll('main p button')].at(-1).click()";
+    browser.evaluate(compare);
+    browser.wait_for("[data-curve=drawn]");
+    let lines = browser.evaluate(
+        "[...document.querySelectorAll('polyline')].map(it => it.getAttribute('points').split(' ').length)",
+    );
+    assert_eq!(lines, serde_json::json!([20, 20]));
+    let facts = browser.wait_for("#facts");
+    assert!(facts.contains(&first) && facts.contains(&second), "{facts}");
+    let wanted = "location.hash = '#/projects/folds/runs/' + encodeURIComponent(\"params.lr = '0.25'\")";
+    browser.evaluate(wanted);
+    let row = browser.wait_for("#runs tbody tr:only-child");
+    assert!(row.contains("second"), "{row}");
+
+    // The partner sees the open one alone, and of the other not that it is there.
+    let mut browser = Browser::start("en-GB").expect("it started before");
+    browser.open(&format!("{}/#/projects/folds/runs", world.hub.url()));
+    sign_in(&mut browser, &world.token("ingrid"));
+    let rows = browser.wait_for("#runs tbody");
+    assert!(rows.contains("first") && !rows.contains("second"), "{rows}");
+    browser.evaluate(&format!("location.hash = '#/runs/{first},{second}'"));
+    let told = browser.wait_for("body[data-page=refused] [role=alert]");
+    assert!(told.contains("there is no run"), "{told}");
+}
+
 fn sign_in(browser: &mut Browser, token: &str) {
     browser.wait_for("#token");
     browser.evaluate(&format!("document.querySelector('#token').value = {token:?}"));
@@ -411,6 +455,37 @@ impl World {
 
     fn token(&self, name: &str) -> String {
         self.hub.issue(Holder::Person(name.parse().unwrap())).unwrap()
+    }
+
+    /// Has minji log a run whose loss falls to `loss` in twenty steps.
+    fn log(&self, name: &str, label: Label, loss: f64) -> String {
+        let tags = serde_json::json!([{"key": "khub.label", "value": label}]);
+        let begin = serde_json::json!({"experiment_id": "folds", "run_name": name, "tags": tags});
+        let told = self.post("/api/2.0/mlflow/runs/create", &begin);
+        let run = told["run"]["info"]["run_id"].as_str().unwrap().to_owned();
+        let point = |step: u32| serde_json::json!({"key": "loss", "value": loss + 1.0 / f64::from(step + 1), "step": step, "timestamp": step});
+        let metrics: Vec<serde_json::Value> = (0..20).map(point).collect();
+        let params = serde_json::json!([{"key": "lr", "value": loss.to_string()}]);
+        let batch = serde_json::json!({"run_id": run, "metrics": metrics, "params": params});
+        self.post("/api/2.0/mlflow/runs/log-batch", &batch);
+        run
+    }
+
+    fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let (token, body) = (self.token("minji"), body.to_string());
+        let url = self.hub.url();
+        let mut line = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        write!(
+            line,
+            "POST {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        line.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     /// Has minji keep a file in the project.

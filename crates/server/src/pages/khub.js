@@ -3,6 +3,8 @@
 //   #/projects                           the projects that the asker may know of
 //   #/projects/P                         its artifacts
 //   #/projects/P/artifacts/DIGEST        one artifact; a structure is shown
+//   #/projects/P/runs/FILTER             its runs, all or those of which the filter holds
+//   #/runs/ID,ID                         one run, or several beside one another
 //   #/programmes/NAME                    its projects and its leaderboard
 //   #/calls                              calls, proposals, reviews and awards
 //   #/proposals/ORGANISATION/NAME        one proposal
@@ -12,6 +14,7 @@
 import { calls, proposal } from "./calls.js";
 import { invoice, invoices } from "./invoices.js";
 import { ask, button, bytes, el, keep, kept, link, list, number, say, table, tongue } from "./parts.js";
+import { run, runs } from "./runs.js";
 import { isStructure, view } from "./structure.js";
 
 const PROGRAMMES = ["language", "folding", "speech", "flight", "worlds"];
@@ -51,6 +54,8 @@ function route() {
     if (!second && (!first || first === "projects")) return projects();
     if (first === "projects" && !third) return project(second);
     if (first === "projects" && third === "artifacts" && fourth) return artifact(second, fourth);
+    if (first === "projects" && third === "runs") return runs(second, fourth);
+    if (first === "runs" && second && !third) return run(second);
     if (first === "calls" && !second) return calls();
     if (first === "proposals" && third && !fourth) return proposal(second, third);
     if (first === "invoices" && !second) return invoices();
@@ -72,7 +77,10 @@ async function project(id) {
     link(artifactAt(it.id), it.name), say(`kind.${it.kind}`), say(it.label), number(size(it.bytes)), it.job ?? "",
   ];
   const head = [say("name"), say("kind"), say("label"), number(say("size")), say("job")];
-  return [el("h1", {}, `${say("project")} ${id}`), el("h2", {}, say("artifacts")), table(head, artifacts.map(row))];
+  return [
+    el("h1", {}, `${say("project")} ${id}`), el("p", {}, link(`#/projects/${id}/runs`, say("runs"))),
+    el("h2", {}, say("artifacts")), table(head, artifacts.map(row)),
+  ];
 }
 
 async function artifact(project, digest) {

@@ -179,6 +179,12 @@ fn histories_and_searches_come_in_parts() {
         path = format!("/metrics/get-history?run_id={run}&metric_key=loss&max_results=300&page_token={next}");
     }
     assert_eq!(steps, (0..700).collect::<Vec<_>>());
+    let thin = world
+        .person("minji")
+        .sampled(run.parse().unwrap(), "loss", 100)
+        .unwrap();
+    let thin: Vec<i64> = thin.iter().map(|point| point.step).collect();
+    assert_eq!(thin, (0..100).map(|n| n * 7).chain([699]).collect::<Vec<_>>());
     for n in 0..5 {
         minji.begin(&json!({"run_name": format!("r{n}"), "start_time": 100 - n}));
     }
