@@ -199,3 +199,24 @@ def test_backups_have_what_was_measured(tracked, consortium, tmp_path):
     hub = consortium.start("serve", "--folder", str(tmp_path / "again"), "--listen", "127.0.0.1:0")
     url = next(word for word in hub.stdout.readline().split() if word.startswith("http://"))
     assert len(MlflowClient(url).get_metric_history(one, "loss")) == 1_000
+
+
+def test_khub_shows_and_compares_them(tracked, consortium, tmp_path):
+    client = tracked("minji")
+    ids = []
+    for n in range(2):
+        one = client.create_run(PROJECT, run_name=f"r{n}").info.run_id
+        client.log_param(one, "lr", 0.1 * (n + 1))
+        client.log_param(one, "layers", 2)
+        client.log_batch(one, metrics=[Metric("loss", 1 / (step + n + 1), step, step) for step in range(50)])
+        client.log_text(one, "x", "notes/a.txt")
+        ids.append(one)
+    at = ("--hub", consortium.url, "--folder", str(consortium.folder))
+    listed = run("runs", "list", "--filter", "params.lr = '0.2'", *at)
+    assert ids[1][:8] in listed and ids[0][:8] not in listed
+    shown = run("runs", "show", ids[0][:12], *at)
+    assert "notes/a.txt" in shown and "loss" in shown and "step 0" in shown and "restricted" in shown
+    picture = tmp_path / "loss.svg"
+    compared = run("runs", "compare", *ids, "--metric", "loss", "--svg", str(picture), *at)
+    assert "0.2" in compared and "layers" not in compared
+    assert picture.read_text().startswith("<svg") and "r1" in picture.read_text()

@@ -42,6 +42,7 @@ mod publish;
 mod quickstart;
 mod report;
 mod reviews;
+mod runs;
 mod script;
 mod serve;
 mod show;
@@ -93,6 +94,7 @@ enum Command {
     Fetch(artifact::Fetch),
     Board(board::Args),
     Publish(publish::Args),
+    Runs(runs::Args),
     Release(artifact::Release),
     Members(members::Args),
     Next(next::Args),
@@ -171,6 +173,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Board(args) => board::run(&args),
         Command::Release(args) => artifact::release(&args),
         Command::Publish(args) => publish::run(&args),
+        Command::Runs(args) => runs::run(&args),
         Command::Members(args) => members::run(&args),
         Command::Next(args) => next::run(&args),
         Command::People(args) => people::run(&args),

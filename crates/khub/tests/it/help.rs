@@ -43,6 +43,15 @@ fn the_pages_of_invoices() {
 }
 
 #[test]
+fn the_pages_of_runs() {
+    let mut terminal = Terminal::new();
+    for command in ["runs", "runs list", "runs show", "runs compare"] {
+        terminal.run(&format!("khub {command} --help"));
+    }
+    assert_snapshot!("help_runs", terminal.shown);
+}
+
+#[test]
 fn a_shell_can_complete_commands() {
     let script = Terminal::new().output("khub completion bash");
     assert!(script.starts_with("exit code 0\n"), "{script}");
