@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from consortium import run
+from cutting import Cutting
 
 MODEL = "gaon-university/korean-small"
 LOAD = """
@@ -87,6 +88,20 @@ def test_transformers_loads_it_by_its_name(consortium, model, tmp_path):
     loaded = torch.load(out)
     for name, tensor in model[0].state_dict().items():
         assert torch.equal(loaded[name], tensor), name
+
+
+def test_a_download_goes_on_where_it_broke_off(consortium):
+    folder = consortium.folder / "large"
+    folder.mkdir()
+    # Its client writes ten megabytes at a time, and counts what is written.
+    (folder / "model.safetensors").write_bytes(bytes(range(256)) * 100_000)
+    publish(consortium, folder, "restricted", "gaon-university/large")
+    proxy = Cutting(consortium.url, after=15_000_000)
+    minji = as_who(consortium, "minji") | {"endpoint": proxy.url}
+    fetched = hf_hub_download("gaon-university/large", "model.safetensors", **minji)
+    assert proxy.is_cut and open(fetched, "rb").read() == (folder / "model.safetensors").read_bytes()
+    assert proxy.ranges and all(status == 206 for _, status in proxy.ranges), proxy.ranges
+    proxy.shutdown()
 
 
 def test_a_partner_is_told_that_it_is_gated(consortium, model):

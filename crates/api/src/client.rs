@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Request, Response, header};
 use ureq::{AsSendBody, Body};
@@ -28,7 +29,12 @@ pub struct Client {
     agent: ureq::Agent,
     url: String,
     token: String,
+    listener: Option<Listener>,
+    tries: u32,
 }
+
+/// Hears how many bytes of how many a transfer has come to.
+type Listener = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// Why the hub gave no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +127,35 @@ impl Client {
             agent: config.new_agent(),
             url,
             token: token.to_owned(),
+            listener: None,
+            tries: 0,
         })
+    }
+
+    /// The same client, whose transfers go on by themselves when they break off, until `tries` in a row were in vain. There
+    /// are longer and longer waits between them: eight take half a minute.
+    #[must_use]
+    pub fn trying(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    pub(crate) fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// The same client, of which `listener` hears how many bytes of how many a transfer has come to.
+    #[must_use]
+    pub fn telling(self, listener: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        Self {
+            listener: Some(Arc::new(listener)),
+            ..self
+        }
+    }
+
+    pub(crate) fn tell(&self, done: u64, of: u64) {
+        if let Some(listener) = &self.listener {
+            listener(done, of);
+        }
     }
 
     /// What the hub counts, in Prometheus' text format; for whoever may audit.
@@ -409,57 +443,7 @@ impl Client {
         self.list(&path, "after", |it: &Artifact| &it.id.digest)
     }
 
-    /// Keeps the file at `path` in a project. Its digest and size in `output` must be right.
-    pub fn put(&self, path: &Path, output: &Output) -> Answer<Done> {
-        self.upload(path, &output.id.digest)?;
-        self.post(&format!("/projects/{}/artifacts", output.id.project), output)
-    }
-
-    /// The artifact's bytes.
-    pub fn fetch(&self, id: &ArtifactId) -> Answer<impl Read + use<>> {
-        let path = format!("/projects/{}/artifacts/{}", id.project, id.digest);
-        let response = self.run("GET", &path, (), |request| request)?;
-        Ok(response.into_body().into_reader())
-    }
-
-    /// Puts the artifact's bytes at `path`, whole or not at all; the digest is checked. Returns their number.
-    pub fn save(&self, id: &ArtifactId, path: &Path) -> Answer<u64> {
-        let failed = |why| ApiError::File {
-            path: path.display().to_string(),
-            why,
-        };
-        let part = path.with_extension("part");
-        let mut from = self.fetch(id)?;
-        let mut to = File::create(&part).map_err(failed)?;
-        io::copy(&mut from, &mut to).map_err(|why| ApiError::BrokeOff { id: id.clone(), why })?;
-        let (found, bytes) = measure(&part).map_err(failed)?;
-        if found != id.digest {
-            return Err(ApiError::Wrong {
-                id: id.clone(),
-                found,
-            });
-        }
-        std::fs::rename(&part, path).map_err(failed)?;
-        Ok(bytes)
-    }
-
     // ---- sites ----
-
-    /// Sends bytes to the hub's store, unless it has them. They belong to nothing and nobody can read them
-    /// until a command names them.
-    pub fn upload(&self, path: &Path, digest: &Digest) -> Answer<()> {
-        let file = || {
-            File::open(path).map_err(|why| ApiError::File {
-                path: path.display().to_string(),
-                why,
-            })
-        };
-        let address = format!("/bytes/{digest}");
-        if self.run("HEAD", &address, (), |request| request).is_ok() {
-            return Ok(());
-        }
-        self.run("PUT", &address, file()?, |request| request).map(drop)
-    }
 
     /// What `site` is to do, with the rounds from `from` on: waits up to `wait` for something other than
     /// `known`; none if there is nothing new. The text that comes with it is the next `known`.
@@ -634,7 +618,7 @@ impl Client {
         self.json(path, response)
     }
 
-    fn run(
+    pub(crate) fn run(
         &self,
         method: &str,
         path: &str,

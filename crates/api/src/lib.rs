@@ -17,6 +17,7 @@ mod invoices;
 mod problem;
 mod runs;
 mod sign_in;
+mod transfer;
 mod wire;
 
 pub use calls::{AwardView, CallView, Opinion, ProposalView, ReviewView, WhichProposals};
@@ -26,7 +27,8 @@ pub use problem::Problem;
 pub use runs::{HistoryView, MetricView, Number, PointView, RunView};
 pub use sign_in::{Acceptance, InvitationView, Invite, Invited, Welcome};
 pub use wire::{
-    Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LogPart, Me,
-    OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress, ProjectView, Ranked,
-    Ranking, RatingView, ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
+    Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LeftoversView,
+    LogPart, Me, OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress,
+    ProjectView, Ranked, Ranking, RatingView, ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
+    UploadView,
 };

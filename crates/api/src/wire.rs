@@ -349,6 +349,40 @@ pub struct Bytes {
     pub bytes: u64,
 }
 
+/// An upload that goes on where it broke off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UploadView {
+    /// Its name.
+    pub id: String,
+    /// The project that it is for.
+    pub project: ProjectId,
+    /// What the bytes are to be.
+    pub digest: Digest,
+    /// How many there are to be.
+    pub bytes: u64,
+    /// How many are there.
+    pub offset: u64,
+    /// Whether all are there and the right ones: then a command may name them.
+    pub complete: bool,
+    /// When it goes.
+    pub expires: Time,
+}
+
+/// Bytes in the hub's store that no record of the log names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftoversView {
+    /// How many things these are.
+    pub count: u64,
+    /// All their bytes.
+    pub bytes: u64,
+    /// Whole bytes that nothing names: the first thousand.
+    pub unnamed: Vec<Bytes>,
+    /// How many uploads that have expired.
+    pub uploads: u64,
+    /// How many files that came in halfway.
+    pub fragments: u64,
+}
+
 /// The site's part in an open round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenRound {

@@ -4,6 +4,7 @@ use crate::desk;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, Key, No};
 use crate::hub::Shared;
 use crate::openapi::{Operation, Routes, Tells};
+use crate::outgoing::Outgoing;
 use crate::part::{Limit, fits};
 use api::{Done, Problem};
 use axum::body::{Body as Bytes, HttpBody};
@@ -16,12 +17,9 @@ use consortium::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio::io::AsyncReadExt as _;
-use tokio_util::io::ReaderStream;
+use store::{BlobReader, Hold};
 
 pub(crate) fn routes() -> Routes {
     Routes::about("artifacts")
@@ -49,12 +47,16 @@ pub(crate) fn routes() -> Routes {
 }
 
 /// Every byte of an artifact leaves the hub here and nowhere else.
-pub(crate) fn let_out(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<(File, Artifact), Problem> {
+pub(crate) fn let_out(
+    shared: &Shared,
+    actor: &Actor,
+    id: &ArtifactId,
+) -> Result<(BlobReader, Artifact), Problem> {
     let state = shared.read()?;
     let artifact = desk::readable(&state, actor, id)?;
     let internal = |e: store::BlobError| Problem::new(500, "internal", e.to_string());
-    let file = shared.blobs.open_file(&id.digest).map_err(internal)?;
-    Ok((file, artifact.clone()))
+    let reader = shared.blobs.reader(&id.digest).map_err(internal)?;
+    Ok((reader, artifact.clone()))
 }
 
 async fn fetch(
@@ -63,8 +65,8 @@ async fn fetch(
     At((project, digest)): At<(ProjectId, Digest)>,
     asked: HeaderMap,
 ) -> Result<Download, No> {
-    let (file, artifact) = let_out(&shared, &bearer.actor, &ArtifactId { project, digest })?;
-    stream(file, &artifact, &asked).map(Download)
+    let (reader, artifact) = let_out(&shared, &bearer.actor, &ArtifactId { project, digest })?;
+    stream(reader, &artifact, &asked).await.map(Download)
 }
 
 /// An artifact's bytes.
@@ -84,6 +86,11 @@ impl Tells for Download {
             &range,
             "Which bytes: one range is taken, anything else is answered with all.",
         );
+        operation.reads(
+            "If-Range",
+            &json!({"type": "string"}),
+            "The ETag of which a part is there already: of anything else all is answered.",
+        );
         let bytes = Some(("application/octet-stream", json!({})));
         operation.answer(200, "All of it.", bytes.clone(), &["ETag", "Accept-Ranges"]);
         operation.answer(
@@ -97,9 +104,17 @@ impl Tells for Download {
 }
 
 /// The bytes of an artifact that was let out: all, or from where a broken-off download goes on.
-pub(crate) fn stream(mut file: File, artifact: &Artifact, asked: &HeaderMap) -> Result<Response, No> {
-    let bytes = artifact.bytes;
-    let range = asked.get(header::RANGE).and_then(|range| range.to_str().ok());
+pub(crate) async fn stream(
+    reader: BlobReader,
+    artifact: &Artifact,
+    asked: &HeaderMap,
+) -> Result<Response, No> {
+    let bytes = reader.bytes();
+    let tag = format!("\"{}\"", artifact.id.digest.hex());
+    let header = |name| asked.get(name).and_then(|value| value.to_str().ok());
+    // A part fits only what it is a part of.
+    let is_same = header(header::IF_RANGE).is_none_or(|known| known == tag);
+    let range = header(header::RANGE).filter(|_| is_same);
     let (status, from, to) = match range.map(|range| part(range, bytes)) {
         // What can't be read as a range may be answered in full, says HTTP.
         None | Some(Part::All) => (StatusCode::OK, 0, bytes),
@@ -110,17 +125,15 @@ pub(crate) fn stream(mut file: File, artifact: &Artifact, asked: &HeaderMap) -> 
             return Ok((range, No::from(beyond)).into_response());
         }
     };
-    let internal = |e: std::io::Error| Problem::new(500, "internal", e.to_string());
-    file.seek(SeekFrom::Start(from)).map_err(internal)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, (to - from).to_string()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
-        (header::ETAG, format!("\"{}\"", artifact.id.digest.hex())),
+        (header::ETAG, tag),
     ];
-    let file = tokio::fs::File::from_std(file).take(to - from);
-    let body = Bytes::from_stream(ReaderStream::with_capacity(file, 256 << 10));
-    let mut response = (status, headers, body).into_response();
+    let internal = |e: store::BlobError| Problem::new(500, "internal", e.to_string());
+    let body = Outgoing::begin(reader, from..to).await.map_err(internal)?;
+    let mut response = (status, headers, Bytes::new(body)).into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {from}-{}/{bytes}", to - 1);
         let range = range.parse().expect("digits are a header");
@@ -210,18 +223,25 @@ async fn bring(
     At(digest): At<Digest>,
     request: Request,
 ) -> Answer<()> {
-    take_in(&shared, Some(digest), shared.largest, request.into_body()).await?;
-    shared.note_upload(&bearer.actor, digest);
+    take_in(
+        &shared,
+        &bearer.actor,
+        Some(digest),
+        u64::MAX,
+        request.into_body(),
+    )
+    .await?;
     Ok(Json(()))
 }
 
-/// Bytes of a body into the store, `limit` at most; their digest and number.
+/// Bytes of a body that `actor` brings into the store, `limit` at most.
 pub(crate) async fn take_in(
     shared: &Shared,
+    actor: &Actor,
     expected: Option<Digest>,
     limit: u64,
     mut body: Bytes,
-) -> Result<(Digest, u64), Problem> {
+) -> Result<Hold, Problem> {
     let refused = |e: store::BlobError| {
         let status = if e.is_senders_fault() { 422 } else { 500 };
         Problem::new(
@@ -230,15 +250,20 @@ pub(crate) async fn take_in(
             e.to_string(),
         )
     };
-    let limit = limit.min(shared.largest);
-    let mut writer = shared.blobs.begin(expected, limit).map_err(refused)?;
+    let (account, limits) = (actor.to_string(), shared.uploads.limits());
+    let unnamed = shared.custody.unnamed(&account, expected);
+    let most = limits.largest.min(limits.bytes.saturating_sub(unnamed));
+    let begun = shared.blobs.begin(expected, limit.min(most));
+    let mut writer = begun.map_err(refused)?;
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame =
             frame.map_err(|e| Problem::new(400, "interrupted", format!("the upload broke off: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         tokio::task::block_in_place(|| writer.write(&data)).map_err(refused)?;
     }
-    tokio::task::block_in_place(|| writer.finish()).map_err(refused)
+    let hold = tokio::task::block_in_place(|| writer.finish()).map_err(refused)?;
+    shared.custody.note(account, hold.clone(), shared.now());
+    Ok(hold)
 }
 
 async fn register(
@@ -255,27 +280,9 @@ async fn register(
         );
         return Err(Problem::new(422, "invalid", detail).into());
     }
-    shared.require_upload(&bearer.actor, output.id.digest, output.bytes)?;
     shared
         .carry_out(bearer.actor, key, Command::Register(output))
         .await
-}
-
-impl Shared {
-    /// The bytes are here, as many as said, and `actor` has shown that they have them: whoever only knows a
-    /// digest gets nothing for it.
-    pub(crate) fn require_upload(&self, actor: &Actor, digest: Digest, bytes: u64) -> Result<(), Problem> {
-        let invalid = |detail| Problem::new(422, "not-uploaded", detail);
-        if !self.has_uploaded(actor, digest) {
-            let hint = format!("PUT them at /api/v1/bytes/{digest} first, then ask again");
-            return Err(invalid(format!("the hub has no bytes of {digest} from {actor}")).hint(hint));
-        }
-        match self.blobs.size(&digest) {
-            Some(size) if size == bytes => Ok(()),
-            Some(size) => Err(invalid(format!("{digest} has {size} bytes, not {bytes}"))),
-            None => Err(invalid(format!("the bytes of {digest} are gone"))),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::sync::Arc;
 
 /// The most bytes of a report, and of measures in it.
@@ -103,15 +102,13 @@ fn reports(shared: &Shared, programme: Programme) -> Result<Vec<ArtifactId>, Pro
 
 /// What a report says, if `actor` may read it and it says something for a board.
 fn result(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<Option<(Judged, Ranked)>, Problem> {
-    let (file, artifact) = match let_out(shared, actor, id) {
+    let (reader, artifact) = match let_out(shared, actor, id) {
         Ok(found) => found,
         Err(problem) if problem.status == 403 => return Ok(None),
         Err(problem) => return Err(problem),
     };
-    let mut text = Vec::new();
-    file.take(LARGEST)
-        .read_to_end(&mut text)
-        .map_err(|e| Problem::new(500, "internal", e.to_string()))?;
+    let text = reader.read_all(LARGEST);
+    let text = text.map_err(|e| Problem::new(500, "internal", e.to_string()))?;
     let Ok(Report { board: judged }) = serde_json::from_slice(&text) else {
         return Ok(None);
     };

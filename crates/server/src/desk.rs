@@ -3,9 +3,10 @@
 use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob};
 use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, Artifact, ArtifactId, Command, Event, Job, JobId, Phase, Presence, Refusal, Request,
-    SiteId, State, Time, apply, decide,
+    Action, Actor, Artifact, ArtifactId, Command, Digest, Event, Job, JobId, Output, Phase, Presence,
+    Refusal, Request, RunCommand, SiteId, State, Time, apply, decide,
 };
+use std::collections::BTreeSet;
 use store::Entry;
 
 /// A request that was carried out and is safe in the log.
@@ -91,6 +92,25 @@ pub fn losses(state: &State, is_silent: impl Fn(&SiteId) -> bool) -> Vec<Command
         attempt,
     };
     silent.map(lose).collect()
+}
+
+/// The bytes that `command` would have the log name: digests, and how many bytes each has. Who asks must have brought
+/// them.
+pub fn bytes_named_by(command: &Command) -> Vec<(Digest, u64)> {
+    let of_outputs = |outputs: &[Output]| outputs.iter().map(|it| (it.id.digest, it.bytes)).collect();
+    match command {
+        Command::Register(output) => vec![(output.id.digest, output.bytes)],
+        Command::Contribute { update, .. } => vec![(update.digest, update.bytes)],
+        Command::Checkpoint { digest, bytes, .. } => vec![(*digest, *bytes)],
+        Command::Leave { outputs, .. } | Command::End { outputs, .. } => of_outputs(outputs),
+        Command::Run(_, RunCommand::File { digest, bytes, .. }) => vec![(*digest, *bytes)],
+        _ => Vec::new(),
+    }
+}
+
+/// The digests of all bytes that the log names: whatever an event names becomes an artifact, and stays one.
+pub fn named(state: &State) -> BTreeSet<Digest> {
+    state.artifacts.keys().map(|id| id.digest).collect()
 }
 
 /// The artifact, if `actor` may have its bytes.

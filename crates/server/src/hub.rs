@@ -1,5 +1,6 @@
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
+use crate::custody::Custody;
 use crate::desk::{self, Granted};
 use crate::lockout::Lockout;
 use crate::metrics::Counts;
@@ -8,13 +9,15 @@ use crate::tally::Tally;
 use crate::writer::{self, Asked};
 use api::{Problem, Progress};
 use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use store::{BlobError, Blobs, Measured, Place, Reader, Sealer, Store, StoreError};
+use store::{
+    BlobError, Blobs, Hold, Measured, Place, Reader, Sealer, Store, StoreError, UploadLimits, Uploads,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Where a hub keeps its things and listens.
@@ -33,8 +36,8 @@ pub struct HubConfig {
     pub lose_after: Duration,
     /// How often it looks whether time alone has brought something about.
     pub tick: Duration,
-    /// The largest artifact it takes, bytes.
-    pub largest: u64,
+    /// How large an artifact it takes, and what one account may have under way.
+    pub uploads: UploadLimits,
     /// How long a request is kept waiting for news at most.
     pub longest_wait: Duration,
     /// So many unknown tokens from one address within a minute lock it out.
@@ -61,7 +64,7 @@ impl HubConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             lose_after: Duration::from_secs(15),
             tick: Duration::from_millis(500),
-            largest: 64 << 30,
+            uploads: UploadLimits::default(),
             longest_wait: Duration::from_secs(60),
             unknown_tokens: 30,
             clock: Clock::machine(),
@@ -112,7 +115,10 @@ pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     pub(crate) log: Place,
     pub(crate) blobs: Blobs,
-    pub(crate) largest: u64,
+    pub(crate) uploads: Uploads,
+    pub(crate) custody: Custody,
+    /// Held while leftovers are collected.
+    pub(crate) collecting: Mutex<()>,
     longest_wait: Duration,
     pub(crate) assets: PathBuf,
     clock: Clock,
@@ -125,7 +131,6 @@ pub(crate) struct Shared {
     started: Instant,
     heard: Mutex<BTreeMap<SiteId, Heard>>,
     progress: Mutex<BTreeMap<(JobId, SiteId), Progress>>,
-    uploads: Mutex<BTreeSet<(String, Digest)>>,
     /// Connections of those who have read what runs measured, for the next who do.
     readers: Mutex<Vec<Reader>>,
     pub(crate) lockout: Lockout,
@@ -154,6 +159,8 @@ impl Hub {
         let tally = Tally::of(&mut store, &state)?;
         let sealer = Sealer::open(&config.folder)?;
         let blobs = Blobs::open(&config.folder.join("artifacts"))?;
+        let uploads = Uploads::open(&blobs, config.uploads)?;
+        let custody = Custody::of(&uploads, &state);
         let access_log = AccessLog::open(config.access_log.as_deref());
         let access_log = access_log
             .map_err(|error| HubError::AccessLog(config.access_log.clone().unwrap_or_default(), error))?;
@@ -162,7 +169,9 @@ impl Hub {
             folder: config.folder.clone(),
             log: config.log.clone(),
             blobs,
-            largest: config.largest,
+            uploads,
+            custody,
+            collecting: Mutex::default(),
             longest_wait: config.longest_wait,
             assets: config.assets.clone(),
             clock: config.clock.clone(),
@@ -173,7 +182,6 @@ impl Hub {
             started: Instant::now(),
             heard: Mutex::default(),
             progress: Mutex::default(),
-            uploads: Mutex::default(),
             readers: Mutex::default(),
             lockout: Lockout::of(config.unknown_tokens),
             rate: Rate::new(config.rate),
@@ -303,7 +311,8 @@ impl Shared {
         self.ask_with(request, Vec::new()).await
     }
 
-    /// The same with what a run has measured, which is kept if the request is granted.
+    /// The same with what a run has measured, which is kept if the request is granted. Bytes that the request would have
+    /// the log name must have come from who asks, and are held until the log names them: here, for every request.
     pub(crate) async fn ask_with(
         &self,
         request: Request,
@@ -311,15 +320,21 @@ impl Shared {
     ) -> Result<Granted, Problem> {
         let gone =
             || Problem::new(503, "unavailable", "the hub is stopping").hint("try again when it is back");
+        let holds = self.custody.holds_for(&request)?;
+        let named: Vec<Digest> = holds.iter().map(Hold::digest).collect();
+        let actor = request.actor.clone();
         let (answer, answered) = oneshot::channel();
         let asked = lock(&self.asked).clone().ok_or_else(gone)?;
         let question = Asked {
             request,
             measured,
+            holds,
             answer,
         };
         asked.send(question).await.map_err(|_| gone())?;
-        Ok(answered.await.map_err(|_| gone())??)
+        let granted = answered.await.map_err(|_| gone())??;
+        self.custody.note_named(&actor, &named);
+        Ok(granted)
     }
 
     /// Makes a token. It is told once; the log has its digest.
@@ -368,16 +383,6 @@ impl Shared {
         of_job
             .map(|((_, site), progress)| (site.clone(), *progress))
             .collect()
-    }
-
-    /// Notes that `actor` has brought these bytes: only who has shown them may register them. Otherwise
-    /// whoever learned a digest could have a restricted artifact's bytes under a label of their own.
-    pub(crate) fn note_upload(&self, actor: &Actor, digest: Digest) {
-        lock(&self.uploads).insert((actor.to_string(), digest));
-    }
-
-    pub(crate) fn has_uploaded(&self, actor: &Actor, digest: Digest) -> bool {
-        lock(&self.uploads).contains(&(actor.to_string(), digest))
     }
 
     pub(crate) fn take_reader(&self) -> Option<Reader> {
@@ -480,11 +485,13 @@ async fn watch_time(shared: Arc<Shared>, tick: Duration, lose_after: Duration) {
     let mut ticks = tokio::time::interval(tick);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopped = std::pin::pin!(shared.until_stopped());
+    let mut collected = shared.now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = &mut stopped => return,
         }
+        shared.collect_when_due(&mut collected);
         let mut commands = shared.silent(lose_after);
         commands.push(Command::Tick);
         for command in commands {

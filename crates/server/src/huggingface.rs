@@ -171,9 +171,9 @@ async fn file(
         project: found.published.project.clone(),
         digest: *digest,
     };
-    let (file, artifact) =
+    let (reader, artifact) =
         let_out(&shared, &bearer.actor, &id).map_err(|problem| gated(&found.model, problem))?;
-    let mut response = match stream(file, &artifact, &asked) {
+    let mut response = match stream(reader, &artifact, &asked).await {
         Ok(response) => response,
         Err(no) => return Ok(no.into_response()),
     };

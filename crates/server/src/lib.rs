@@ -20,6 +20,7 @@ mod awards;
 mod board;
 mod calls;
 mod clock;
+mod custody;
 pub mod desk;
 mod explain;
 mod extract;
@@ -28,6 +29,7 @@ mod huggingface;
 mod invitations;
 mod invoices;
 mod jobs;
+mod leftovers;
 mod lockout;
 mod logs;
 mod metrics;
@@ -35,6 +37,7 @@ mod mlflow;
 mod offers;
 mod office;
 mod openapi;
+mod outgoing;
 mod pages;
 mod part;
 mod rate;
@@ -42,6 +45,7 @@ mod runs;
 mod session;
 mod sites;
 mod tally;
+mod uploads;
 mod views;
 mod writer;
 
@@ -73,6 +77,8 @@ fn routes() -> Routes {
         .merge(session::routes())
         .merge(sites::routes())
         .merge(artifacts::routes())
+        .merge(uploads::routes())
+        .merge(leftovers::routes())
         .merge(awards::routes())
         .merge(board::routes())
         .merge(calls::routes())

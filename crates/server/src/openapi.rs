@@ -15,7 +15,7 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use schemas::Schemas;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -97,6 +97,15 @@ impl Routes {
         T: 'static,
     {
         self.add("put", path, summary, put(handler), H::tell)
+    }
+
+    /// A route that adds to something.
+    pub(crate) fn patch<H, T, P>(self, path: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Shared>> + Described<P>,
+        T: 'static,
+    {
+        self.add("patch", path, summary, patch(handler), H::tell)
     }
 
     /// A route that ends something.

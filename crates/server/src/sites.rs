@@ -154,7 +154,6 @@ async fn contribute(
     Ask(Attempt { attempt }): Ask<Attempt>,
     Body(update): Body<Update>,
 ) -> Answer<Done> {
-    shared.require_upload(&bearer.actor, update.digest, update.bytes)?;
     let command = Command::Contribute {
         job,
         round,
@@ -192,7 +191,6 @@ async fn checkpoint(
     Ask(Attempt { attempt }): Ask<Attempt>,
     Body(Bytes { digest, bytes }): Body<Bytes>,
 ) -> Answer<Done> {
-    shared.require_upload(&bearer.actor, digest, bytes)?;
     let command = Command::Checkpoint {
         job,
         round,
@@ -264,9 +262,6 @@ async fn leave(
     Ask(Attempt { attempt }): Ask<Attempt>,
     Body(outputs): Body<Vec<Output>>,
 ) -> Answer<Done> {
-    for output in &outputs {
-        shared.require_upload(&bearer.actor, output.id.digest, output.bytes)?;
-    }
     shared
         .carry_out(
             bearer.actor,
@@ -287,9 +282,6 @@ async fn end(
     Ask(Attempt { attempt }): Ask<Attempt>,
     Body((exit, outputs)): Body<(Exit, Vec<Output>)>,
 ) -> Answer<Done> {
-    for output in &outputs {
-        shared.require_upload(&bearer.actor, output.id.digest, output.bytes)?;
-    }
     let command = Command::End {
         job,
         attempt,

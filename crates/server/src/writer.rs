@@ -7,7 +7,7 @@ use crate::hub::Shared;
 use crate::tally::Tally;
 use consortium::{Command, Refusal, Request, Time, decide};
 use std::time::Instant;
-use store::{Measured, Sealer, Store, StoreError};
+use store::{Hold, Measured, Sealer, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 /// The most requests that share a commit.
@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// What the request's run has measured.
     pub(crate) measured: Vec<Measured>,
+    /// Of the bytes that it names, until the log does.
+    pub(crate) holds: Vec<Hold>,
     pub(crate) answer: oneshot::Sender<Result<Granted, Refusal>>,
 }
 
@@ -110,7 +112,7 @@ fn carry_out(
     for asked in batch.drain(..) {
         requests.push(asked.request);
         measured.push(asked.measured);
-        waiting.push(asked.answer);
+        waiting.push((asked.answer, asked.holds));
     }
     let desk::Turn { entries, answers } = desk::carry_out(&mut state, &requests, now);
     let granted = measured
@@ -134,7 +136,9 @@ fn carry_out(
     }
     drop(state);
     let seq = store.seq();
-    for (answer, granted) in waiting.into_iter().zip(answers) {
+    for ((answer, holds), granted) in waiting.into_iter().zip(answers) {
+        // What is named now stays without them, and what was refused may go.
+        drop(holds);
         // Whoever asked may have gone away; what was decided stands.
         let _ = answer.send(granted.map(|granted| Granted { seq, ..granted }));
     }

@@ -187,6 +187,7 @@ impl Watch {
         if replay(log) != *state {
             return Err("the log gives another state than the hub has".into());
         }
+        nothing_named_is_a_leftover(state, log, blobs)?;
         let mut again = Self::new(self.cast.clone());
         again.committed(&entries(log).collect::<Vec<_>>(), blobs);
         match again.broken {
@@ -195,6 +196,23 @@ impl Watch {
             None => Ok(()),
         }
     }
+}
+
+/// Bytes go that the hub doesn't know as named. So it has to know of all whose digests stand anywhere in the log.
+fn nothing_named_is_a_leftover(state: &State, log: &[Bytes], blobs: &BTreeMap<Digest, Bytes>) -> Holds {
+    let named = server::desk::named(state);
+    let leftovers: Vec<String> = blobs
+        .keys()
+        .filter(|digest| !named.contains(digest))
+        .map(Digest::to_string)
+        .collect();
+    for record in log {
+        let text = String::from_utf8_lossy(record);
+        if let Some(digest) = leftovers.iter().find(|digest| text.contains(*digest)) {
+            return Err(format!("{digest} would be collected, and the log has {text}"));
+        }
+    }
+    Ok(())
 }
 
 // ---- rounds ----------------------------------------------------------------------------------------------

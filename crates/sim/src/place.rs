@@ -262,7 +262,7 @@ impl Place {
                 }
                 Ask::Fetch(id.clone())
             }
-            Do::Upload { job, file } => match self.disk.read(&path(*job, file)) {
+            Do::Upload { job, file, .. } => match self.disk.read(&path(*job, file)) {
                 Some(bytes) => Ask::Upload(bytes.clone()),
                 None => return Some(Err(missing(&path(*job, file)))),
             },

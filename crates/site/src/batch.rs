@@ -493,12 +493,11 @@ impl Desk {
             let mut to = fs::File::create(&copy).map_err(failed)?;
             std::io::copy(&mut file, &mut to).map_err(failed)?;
             let (digest, bytes) = measure(&copy).map_err(failed)?;
-            self.client.upload(&copy, &digest).map_err(later)?;
+            let project = job.spec.project.clone();
+            let id = ArtifactId { project, digest };
+            self.client.upload(&copy, &id).map_err(later)?;
             outputs.push(Output {
-                id: ArtifactId {
-                    project: job.spec.project.clone(),
-                    digest,
-                },
+                id,
                 name: text.to_owned(),
                 kind,
                 bytes,

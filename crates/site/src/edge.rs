@@ -126,10 +126,10 @@ impl Hands<'_> {
         match todo {
             Do::Ask(command) => return self.ask(command),
             Do::Fetch { job, id, file } => return self.fetch(&id, &folder(job).file(&file)),
-            Do::Upload { job, file } => {
+            Do::Upload { job, project, file } => {
                 let path = folder(job).file(&file);
                 let (digest, bytes) = measure(&path).map_err(at(&path))?;
-                client.upload(&path, &digest)?;
+                client.upload(&path, &ArtifactId { project, digest })?;
                 return Ok(Answer::Uploaded(digest, bytes));
             }
             Do::Progress(job, progress) => client.progress(job, &progress)?,

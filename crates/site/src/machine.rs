@@ -1,7 +1,7 @@
 use crate::SiteError;
 use crate::stay::{After, Stay};
 use api::{ApiError, Orders, Progress};
-use consortium::{ArtifactId, Command, Digest, JobId, SiteId};
+use consortium::{ArtifactId, Command, Digest, JobId, ProjectId, SiteId};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use sync::{Order, Said};
@@ -68,7 +68,11 @@ pub enum Do {
         file: String,
     },
     /// Send a file's bytes to the hub's store. Answered with [`Answer::Uploaded`].
-    Upload { job: JobId, file: String },
+    Upload {
+        job: JobId,
+        project: ProjectId,
+        file: String,
+    },
     /// Tell the hub how the job gets on: for people's eyes alone, so it may get lost.
     Progress(JobId, Progress),
     /// Make the job's folder, with this `job.toml`.

@@ -444,8 +444,7 @@ impl Stay {
         let (saved, attempt) = (self.saved.as_ref()?, self.done.attempt?);
         let job = self.job.id;
         let Some((digest, bytes)) = saved.stored else {
-            let file = saved.file.clone();
-            return Some(Do::Upload { job, file });
+            return Some(self.send(&saved.file));
         };
         Some(Do::Ask(Command::Checkpoint {
             job,
@@ -462,8 +461,7 @@ impl Stay {
         let attempt = self.done.attempt?;
         let job = self.job.id;
         let Some((digest, bytes)) = update.stored else {
-            let file = update.file.clone();
-            return Some(Do::Upload { job, file });
+            return Some(self.send(&update.file));
         };
         Some(Do::Ask(Command::Contribute {
             job,
@@ -478,6 +476,14 @@ impl Stay {
                 loss_micronats: (f64::from(update.loss) * 1e6) as i64,
             },
         }))
+    }
+
+    fn send(&self, file: &str) -> Do {
+        Do::Upload {
+            job: self.job.id,
+            project: self.job.spec.project.clone(),
+            file: file.to_owned(),
+        }
     }
 
     fn tell(&self) -> Option<Do> {
@@ -499,8 +505,7 @@ impl Stay {
             self.outputs.as_slice()
         };
         if let Some(written) = outputs.get(self.brought.len()) {
-            let file = written.file.clone();
-            return Some(Do::Upload { job, file });
+            return Some(self.send(&written.file));
         }
         if !self.read {
             return self.reading(now);

@@ -6,28 +6,38 @@
 //! let blobs = Blobs::open(&dir)?;
 //! let (digest, bytes) = blobs.put(&mut "weights".as_bytes(), None, 1 << 20)?;
 //! assert_eq!(bytes, 7);
-//! assert_eq!(blobs.read_checked(&digest, 1 << 20)?, b"weights");
+//! assert_eq!(blobs.reader(&digest)?.read_all(1 << 20)?, b"weights");
 //! # std::fs::remove_dir_all(&dir)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! A file gets its name only when all of its bytes are on the disk and have the right digest. Until then it
 //! is `incoming-...`, locked by its writer; what a killed writer left is not locked, and goes at the next
-//! [`Blobs::open`].
+//! [`Blobs::open`]. Beside a file of several blocks lies `....blocks`, by which a part of it is checked
+//! ([`BlobReader`]); it can be made again at any time.
+//!
+//! Bytes that no record of the log names may be collected ([`Blobs::collect`]), unless somebody has a [`Hold`] of them.
 
+use crate::blocks::{BlockHasher, Blocks};
 use crate::folder::sync_dir;
+use crate::hold::{Hold, Holds};
+use crate::reading::{BlobReader, Seen};
 use consortium::Digest;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const INCOMING: &str = "incoming-";
+pub(crate) const INCOMING: &str = "incoming-";
 
-/// A folder of artifacts' bytes. Any number of threads and processes may share it.
+/// A folder of artifacts' bytes. Any number of threads and processes may share it; one collects.
 #[derive(Debug, Clone)]
 pub struct Blobs {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
+    pub(crate) holds: Arc<Holds>,
+    /// What was read of late, and found right.
+    pub(crate) seen: Arc<Seen>,
 }
 
 /// Why bytes can't be kept or had.
@@ -85,7 +95,7 @@ impl BlobError {
         )
     }
 
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |why| Self::Io {
             path: path.to_owned(),
             why,
@@ -97,8 +107,14 @@ impl Blobs {
     /// Opens or makes the folder `dir`, and removes what killed writers have left in it.
     pub fn open(dir: &Path) -> Result<Self, BlobError> {
         std::fs::create_dir_all(dir).map_err(BlobError::io(dir))?;
-        sweep(dir).map_err(BlobError::io(dir))?;
-        Ok(Self { dir: dir.to_owned() })
+        sweep(dir, true, &mut |_| {}).map_err(BlobError::io(dir))?;
+        let blobs = Self {
+            dir: dir.to_owned(),
+            holds: Arc::default(),
+            seen: Arc::default(),
+        };
+        blobs.put_back()?;
+        Ok(blobs)
     }
 
     /// Keeps all that `reader` gives, `limit` bytes at most, and returns the digest and the number of bytes.
@@ -114,7 +130,7 @@ impl Blobs {
         let mut buffer = vec![0; 256 << 10];
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return writer.finish(),
+                Ok(0) => return writer.finish().map(|kept| (kept.digest(), kept.bytes())),
                 Ok(n) => writer.write(&buffer[..n])?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(BlobError::BrokeOff(e)),
@@ -129,7 +145,7 @@ impl Blobs {
             file,
             path,
             blobs: self.clone(),
-            hasher: blake3::Hasher::new(),
+            hasher: BlockHasher::default(),
             bytes: 0,
             expected,
             limit,
@@ -155,10 +171,20 @@ impl Blobs {
         self.dir.join(folder).join(file)
     }
 
-    /// The bytes of `digest` to be read, unchecked: whoever gets them checks the digest.
-    pub fn open_file(&self, digest: &Digest) -> Result<File, BlobError> {
+    /// The bytes of `digest`, to be read in parts, each of which is checked.
+    pub fn reader(&self, digest: &Digest) -> Result<BlobReader, BlobError> {
+        BlobReader::open(self, digest)
+    }
+
+    /// The file of `digest`.
+    pub(crate) fn open_file(&self, digest: &Digest) -> Result<File, BlobError> {
         let path = self.path(digest);
-        File::open(&path).map_err(|why| match why.kind() {
+        let opened = match File::open(&path) {
+            // A hub that had stopped being the writer may just have moved it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.put_back_one(digest) => File::open(&path),
+            opened => opened,
+        };
+        opened.map_err(|why| match why.kind() {
             io::ErrorKind::NotFound => BlobError::Missing {
                 digest: *digest,
                 dir: self.dir.clone(),
@@ -167,25 +193,27 @@ impl Blobs {
         })
     }
 
-    /// The bytes of `digest`, `limit` of them at most, with their digest recomputed.
-    pub fn read_checked(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, BlobError> {
-        let path = self.path(digest);
-        let file = self.open_file(digest)?;
-        let mut bytes = Vec::new();
-        let mut read = || {
-            (&file).take(limit).read_to_end(&mut bytes)?;
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&bytes).update_reader(&file)?;
-            Ok((Digest(hasher.finalize().into()), hasher.count()))
-        };
-        let (found, count) = read().map_err(BlobError::io(&path))?;
-        if found != *digest {
-            return Err(BlobError::Damaged { path, found });
+    /// Where the values of a file's blocks are kept.
+    pub(crate) fn blocks_path(&self, digest: &Digest) -> PathBuf {
+        self.path(digest).with_extension("blocks")
+    }
+
+    /// Keeps bytes that lie whole and safe in the file at `from`, whose blocks are these: the name first gets a hold,
+    /// then the file its name.
+    pub(crate) fn adopt(&self, from: &Path, blocks: &Blocks, bytes: u64) -> io::Result<Hold> {
+        let digest = blocks.digest();
+        let hold = self.holds.take(digest, bytes);
+        let path = self.path(&digest);
+        let folder = path.parent().expect("the path of a blob has a folder");
+        std::fs::create_dir_all(folder)?;
+        std::fs::rename(from, &path)?;
+        if blocks.len() > 1 {
+            // Without it, or with a torn one, the file is hashed once more.
+            let _ = std::fs::write(self.blocks_path(&digest), blocks.to_bytes());
         }
-        if count > limit {
-            return Err(BlobError::TooLarge { limit });
-        }
-        Ok(bytes)
+        sync_dir(folder)?;
+        sync_dir(&self.dir)?;
+        Ok(hold)
     }
 }
 
@@ -195,7 +223,7 @@ pub struct BlobWriter {
     file: File,
     path: PathBuf,
     blobs: Blobs,
-    hasher: blake3::Hasher,
+    hasher: BlockHasher,
     bytes: u64,
     expected: Option<Digest>,
     limit: u64,
@@ -213,34 +241,30 @@ impl BlobWriter {
         self.file.write_all(piece).map_err(BlobError::io(&self.path))
     }
 
-    /// Checks the digest and gives the bytes their name; returns the digest and the number of bytes.
-    pub fn finish(mut self) -> Result<(Digest, u64), BlobError> {
+    /// Checks the digest and gives the bytes their name. Nobody collects them as long as the hold is there.
+    pub fn finish(mut self) -> Result<Hold, BlobError> {
         if self.bytes > self.limit {
             return Err(BlobError::TooLarge { limit: self.limit });
         }
-        let found = Digest(self.hasher.finalize().into());
+        let blocks = std::mem::take(&mut self.hasher).finish();
+        let found = blocks.digest();
         if let Some(expected) = self.expected.filter(|expected| *expected != found) {
             return Err(BlobError::Wrong { expected, found });
         }
-        self.keep(&found).map_err(BlobError::io(&self.path))?;
+        let hold = self.keep(&blocks).map_err(BlobError::io(&self.path))?;
         self.kept = true;
-        Ok((found, self.bytes))
+        Ok(hold)
     }
 
     /// The bytes first, then the name, then the folders that have the name.
-    fn keep(&self, digest: &Digest) -> io::Result<()> {
+    fn keep(&self, blocks: &Blocks) -> io::Result<Hold> {
         if self.file.metadata()?.len() != self.bytes {
             return Err(io::Error::other(
                 "a piece wasn't written, so the bytes are not whole",
             ));
         }
         self.file.sync_all()?;
-        let path = self.blobs.path(digest);
-        let folder = path.parent().expect("the path of a blob has a folder");
-        std::fs::create_dir_all(folder)?;
-        std::fs::rename(&self.path, &path)?;
-        sync_dir(folder)?;
-        sync_dir(&self.blobs.dir)
+        self.blobs.adopt(&self.path, blocks, self.bytes)
     }
 }
 
@@ -277,8 +301,8 @@ fn incoming(dir: &Path) -> Result<(File, PathBuf), BlobError> {
     }
 }
 
-/// Removes what came in halfway and has no living writer.
-fn sweep(dir: &Path) -> io::Result<()> {
+/// Finds what came in halfway and has no living writer, and removes it if it is to go; `tell` hears of each file's size.
+pub(crate) fn sweep(dir: &Path, go: bool, tell: &mut dyn FnMut(u64)) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str());
@@ -290,7 +314,12 @@ fn sweep(dir: &Path) -> io::Result<()> {
             .open(&path)
             .map(|file| (file.try_lock(), file))
         {
-            Ok((Ok(()), _locked)) => ignore_gone(std::fs::remove_file(&path))?,
+            Ok((Ok(()), locked)) => {
+                tell(locked.metadata()?.len());
+                if go {
+                    ignore_gone(std::fs::remove_file(&path))?;
+                }
+            }
             Ok((Err(TryLockError::WouldBlock), _)) => {} // its writer lives
             Ok((Err(TryLockError::Error(e)), _)) => return Err(e),
             Err(e) => ignore_gone(Err(e))?,
@@ -300,7 +329,7 @@ fn sweep(dir: &Path) -> io::Result<()> {
 }
 
 /// A writer that finishes meanwhile takes its file away itself.
-fn ignore_gone(done: io::Result<()>) -> io::Result<()> {
+pub(crate) fn ignore_gone(done: io::Result<()>) -> io::Result<()> {
     done.or_else(|e| {
         if e.kind() == io::ErrorKind::NotFound {
             Ok(())

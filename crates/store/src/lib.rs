@@ -44,30 +44,39 @@
 //! it.
 //!
 //! Where to read on: [`Store`] writes, [`Reader`] reads and verifies, [`backup()`] and [`restore`] carry a log to
-//! another place, [`Measured`] is what runs have, [`Blobs`] keeps artifacts' bytes.
+//! another place, [`Measured`] is what runs have, [`Blobs`] keeps artifacts' bytes, [`Uploads`] takes them in.
 
 mod backup;
 mod blobs;
+mod blocks;
 mod database;
 mod error;
 mod folder;
+mod hold;
+mod leftovers;
 mod log;
 mod points;
 mod postgres;
 mod postings;
 mod reader;
+mod reading;
 mod seal;
 mod snapshot;
 mod sqlite;
+mod uploads;
 mod writer;
 
 pub use backup::{BackedUp, backup, restore};
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use database::Place;
 pub use error::StoreError;
+pub use hold::Hold;
+pub use leftovers::{CollectError, Leftovers};
 pub use log::{Entry, Record};
 pub use points::{Last, Measured, Point};
 pub use postings::Posting;
 pub use reader::{Reader, Verified};
+pub use reading::BlobReader;
 pub use seal::{Seal, Sealer, seals};
+pub use uploads::{Turn, Upload, UploadError, UploadLimits, Uploads, Wanted};
 pub use writer::Store;

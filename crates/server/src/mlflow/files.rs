@@ -114,8 +114,8 @@ pub(super) async fn fetch(
         let digest = run.files.get(&path).filter(|_| run.project.as_str() == project);
         artifact_of(run, *digest.ok_or_else(absent)?)
     };
-    let (file, artifact) = let_out(&shared, &bearer.actor, &id)?;
-    stream(file, &artifact, &asked)
+    let (reader, artifact) = let_out(&shared, &bearer.actor, &id)?;
+    stream(reader, &artifact, &asked).await
 }
 
 /// Keeps a file. What would be refused for any reason is refused before its bytes are taken.
@@ -151,8 +151,8 @@ pub(super) async fn keep(
         }
         decide(&state, &request(Digest([0; 32]), length), shared.now())?;
     }
-    let (digest, bytes) = take_in(&shared, None, length, upload.into_body()).await?;
-    shared.ask(request(digest, bytes)).await?;
+    let hold = take_in(&shared, &bearer.actor, None, length, upload.into_body()).await?;
+    shared.ask(request(hold.digest(), hold.bytes())).await?;
     Ok(Json(json!({})))
 }
 

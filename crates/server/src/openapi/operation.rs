@@ -109,8 +109,17 @@ impl<'a> Operation<'a> {
 
     /// It reads a header.
     pub(crate) fn reads(&mut self, header: &str, schema: &Value, description: &str) {
+        self.has_header(header, false, schema, description);
+    }
+
+    /// It can't do without a header.
+    pub(crate) fn needs(&mut self, header: &str, schema: &Value, description: &str) {
+        self.has_header(header, true, schema, description);
+    }
+
+    fn has_header(&mut self, header: &str, is_required: bool, schema: &Value, description: &str) {
         self.parameters.push(json!({
-            "name": header, "in": "header", "required": false,
+            "name": header, "in": "header", "required": is_required,
             "description": description, "schema": schema,
         }));
     }
@@ -124,13 +133,24 @@ impl<'a> Operation<'a> {
 
     /// Its body is bytes.
     pub(crate) fn takes_bytes(&mut self) {
-        self.body = Some(json!({"required": true, "content": {"application/octet-stream": {}}}));
+        self.takes_bytes_as("application/octet-stream");
+    }
+
+    /// The same under another media type.
+    pub(crate) fn takes_bytes_as(&mut self, media: &str) {
+        self.body = Some(json!({"required": true, "content": {media: {}}}));
     }
 
     /// It answers with JSON, and these headers.
     pub(crate) fn gives<T: JsonSchema>(&mut self, headers: &[&str]) {
         let schema = self.schemas.output::<T>();
         self.answer(200, "As asked.", Some(("application/json", schema)), headers);
+    }
+
+    /// It makes something, and answers with it in JSON and these headers.
+    pub(crate) fn makes<T: JsonSchema>(&mut self, headers: &[&str]) {
+        let schema = self.schemas.output::<T>();
+        self.answer(201, "It is there.", Some(("application/json", schema)), headers);
     }
 
     /// It answers with something of a media type, and these headers.

@@ -5,6 +5,7 @@ use crate::extract::{Ask, At, Bearer, Body, Json, Key, No, Own, Stranger};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde_json::json;
 use std::future::Future;
@@ -114,6 +115,13 @@ impl Tells for Request {
 /// Which of them are read, the answer tells.
 impl Tells for HeaderMap {
     fn tell(_: &mut Operation<'_>) {}
+}
+
+/// A no that has been put into words already.
+impl<T: Tells> Tells for Result<T, Response> {
+    fn tell(operation: &mut Operation<'_>) {
+        T::tell(operation);
+    }
 }
 
 impl<T: Tells> Tells for Result<T, No> {

@@ -14,4 +14,5 @@ mod pages;
 mod runs;
 mod sign_in;
 mod tokens;
+mod uploads;
 mod world;

@@ -70,8 +70,8 @@ const THINGS: [&str; 20] = [
     "//api/2.0/mlflow-artifacts/artifacts/closed/{run}/artifacts/a/b.txt",
 ];
 
-/// Of many or of the whole.
-const WHOLE: [&str; 29] = [
+/// Of many or of the whole. `{upload}` is what the member brings just now.
+const WHOLE: [&str; 32] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
@@ -80,6 +80,9 @@ const WHOLE: [&str; 29] = [
     "/projects",
     "/projects/closed/artifacts",
     "/projects/closed/artifacts/{digest}",
+    "/uploads",
+    "/uploads/{upload}",
+    "/leftovers",
     "/jobs",
     "/queue",
     "/sites",
@@ -156,6 +159,7 @@ struct Case {
     own: String,
     /// Of the invoices.
     month: Month,
+    upload: String,
     /// Names and tokens.
     askers: Vec<(String, String)>,
 }
@@ -186,6 +190,7 @@ impl Case {
                 digest: Digest::of(b"the partner's"),
             },
             month,
+            upload: String::new(),
             askers,
             world,
         };
@@ -201,6 +206,7 @@ impl Case {
             .person("officer")
             .invite("guest@closed.example", &guest);
         invited.unwrap();
+        case.begin_upload();
         for (id, standing) in [("mokpo", Standing::Suspended), ("left", Standing::Left)] {
             let command = Command::SetStanding {
                 organisation: id.parse().unwrap(),
@@ -283,6 +289,16 @@ impl Case {
 
     fn in_its_month(&self, path: &str) -> String {
         path.replace("{month}", &self.month.to_string())
+    }
+
+    fn begin_upload(&mut self) {
+        let member = self.askers.iter().find(|(name, _)| name == "member");
+        let wanted = json!({"digest": Digest::of(b"secret-restricted"), "bytes": 17});
+        let token = &member.unwrap().1;
+        let (status, told) = self.ask(token, "POST", "/projects/closed/uploads", &wanted);
+        assert_eq!(status, 201, "{told}");
+        let told: Value = serde_json::from_str(told.split_once("\r\n\r\n").unwrap().1).unwrap();
+        told["id"].as_str().unwrap().clone_into(&mut self.upload);
     }
 
     fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
@@ -410,6 +426,7 @@ fn the_matrix_is_as_it_was_decided() {
         }
         for route in WHOLE {
             let route_of = route.replace("{digest}", &case.brought.digest.to_string());
+            let route_of = route_of.replace("{upload}", &case.upload);
             let (status, text) = get(&route_of.replace("{own}", &case.own));
             let secrets = seen(&text);
             let _ = writeln!(
@@ -547,6 +564,7 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
     let model = json!({"model": "gaon/new", "project": "closed", "files": {}});
     let terms = json!({"busy_percent": 0, "report_minutes": 0, "warn_minutes": 0, "reduce_minutes": 0, "reduce_percent": 0});
     let unknown = format!("closed/{}", Digest::of(b"never sent"));
+    let upload = json!({"digest": Digest::of(b"never sent"), "bytes": 10});
     let own = vec![
         ("submit an open job", "POST", "/jobs", job(Label::Open)),
         ("submit a consortium job", "POST", "/jobs", job(Label::Consortium)),
@@ -564,6 +582,31 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "/projects/closed/artifacts",
             unsent,
         ),
+        (
+            "begin an upload",
+            "POST",
+            "/projects/closed/uploads",
+            upload.clone(),
+        ),
+        (
+            "begin one for nothing",
+            "POST",
+            "/projects/nothing/uploads",
+            upload,
+        ),
+        (
+            "append without an offset",
+            "PATCH",
+            "/uploads/00000000000000000000000000000000",
+            Value::Null,
+        ),
+        (
+            "cancel what isn't there",
+            "DELETE",
+            "/uploads/00000000000000000000000000000000",
+            Value::Null,
+        ),
+        ("collect leftovers", "POST", "/leftovers/collect", Value::Null),
         ("publish nothing", "POST", "/models", model),
         (
             "release what isn't there",

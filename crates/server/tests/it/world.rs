@@ -75,7 +75,7 @@ impl World {
         let path = self.folder.path().join("to-send");
         std::fs::write(&path, bytes).unwrap();
         let output = output(bytes, label);
-        who.upload(&path, &output.id.digest).unwrap();
+        who.upload(&path, &output.id).unwrap();
         output
     }
 }

@@ -3,7 +3,7 @@
 use consortium::Digest;
 use std::io::{self, Read};
 use std::path::Path;
-use store::{BlobError, Blobs};
+use store::{BlobError, BlobReader, Blobs};
 
 /// Every file below `dir`.
 fn files(dir: &Path) -> Vec<String> {
@@ -19,6 +19,10 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
+fn read(blobs: &Blobs, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+    blobs.reader(digest)?.read_all(1 << 30)
+}
+
 #[test]
 fn bytes_come_back_by_their_digest() {
     let dir = tempfile::tempdir().unwrap();
@@ -32,10 +36,7 @@ fn bytes_come_back_by_their_digest() {
             assert_eq!(kept, (digest, size));
         }
         assert_eq!(blobs.size(&digest), Some(size));
-        assert_eq!(blobs.read_checked(&digest, size).unwrap(), bytes);
-        let mut read = Vec::new();
-        blobs.open_file(&digest).unwrap().read_to_end(&mut read).unwrap();
-        assert_eq!(read, bytes);
+        assert_eq!(read(&blobs, &digest).unwrap(), bytes);
         let hex = digest.hex();
         assert!(
             blobs
@@ -43,8 +44,12 @@ fn bytes_come_back_by_their_digest() {
                 .ends_with(format!("artifacts/{}/{}", &hex[..2], &hex[2..]))
         );
     }
-    assert_eq!(files(dir.path()).len(), 4);
-    let missing = blobs.open_file(&Digest::of(b"other")).unwrap_err();
+    assert_eq!(
+        files(dir.path()).len(),
+        5,
+        "and a list of the blocks of the largest"
+    );
+    let missing = blobs.reader(&Digest::of(b"other")).unwrap_err();
     assert!(
         missing.to_string().starts_with("there are no bytes of blake3:"),
         "{missing}"
@@ -95,7 +100,7 @@ fn damage_is_named_and_mended_by_the_same_bytes() {
     let (digest, _) = blobs.put(&mut "weights".as_bytes(), None, 100).unwrap();
     for damage in ["weighty", "weight", "", "weights and more"] {
         std::fs::write(blobs.path(&digest), damage).unwrap();
-        let found = blobs.read_checked(&digest, 7).unwrap_err();
+        let found = read(&blobs, &digest).unwrap_err();
         assert!(matches!(found, BlobError::Damaged { .. }), "{found}");
         assert!(
             found
@@ -104,10 +109,10 @@ fn damage_is_named_and_mended_by_the_same_bytes() {
             "{found}"
         );
         blobs.put(&mut "weights".as_bytes(), Some(digest), 100).unwrap();
-        assert_eq!(blobs.read_checked(&digest, 7).unwrap(), b"weights");
+        assert_eq!(read(&blobs, &digest).unwrap(), b"weights");
     }
     assert!(matches!(
-        blobs.read_checked(&digest, 6),
+        blobs.reader(&digest).unwrap().read_all(6),
         Err(BlobError::TooLarge { limit: 6 })
     ));
 }
@@ -123,10 +128,60 @@ fn many_put_the_same_bytes_at_once() {
                     // Opening sweeps, and must leave the others' unfinished files alone.
                     let blobs = Blobs::open(dir.path()).unwrap();
                     let (digest, _) = blobs.put(&mut bytes.as_slice(), None, 1 << 20).unwrap();
-                    assert_eq!(blobs.read_checked(&digest, 1 << 20).unwrap(), bytes);
+                    assert_eq!(read(&blobs, &digest).unwrap(), bytes);
                 }
             });
         }
     });
     assert_eq!(files(dir.path()).len(), 1);
+}
+
+/// Of a damaged file every block that is right leaves, and none that isn't: also after it was read, also without the list
+/// of its blocks, and also if the list is damaged.
+#[test]
+fn a_damaged_block_never_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let block = BlobReader::BLOCK;
+    let bytes: Vec<u8> = (0..3 * block + 9).map(|i| (i / 11 % 251) as u8).collect();
+    let (digest, _) = blobs.put(&mut bytes.as_slice(), None, u64::MAX).unwrap();
+    let path = blobs.path(&digest);
+    let list = path.with_extension("blocks");
+    let right = |blobs: &Blobs| -> Vec<bool> {
+        let reader = match blobs.reader(&digest) {
+            Ok(reader) => reader,
+            Err(error) => panic!("{error}"),
+        };
+        let mut buffer = Vec::new();
+        let mut one = |index| reader.block_at(index * block + 5, &mut buffer).is_ok();
+        (0..4).map(&mut one).collect()
+    };
+    assert_eq!(right(&blobs), [true; 4]);
+    assert_eq!(read(&blobs, &digest).unwrap(), bytes);
+
+    // A disk that loses a bit changes nothing that the system notes; this does, as any write.
+    let mut damaged = bytes.clone();
+    damaged[block as usize + 77] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    assert_eq!(right(&blobs), [true, false, true, true]);
+    let told = read(&blobs, &digest).unwrap_err();
+    assert!(matches!(told, BlobError::Damaged { .. }), "{told}");
+    let fresh = || Blobs::open(dir.path()).unwrap();
+    assert_eq!(right(&fresh()), [true, false, true, true]);
+    std::fs::remove_file(&list).unwrap();
+    assert_eq!(
+        right(&fresh()),
+        [false; 4],
+        "without a list nothing of it is proved"
+    );
+    assert!(!list.exists());
+
+    std::fs::write(&path, &bytes).unwrap();
+    for wrong in [&b""[..], b"nonsense", &[0; 128]] {
+        std::fs::write(&list, wrong).unwrap();
+        assert_eq!(right(&fresh()), [true; 4]);
+        assert_eq!(std::fs::read(&list).unwrap().len(), 128, "it is made again");
+    }
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(read(&blobs, &digest).is_err() && read(&fresh(), &digest).is_err());
 }
