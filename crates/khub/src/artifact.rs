@@ -22,6 +22,8 @@ pub(crate) struct List {
 }
 
 /// Keep a file in a project.
+///
+/// A large file that breaks off goes on by itself when the hub is back; and given again, it goes on where it was.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  khub put train.tokens --project korean-reviews --kind dataset --label restricted"
@@ -62,6 +64,8 @@ pub(crate) struct Release {
 }
 
 /// Fetch an artifact's bytes, if the policy lets you read them.
+///
+/// What breaks off goes on by itself when the hub is back; and asked again, it goes on where it was.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  khub fetch korean-reviews/blake3:3f2a... --output model.safetensors")]
 pub(crate) struct Fetch {
@@ -93,7 +97,7 @@ pub(crate) fn list(args: &List) -> Result<(), Failure> {
 }
 
 pub(crate) fn put(args: &Put) -> Result<(), Failure> {
-    let client = args.connect.client()?;
+    let client = show::transfers(args.connect.client()?);
     let id = bring(&client, &args.file, &args.project, args.kind, args.label)?;
     show::print(&format!("{id}\n"));
     Ok(())
@@ -126,7 +130,8 @@ pub(crate) fn release(args: &Release) -> Result<(), Failure> {
 }
 
 pub(crate) fn fetch(args: &Fetch) -> Result<(), Failure> {
-    let bytes = args.connect.client()?.save(&args.artifact, &args.output)?;
+    let client = show::transfers(args.connect.client()?);
+    let bytes = client.save(&args.artifact, &args.output)?;
     show::print(&format!("{} ({})\n", args.output.display(), show::bytes(bytes)));
     Ok(())
 }

@@ -127,7 +127,11 @@ fn copy(from: &Path, to: &Path) -> Result<u64, Failure> {
                 continue;
             }
             let path = from.join(&folder).join(&file);
-            let mut source = File::open(&path).map_err(|e| Failure::file(&path, e))?;
+            let mut source = match File::open(&path) {
+                // The hub collects what its log doesn't name.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(|e| Failure::file(&path, e))?,
+            };
             let kept = target.put(&mut source, Some(digest), u64::MAX);
             kept.map_err(|e| Failure::file(&path, e))?;
             copied += 1;

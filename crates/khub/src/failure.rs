@@ -82,7 +82,10 @@ impl From<ApiError> for Failure {
             ApiError::Strange { .. } => Self::new(error)
                 .hint("check --hub or KHUB_HUB: a hub's address is like http://127.0.0.1:7777"),
             ApiError::Wrong { .. } => Self::new(error).hint("fetch it again"),
-            ApiError::BrokeOff { .. } | ApiError::File { .. } => Self::new(error),
+            ApiError::BrokeOff { .. } => {
+                Self::new(error).hint("the same again: it goes on where it broke off")
+            }
+            ApiError::File { .. } => Self::new(error),
         }
     }
 }

@@ -15,6 +15,7 @@ mod bench;
 mod board;
 mod budget;
 mod calls;
+mod collect;
 mod connect;
 mod corpus;
 mod data;
@@ -51,6 +52,7 @@ mod site;
 mod token;
 mod top;
 mod train;
+mod uploads;
 mod watch;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -92,6 +94,7 @@ enum Command {
     Artifacts(artifact::List),
     Put(artifact::Put),
     Fetch(artifact::Fetch),
+    Uploads(uploads::Args),
     Board(board::Args),
     Publish(publish::Args),
     Runs(runs::Args),
@@ -112,6 +115,7 @@ enum Command {
     Ledger(ledger::Args),
     Report(report::Args),
     Audit(audit::Args),
+    Collect(collect::Args),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Data(data::Args),
@@ -170,6 +174,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Artifacts(args) => artifact::list(&args),
         Command::Put(args) => artifact::put(&args),
         Command::Fetch(args) => artifact::fetch(&args),
+        Command::Uploads(args) => uploads::run(&args),
         Command::Board(args) => board::run(&args),
         Command::Release(args) => artifact::release(&args),
         Command::Publish(args) => publish::run(&args),
@@ -190,6 +195,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ledger(args) => ledger::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Collect(args) => collect::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Data(args) => data::run(&args),

@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let client = args.connect.client()?;
+    let client = show::transfers(args.connect.client()?);
     let mut found = BTreeMap::new();
     collect(&args.from, "", &mut found)?;
     if found.is_empty() {

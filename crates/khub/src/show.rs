@@ -1,6 +1,8 @@
 //! Tables, JSON and numbers for the terminal.
 
 use crate::failure::Failure;
+use api::Client;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 
@@ -33,6 +35,24 @@ pub(crate) fn told<T: Serialize>(
     print(&in_words(value));
     Ok(())
 }
+
+/// The same client with a bar for what it sends and fetches, and with patience.
+pub(crate) fn transfers(client: Client) -> Client {
+    let template = "{bar:40.cyan/blue} {bytes} of {total_bytes}  {bytes_per_sec}  {eta}";
+    let style = ProgressStyle::with_template(template).expect("the template is fixed");
+    let bar = ProgressBar::new(0).with_style(style);
+    let listener = move |done, of| {
+        bar.set_length(of);
+        bar.set_position(done);
+        if done == of {
+            bar.finish_and_clear();
+        }
+    };
+    client.telling(listener).trying(TRIES)
+}
+
+/// So often a transfer is tried again with nothing getting through: half a minute, in which a hub starts again.
+const TRIES: u32 = 8;
 
 /// A table: columns as wide as their widest cell, numbers to the right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {

@@ -21,3 +21,4 @@ mod quickstart;
 mod run;
 mod simulate;
 mod train;
+mod uploads;

@@ -21,14 +21,8 @@ pub(crate) struct Run {
 impl Run {
     /// A job that `spec` makes for a member, who may keep files in a folder.
     pub(crate) fn start(spec: impl FnOnce(&Client, &Path) -> JobSpec) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.toml");
-        let at = folder.path().to_str().unwrap();
-        let found = Process::khub(&["found", example.to_str().unwrap(), "--folder", at])
-            .0
-            .wait();
-        assert!(found.unwrap().success());
-        let (hub, url) = serve(at, "127.0.0.1:0");
+        let folder = found();
+        let (hub, url) = serve(folder.path().to_str().unwrap(), "127.0.0.1:0");
         let token = std::fs::read_to_string(folder.path().join("credentials/minji")).unwrap();
         let member = Client::new(&url, token.trim()).unwrap();
         let spec = spec(&member, folder.path());
@@ -154,7 +148,20 @@ pub(crate) fn put(member: &Client, folder: &Path, name: &str) -> Digest {
     digest
 }
 
-fn serve(folder: &str, listen: &str) -> (Process, String) {
+/// A folder with the example's consortium.
+pub(crate) fn found() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.toml");
+    let at = folder.path().to_str().unwrap();
+    let found = Process::khub(&["found", example.to_str().unwrap(), "--folder", at])
+        .0
+        .wait();
+    assert!(found.unwrap().success());
+    folder
+}
+
+/// Its hub, and where that answers.
+pub(crate) fn serve(folder: &str, listen: &str) -> (Process, String) {
     let mut hub = Process::khub(&[
         "serve",
         "--folder",
