@@ -11,12 +11,14 @@
 //! cargo xtask bench place --jobs 1000000 --nodes 10000
 //! cargo xtask bench hub
 //! cargo xtask bench reads
+//! cargo xtask bench artifacts --gigabytes 4
 //! ```
 //!
 //! Whoever is measured is a `Worker`: a process that waits until it is asked for one turn. So khub and its
 //! peers take turns on the same machine in the same minute ([`race`]), and whatever else the machine does
 //! meets all of them alike.
 
+mod artifacts;
 mod codec;
 mod fold;
 mod generate;
@@ -63,6 +65,8 @@ pub(crate) enum What {
     Hub(hub::Asked),
     /// Read a hub that has been there for years: milliseconds
     Reads(reads::Asked),
+    /// A large artifact down from the hub and up to it, beside nginx: GB/s and memory
+    Artifacts(artifacts::Asked),
 }
 
 /// Measures and prints. An interrupt ends the workers too.
@@ -79,6 +83,7 @@ pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
         What::Place(asked) => placement::run(root, asked),
         What::Hub(asked) => hub::run(root, asked),
         What::Reads(asked) => reads::run(root, asked),
+        What::Artifacts(asked) => artifacts::run(root, asked),
     }
 }
 

@@ -37,6 +37,11 @@ impl Place {
         })
     }
 
+    /// khub itself.
+    pub(super) fn program(&self) -> PathBuf {
+        self.khub.clone()
+    }
+
     /// `khub bench ARGUMENTS`.
     pub(super) fn khub(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.khub);
