@@ -77,6 +77,12 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::Award(event) => crate::award::apply(state, event, at),
         Event::Invoice(event) => crate::invoice::apply(state, event, at),
         Event::CredentialIssued { token, credential } => {
+            if credential.session {
+                // There are many, and of those that are over nobody asks any more.
+                state
+                    .credentials
+                    .retain(|_, known| !known.session || known.holds_at(at));
+            }
             state.credentials.insert(*token, credential.clone());
         }
         Event::CredentialRevoked { token } => {

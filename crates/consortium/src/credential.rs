@@ -4,6 +4,8 @@ use crate::decide::{find, unused};
 use crate::policy::Resource;
 use crate::{Action, Actor, Credential, Digest, Event, Holder, Refusal, State, Time};
 
+/// The longest that a session holds: a day.
+const SESSION_MILLIS: u64 = 24 * 3_600 * 1_000;
 /// The longest that a token is good for which somebody makes for themselves: a year and a day.
 const OWN_MILLIS: u64 = 366 * 24 * 3_600 * 1_000;
 
@@ -15,6 +17,14 @@ pub(crate) fn issue(
     now: Time,
 ) -> Result<Vec<Event>, Refusal> {
     let own = Actor::from(credential.holder.clone()) == *actor;
+    if credential.session {
+        let is_short = credential
+            .expires
+            .is_some_and(|expires| expires.since(now) <= SESSION_MILLIS);
+        if !is_short || !matches!(credential.holder, Holder::Person(_)) {
+            return Err(Refusal::invalid("a session is a person's, for a day at most"));
+        }
+    }
     match credential.expires {
         Some(expires) if expires <= now => {
             return Err(Refusal::invalid(

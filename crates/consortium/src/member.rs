@@ -270,6 +270,9 @@ pub struct Credential {
     /// How far it goes.
     #[serde(default, skip_serializing_if = "Scope::is_full")]
     pub scope: Scope,
+    /// Whether it is a browser's session: that travels in a cookie, and a token never does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub session: bool,
 }
 
 impl Credential {
@@ -279,6 +282,7 @@ impl Credential {
             holder,
             expires: None,
             scope: Scope::Full,
+            session: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::world::{World, id, person};
 use consortium::{
-    Actor, Command, Digest, Event, Guest, Holder, INVITATION_MILLIS, Identity, InvitationCommand,
+    Actor, Command, Credential, Digest, Event, Guest, Holder, INVITATION_MILLIS, Identity, InvitationCommand,
     PeopleCommand, PeopleEvent, Refusal, RefusalKind, Role, SignIn, Standing, State, Time,
 };
 
@@ -267,4 +267,40 @@ fn the_log_keeps_an_identity_as_text_and_a_state_of_before_is_read() {
         !state.contains("identities") && !state.contains("invitations"),
         "{state}"
     );
+}
+
+#[test]
+fn a_session_is_short_and_those_that_are_over_are_forgotten() {
+    let mut world = World::founded();
+    let day = 24 * 3_600_000;
+    let issue = |word: &str, holder, expires| Command::IssueCredential {
+        token: code(word),
+        credential: Credential {
+            expires,
+            session: true,
+            ..Credential::full(holder)
+        },
+    };
+    let minji = || Holder::Person(id("minji"));
+    let end = |world: &World, millis| Some(world.now.plus(millis));
+    let site = Holder::Site(id("hangang"));
+    for (holder, expires) in [
+        (minji(), end(&world, day + 1)),
+        (minji(), None),
+        (site, end(&world, day)),
+    ] {
+        let no = world.ask(Actor::Hub, issue("a", holder, expires)).unwrap_err();
+        assert_eq!(no.kind, RefusalKind::Invalid);
+    }
+    let others = world
+        .ask(person("jun"), issue("a", minji(), end(&world, day)))
+        .unwrap_err();
+    assert_eq!(others.kind, RefusalKind::Forbidden);
+    let first = issue("a", minji(), end(&world, day));
+    world.must(person("minji"), first);
+    world.now = world.now.plus(day);
+    let second = issue("b", minji(), end(&world, day));
+    world.must(person("minji"), second);
+    let known: Vec<_> = world.state.credentials.keys().collect();
+    assert_eq!(known, [&code("b")]);
 }

@@ -12,8 +12,8 @@ use api::Client;
 use consortium::{
     Actor, ArtifactId, ArtifactKind, Award, Batch, Command, Credential, Digest, Exit, FlopSeconds,
     FlopsPerSecond, Holder, Home, JobId, JobSpec, Kind, Label, Organisation, OrganisationId, Output, Person,
-    Phase, Presence, Price, Programme, Project, Reading, Request, Role, RoundSpec, Scope, Site, State,
-    Tenure, Time, Usage, Won,
+    Phase, Presence, Price, Programme, Project, Reading, Request, Role, RoundSpec, Site, State, Tenure, Time,
+    Usage, Won,
 };
 use serde_json::{Value, json};
 use server::desk;
@@ -291,11 +291,7 @@ impl Years {
         for (who, holder) in holders {
             commands.push(Command::IssueCredential {
                 token: Digest::of(token(who).as_bytes()),
-                credential: Credential {
-                    holder,
-                    expires: None,
-                    scope: Scope::Full,
-                },
+                credential: Credential::full(holder),
             });
         }
         let requests: Vec<Request> = commands
