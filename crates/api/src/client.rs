@@ -578,6 +578,26 @@ impl Client {
         }
     }
 
+    /// Sends a form to an address outside `/api/v1`, where no token is wanted: the status and the body of the answer,
+    /// unless it is a problem.
+    pub(crate) fn form(&self, path: &str, fields: &str) -> Answer<(u16, Vec<u8>)> {
+        let url = format!("{}{path}", self.url.trim_end_matches("/api/v1"));
+        let unreachable = |e: ureq::Error| ApiError::Unreachable {
+            url: self.url.clone(),
+            why: e.to_string(),
+        };
+        let request = self.agent.post(&url);
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut response = request.send(fields).map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(1 << 20).read_to_vec();
+        let body = body.map_err(unreachable)?;
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Err(ApiError::Refused(Box::new(problem))),
+            Err(_) => Ok((status, body)),
+        }
+    }
+
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
         let response = self.run("GET", path, (), |request| request)?;
         self.json(path, response)
@@ -666,7 +686,7 @@ impl Client {
             .map_err(|e| self.strange(path, &e.to_string()))
     }
 
-    fn strange(&self, path: &str, why: &str) -> ApiError {
+    pub(crate) fn strange(&self, path: &str, why: &str) -> ApiError {
         ApiError::Strange {
             url: format!("{}{path}", self.url),
             why: why.to_owned(),

@@ -25,7 +25,10 @@ pub use client::{ApiError, Client, measure};
 pub use invoices::{InvoiceCorrection, InvoiceLine, InvoiceSheet, InvoiceView, WhichInvoices};
 pub use problem::Problem;
 pub use runs::{HistoryView, MetricView, Number, PointView, RunView};
-pub use sign_in::{Acceptance, InvitationView, Invite, Invited, Welcome};
+pub use sign_in::{
+    Acceptance, DeviceAnswer, DeviceCodes, DeviceTold, DeviceView, InvitationView, Invite, Invited,
+    SignInView, SignInWith, ToProvider, Welcome,
+};
 pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LeftoversView,
     LogPart, Me, OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress,

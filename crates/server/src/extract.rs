@@ -3,6 +3,7 @@
 
 use crate::access_log::Who;
 use crate::hub::{Hearing, Shared, digest};
+use crate::session::with_cookies;
 use api::Problem;
 use axum::extract::{
     ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Query, Request,
@@ -35,7 +36,10 @@ pub(crate) type Answer<T> = Result<Json<T>, No>;
 /// An answer as JSON.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// Who asks, by the bearer token. While a site's request is open, the site counts as heard.
+/// An answer as JSON, and cookies to keep.
+pub(crate) struct WithCookies<T>(pub(crate) T, pub(crate) Vec<String>);
+
+/// Who asks, by the bearer token or the session. While a site's request is open, the site counts as heard.
 pub(crate) struct Bearer {
     pub(crate) actor: Actor,
     _hearing: Option<Hearing>,
@@ -69,8 +73,7 @@ impl FromRequestParts<Arc<Shared>> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, No> {
         let Known { holder, scope, .. } = known(parts, shared)?;
-        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
-        if scope == Scope::Read && !reads {
+        if scope == Scope::Read && !reads(&parts.method) {
             let no = Problem::new(
                 403,
                 "forbidden",
@@ -99,7 +102,11 @@ impl FromRequestParts<Arc<Shared>> for Own {
     }
 }
 
-/// What the hub knows of the token that a request carries.
+fn reads(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+/// What the hub knows of the token or session that a request carries.
 struct Known {
     token: Digest,
     holder: Holder,
@@ -110,7 +117,8 @@ fn known(parts: &Parts, shared: &Shared) -> Result<Known, No> {
     let unknown = |detail: &str| Problem::new(401, "unauthorised", detail);
     let header = parts.headers.get(header::AUTHORIZATION);
     let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let token = token.ok_or_else(|| {
+    let session = shared.session_of(&parts.headers).filter(|_| token.is_none());
+    let token = token.or(session.as_deref()).ok_or_else(|| {
         unknown("the request carries no bearer token")
             .hint("send the header `Authorization: Bearer khub_...`")
     })?;
@@ -118,12 +126,12 @@ fn known(parts: &Parts, shared: &Shared) -> Result<Known, No> {
     shared.lockout.check(address)?;
     let token = digest(token.trim());
     let known = shared.read()?.credentials.get(&token).cloned();
-    let known = known.filter(|credential| credential.holds_at(shared.now()));
+    let known = known.filter(|it| it.holds_at(shared.now()) && it.session == session.is_some());
     let Some(Credential { holder, scope, .. }) = known else {
         shared.lockout.note(address);
         return Err(unknown("the hub doesn't know this token, or it has expired")
             .hint(
-                "`khub token new` makes one for who has one; else ask the programme office for a credential",
+                "`khub login` brings another; else ask the programme office for a credential or an invitation",
             )
             .into());
     };
@@ -132,6 +140,9 @@ fn known(parts: &Parts, shared: &Shared) -> Result<Known, No> {
         let _ = who.set(actor.clone());
     }
     shared.rate.take(&actor, Instant::now())?;
+    if session.is_some() && !reads(&parts.method) {
+        shared.is_own_page(&parts.headers)?;
+    }
     takes_part(&actor, shared)?;
     Ok(Known { token, holder, scope })
 }
@@ -255,6 +266,12 @@ impl<T: Into<Problem>> From<T> for No {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
+    }
+}
+
+impl<T: Serialize> IntoResponse for WithCookies<T> {
+    fn into_response(self) -> Response {
+        with_cookies(Json(self.0).into_response(), &self.1)
     }
 }
 

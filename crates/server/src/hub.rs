@@ -2,8 +2,10 @@ use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::custody::Custody;
 use crate::desk::{self, Granted};
+use crate::device::Devices;
 use crate::lockout::Lockout;
 use crate::metrics::Counts;
+use crate::provider::{Provider, ProviderConfig};
 use crate::rate::Rate;
 use crate::tally::Tally;
 use crate::writer::{self, Asked};
@@ -44,6 +46,12 @@ pub struct HubConfig {
     pub unknown_tokens: u32,
     /// How many requests of one account it answers in a second, with ten seconds' worth at once; 0 is no limit.
     pub rate: u32,
+    /// The address that people reach it at, as `https://hub.example`; without it, the one where it listens.
+    pub public_url: Option<String>,
+    /// How long a device that waits to be let in has to wait before it asks again.
+    pub device_interval: Duration,
+    /// The provider that people sign in with; without it they have tokens.
+    pub provider: Option<ProviderConfig>,
     /// The file that gets a line of JSON for each answer; `-` is the standard error.
     pub access_log: Option<PathBuf>,
     /// The folder of what its pages can do without: the structure viewer in `molstar`.
@@ -70,6 +78,9 @@ impl HubConfig {
             clock: Clock::machine(),
             rate: 1_000,
             access_log: None,
+            public_url: None,
+            device_interval: Duration::from_secs(5),
+            provider: None,
         }
     }
 }
@@ -135,6 +146,10 @@ pub(crate) struct Shared {
     readers: Mutex<Vec<Reader>>,
     pub(crate) lockout: Lockout,
     pub(crate) rate: Rate,
+    /// Where people reach the hub, without a slash at its end.
+    pub(crate) public: String,
+    pub(crate) provider: Option<Arc<Provider>>,
+    pub(crate) devices: Devices,
     pub(crate) access_log: AccessLog,
     pub(crate) counts: Counts,
 }
@@ -164,6 +179,18 @@ impl Hub {
         let access_log = AccessLog::open(config.access_log.as_deref());
         let access_log = access_log
             .map_err(|error| HubError::AccessLog(config.access_log.clone().unwrap_or_default(), error))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("hub")
+            .enable_all()
+            .build()
+            .map_err(HubError::Runtime)?;
+        let listener = runtime.block_on(listen(config.listen))?;
+        let address = listener.local_addr().map_err(HubError::Runtime)?;
+        let public = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
         let (asked, requests) = mpsc::channel(4_096);
         let shared = Arc::new(Shared {
             folder: config.folder.clone(),
@@ -185,17 +212,12 @@ impl Hub {
             readers: Mutex::default(),
             lockout: Lockout::of(config.unknown_tokens),
             rate: Rate::new(config.rate),
+            public: public.trim_end_matches('/').to_owned(),
+            devices: Devices::new(config.device_interval.as_secs()),
+            provider: config.provider.clone().map(|it| Arc::new(Provider::new(it))),
             access_log,
             counts: Counts::default(),
         });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("hub")
-            .enable_all()
-            .build()
-            .map_err(HubError::Runtime)?;
-        let listener = runtime.block_on(listen(config.listen))?;
-        let address = listener.local_addr().map_err(HubError::Runtime)?;
         let writing = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("hub-writer".to_owned())

@@ -82,6 +82,11 @@ async fn accept(
     stranger: Stranger,
     Body(acceptance): Body<Acceptance>,
 ) -> Answer<Welcome> {
+    if shared.provider.is_some() {
+        let detail = "people sign in with a provider here, also the first time";
+        let hint = format!("open {} and enter the invitation's code there", shared.public);
+        return Err(Problem::new(409, "conflict", detail).hint(hint).into());
+    }
     let token = secret("khub_")?;
     let sign_in = SignIn::Token {
         token: digest(&token),

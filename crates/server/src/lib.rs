@@ -12,7 +12,7 @@
 //! commits the events of a whole batch at once, and only then answers. Everyone else reads. What is decided
 //! is in [`desk`], which has no I/O and runs under the simulator as well. Handlers live
 //! in one file for each sort of asker; an artifact's bytes leave through one function in `artifacts.rs`.
-//! Nothing here dials out: sites come and fetch their orders.
+//! Nothing here dials a site: sites come and fetch their orders. `provider.rs` asks the provider that people sign in with.
 
 mod access_log;
 mod artifacts;
@@ -22,10 +22,12 @@ mod calls;
 mod clock;
 mod custody;
 pub mod desk;
+mod device;
 mod explain;
 mod extract;
 mod hub;
 mod huggingface;
+mod id_token;
 mod invitations;
 mod invoices;
 mod jobs;
@@ -40,6 +42,7 @@ mod openapi;
 mod outgoing;
 mod pages;
 mod part;
+mod provider;
 mod rate;
 mod runs;
 mod session;
@@ -52,6 +55,7 @@ mod writer;
 pub use clock::Clock;
 pub use desk::Granted;
 pub use hub::{Hub, HubConfig, HubError};
+pub use provider::{ProviderConfig, is_safe};
 
 use axum::Router;
 use hub::Shared;
@@ -82,6 +86,7 @@ fn routes() -> Routes {
         .merge(awards::routes())
         .merge(board::routes())
         .merge(calls::routes())
+        .merge(device::routes())
         .merge(explain::routes())
         .merge(invoices::routes())
         .merge(runs::routes())
@@ -98,6 +103,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(mlflow::routes())
         .merge(metrics::routes())
         .merge(pages::routes())
+        .merge(session::callback())
+        .merge(device::oauth())
         .fallback(extract::no_such_address)
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),

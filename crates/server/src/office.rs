@@ -358,9 +358,9 @@ async fn issue(
         .days
         .map(|days| shared.now().plus(u64::from(days) * 24 * 3_600 * 1_000));
     let credential = consortium::Credential {
-        holder: credential.holder,
         expires,
         scope: credential.scope,
+        ..consortium::Credential::full(credential.holder)
     };
     let token = shared.issue(bearer.actor, credential).await?;
     Ok(Json(Issued { token }))

@@ -188,11 +188,19 @@ impl Routes {
             "servers": [{"url": "/api/v1"}],
             "paths": paths,
             "components": {
-                "securitySchemes": {"token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token, as `khub token new` makes it.",
-                }},
+                "securitySchemes": {
+                    "token": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "A token, as `khub token new` makes it.",
+                    },
+                    "session": {
+                        "type": "apiKey",
+                        "in": "cookie",
+                        "name": "khub",
+                        "description": "A browser's session; what changes something is asked by the hub's own pages alone.",
+                    },
+                },
                 "responses": responses,
             },
         }))

@@ -1,5 +1,5 @@
-//! The hub's pages for people: one small static page at `/`, which asks `/api/v1` with the token that the person
-//! pastes, and the structure viewer Mol*, if its files are in the assets folder.
+//! The hub's pages for people: one small static page at `/`, which asks `/api/v1` with the person's session or the token
+//! that they paste, and the structure viewer Mol*, if its files are in the assets folder.
 //!
 //! The page is in the binary. It loads nothing from other hosts, and its Content-Security-Policy forbids it to. What
 //! stands here is the same for everyone: what an asker may know is decided where `/api/v1` answers.
@@ -10,7 +10,7 @@ use api::Problem;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::io::ErrorKind;
@@ -43,6 +43,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/assets/calls.js", script(include_str!("pages/calls.js")))
         .route("/assets/invoices.js", script(include_str!("pages/invoices.js")))
         .route("/assets/runs.js", script(include_str!("pages/runs.js")))
+        .route("/assets/device.js", script(include_str!("pages/device.js")))
+        .route("/assets/sign-in.js", script(include_str!("pages/sign-in.js")))
         .route("/assets/words.js", script(include_str!("pages/words.js")))
         .route("/assets/structure.js", script(include_str!("pages/structure.js")))
         .route(
@@ -51,6 +53,48 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         )
         .route("/assets/viewer.js", script(include_str!("pages/viewer.js")))
         .route("/assets/molstar/{file}", get(molstar))
+}
+
+/// A page for whoever comes back from the provider and isn't let in: why, in both languages.
+pub(crate) fn not_signed_in(problem: &Problem) -> Response {
+    let korean = match problem.kind.as_str() {
+        "provider" => "인증 제공자가 응답하지 않거나 응답이 올바르지 않습니다. 잠시 후 다시 시도하세요.",
+        "not-invited" => {
+            "이 계정으로 등록된 사람이 없습니다. 사업단에 초대를 요청하고, 받은 초대 코드로 로그인하세요."
+        }
+        "stale" => "이 브라우저에서 시작하지 않았거나 시간이 지난 로그인입니다. 처음부터 다시 시작하세요.",
+        "denied" => "인증 제공자가 로그인을 허락하지 않았습니다.",
+        _ => "로그인이 거부되었습니다.",
+    };
+    let hint = problem
+        .hint
+        .as_deref()
+        .map(|hint| format!("<p>{}</p>", as_text(hint)));
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>khub</title>\
+         <link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"/assets/khub.css\"></head>\
+         <body data-page=\"not-signed-in\"><main><h1>로그인하지 못했습니다 · You aren't signed in</h1>\
+         <div class=\"no\" role=\"alert\"><p lang=\"ko\">{korean}</p><p>{}</p>{}</div>\
+         <p><a href=\"/\">khub</a></p></main></body></html>\n",
+        as_text(&problem.detail),
+        hint.unwrap_or_default(),
+    );
+    let mut response = told(HTML, SECURITY, page.into());
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// Text as HTML has it.
+fn as_text(text: &str) -> String {
+    let of = |c| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        other => String::from(other),
+    };
+    text.chars().map(of).collect()
 }
 
 fn told(kind: &'static str, security: &'static str, body: Body) -> Response {

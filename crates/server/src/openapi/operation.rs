@@ -16,7 +16,7 @@ pub(crate) struct Operation<'a> {
 }
 
 /// What a status means, and the name of its answer in the document.
-const PROBLEMS: [(u16, &str, &str); 12] = [
+const PROBLEMS: [(u16, &str, &str); 13] = [
     (400, "Malformed", "The request isn't what this document says."),
     (401, "Unauthorised", "No token, or none that the hub knows."),
     (402, "Insufficient", "An account doesn't hold what this takes."),
@@ -43,6 +43,11 @@ const PROBLEMS: [(u16, &str, &str); 12] = [
         500,
         "Internal",
         "The hub's machine failed: a file or the log can't be read.",
+    ),
+    (
+        502,
+        "Provider",
+        "The provider that people sign in with doesn't answer, or not as it should.",
     ),
     (503, "Unavailable", "The hub stops, or has stopped."),
 ];
@@ -175,7 +180,7 @@ impl<'a> Operation<'a> {
         let answers = self.answers.into_iter();
         let answers: Map<String, Value> = answers.map(|(status, it)| (status.to_string(), it)).collect();
         let security = if self.is_for_bearers {
-            json!([{"token": []}])
+            json!([{"token": []}, {"session": []}])
         } else {
             json!([])
         };

@@ -1,7 +1,7 @@
 //! What handlers' parts tell of themselves.
 
 use super::Operation;
-use crate::extract::{Ask, At, Bearer, Body, Json, Key, No, Own, Stranger};
+use crate::extract::{Ask, At, Bearer, Body, Json, Key, No, Own, Stranger, WithCookies};
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -127,6 +127,12 @@ impl<T: Tells> Tells for Result<T, Response> {
 impl<T: Tells> Tells for Result<T, No> {
     fn tell(operation: &mut Operation<'_>) {
         T::tell(operation);
+    }
+}
+
+impl<T: JsonSchema> Tells for WithCookies<T> {
+    fn tell(operation: &mut Operation<'_>) {
+        operation.gives::<T>(&["Set-Cookie"]);
     }
 }
 

@@ -10,11 +10,14 @@
 //   #/proposals/ORGANISATION/NAME        one proposal
 //   #/invoices                           what is owed for sites
 //   #/invoices/MONTH/SITE                one invoice, to be printed
+//   #/device/CODE                        what `khub login` waits for
 
 import { calls, proposal } from "./calls.js";
+import { device } from "./device.js";
 import { invoice, invoices } from "./invoices.js";
-import { ask, button, bytes, el, keep, kept, link, list, number, say, table, tongue } from "./parts.js";
+import { ask, button, bytes, el, keep, link, list, number, refusal, say, table, tongue } from "./parts.js";
 import { run, runs } from "./runs.js";
+import { forget, isSignedIn, signIn, signOut } from "./sign-in.js";
 import { isStructure, view } from "./structure.js";
 
 const PROGRAMMES = ["language", "folding", "speech", "flight", "worlds"];
@@ -30,20 +33,21 @@ show();
 async function show(told) {
   const own = ++turn;
   document.documentElement.lang = tongue();
-  let page, state = "ready";
+  let page, signedIn = false, state = "ready";
   try {
-    page = kept("token") === null ? (state = "sign-in", signIn(told)) : await route();
+    signedIn = await isSignedIn();
+    page = signedIn ? await route() : (state = "sign-in", await signIn(told, show));
   } catch (error) {
     if (own !== turn) return;
-    if (error.problem?.status === 401) {
-      keep("token", null);
+    if (signedIn && error.problem?.status === 401) {
+      forget();
       return show(say("badToken"));
     }
     [state, page] = ["refused", [refusal(error)]];
   }
   // Somebody may have gone on in the meantime.
   if (own !== turn) return;
-  document.querySelector("header").replaceChildren(...heading());
+  document.querySelector("header").replaceChildren(...heading(signedIn));
   document.querySelector("main").replaceChildren(...page);
   document.body.dataset.page = state;
 }
@@ -57,6 +61,7 @@ function route() {
     if (first === "projects" && third === "runs") return runs(second, fourth);
     if (first === "runs" && second && !third) return run(second);
     if (first === "calls" && !second) return calls();
+    if (first === "device" && !third) return device(second);
     if (first === "proposals" && third && !fourth) return proposal(second, third);
     if (first === "invoices" && !second) return invoices();
     if (first === "invoices" && third && !fourth) return invoice(second, third);
@@ -118,41 +123,16 @@ async function programme(name) {
   ];
 }
 
-function signIn(told) {
-  const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false" });
-  const form = el("form", {}, el("p", {}, el("label", { for: "token" }, say("token"))), input, " ",
-    el("button", {}, say("signIn")));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    // Others than these can't travel in a header.
-    const token = input.value.replace(/[^!-~]/g, "");
-    if (!token) return show(say("noToken"));
-    keep("token", token);
-    show();
-  });
-  const no = told ? [el("p", { class: "no", role: "alert" }, told)] : [];
-  return [el("h1", {}, say("signIn")), ...no, el("p", {}, say("signInHow")), form];
-}
-
 // ---- parts of pages ----
 
-function heading() {
+function heading(signedIn) {
   const other = () => { keep("language", tongue() === "ko" ? "en" : "ko"); show(); };
-  const leave = () => { keep("token", null); show(); };
+  const leave = () => signOut().then(() => show(), (error) => document.querySelector("main").prepend(refusal(error)));
   const of = (name) => link(`#/programmes/${name}`, say(`programme.${name}`));
-  const places = kept("token") === null ? [] : [link("#/projects", say("projects")), link("#/calls", say("callsAndAwards")),
+  const places = !signedIn ? [] : [link("#/projects", say("projects")), link("#/calls", say("callsAndAwards")),
     link("#/invoices", say("invoices")), ...PROGRAMMES.map(of)];
-  const out = kept("token") === null ? [] : [" ", button(say("signOut"), leave)];
+  const out = !signedIn ? [] : [" ", button(say("signOut"), leave)];
   return [el("strong", {}, "khub"), ...places, el("span", { class: "right" }, button(say("language"), other), ...out)];
-}
-
-function refusal(error) {
-  const { problem } = error;
-  if (!problem) return el("p", { class: "no", role: "alert" }, error.message);
-  const policies = problem.policies?.length ? [el("p", {}, say("because", problem.policies.join(", ")))] : [];
-  const hint = problem.hint ? [el("p", { class: "quiet" }, problem.hint)] : [];
-  return el("div", { class: "no", role: "alert" },
-    el("p", {}, `${say("refused")} (${problem.status}): ${problem.detail}`), ...policies, ...hint);
 }
 
 function projectTable(all) {

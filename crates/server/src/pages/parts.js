@@ -1,7 +1,7 @@
 // What pages are made of, and how the hub is asked.
 //
-// Elements are made by `el`, which sets text as text: nothing that the hub tells is ever read as HTML. The token is
-// kept for this tab alone and travels in a header.
+// Elements are made by `el`, which sets text as text: nothing that the hub tells is ever read as HTML. A token that was
+// pasted is kept for this tab alone and travels in a header; a session travels in a cookie that no script can read.
 
 import { words } from "./words.js";
 
@@ -26,9 +26,16 @@ export async function list(path, name) {
   }
 }
 
-export async function bytes(path, headers = {}) {
+/** Has the hub do something, and tells what it answers. */
+export async function send(method, path, body) {
+  const headers = body === undefined ? {} : { "content-type": "application/json" };
+  return (await bytes(path, headers, { method, body: JSON.stringify(body) })).json();
+}
+
+export async function bytes(path, headers = {}, more = {}) {
   const token = kept("token");
-  const asked = fetch(`/api/v1${path}`, { headers: { ...headers, authorization: `Bearer ${token}` }, cache: "no-store" });
+  const bearer = token === null ? {} : { authorization: `Bearer ${token}` };
+  const asked = fetch(`/api/v1${path}`, { headers: { ...headers, ...bearer }, cache: "no-store", ...more });
   const response = await asked.catch((error) => { throw new Error(say("unreachable", error.message)); });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({ status: response.status, detail: response.statusText }));
@@ -80,6 +87,16 @@ export const day = (millis) => new Date(millis + 9 * 3.6e6).toISOString().slice(
 
 /** A step of what comes next is a word, or a word with what belongs to it. */
 export const read = (step) => typeof step === "string" ? [step, {}] : Object.entries(step)[0];
+
+/** Why the hub said no. */
+export function refusal(error) {
+  const { problem } = error;
+  if (!problem) return el("p", { class: "no", role: "alert" }, error.message);
+  const policies = problem.policies?.length ? [el("p", {}, say("because", problem.policies.join(", ")))] : [];
+  const hint = problem.hint ? [el("p", { class: "quiet" }, problem.hint)] : [];
+  return el("div", { class: "no", role: "alert" },
+    el("p", {}, `${say("refused")} (${problem.status}): ${problem.detail}`), ...policies, ...hint);
+}
 
 /** The browser's language, unless the other was chosen. */
 export function tongue() {

@@ -140,13 +140,19 @@ const OF_SITES: [&str; 12] = [
 ];
 
 /// What tells nothing of the consortium, or only to whoever brings a secret: `sign_in.rs` has those.
-const OF_NOBODY: [&str; 6] = [
+const OF_NOBODY: [&str; 12] = [
     "/health",
     "/openapi.json",
     "/bytes/{digest}",
     "//",
     "/invitations/accept",
     "/session",
+    "/sign-in",
+    "//sign-in/callback",
+    "/devices",
+    "//oauth/device_authorization",
+    "//oauth/token",
+    "//.well-known/oauth-authorization-server",
 ];
 
 struct Case {

@@ -28,6 +28,8 @@ fn pages_may_load_nothing_from_elsewhere() {
         "/assets/khub.js",
         "/assets/parts.js",
         "/assets/calls.js",
+        "/assets/device.js",
+        "/assets/sign-in.js",
         "/assets/words.js",
         "/assets/structure.js",
         "/assets/khub.css",
