@@ -248,7 +248,7 @@ fn invite(args: &Invite) -> Result<(), Failure> {
     let invited = args.connect.client()?.invite(&args.email, &guest)?;
     show::told(&invited, args.json, |it| {
         format!(
-            "{}\ngood once, until {}; whoever has it comes in by `khub login --hub URL --invitation CODE`\n",
+            "{}\ngood once, until {}; whoever has it comes in where they sign in on the hub's pages, or by `khub login --hub URL --invitation CODE`\n",
             it.code,
             Day::of(it.expires)
         )

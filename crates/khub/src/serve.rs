@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::show;
-use server::{Hub, HubConfig, HubError};
+use server::{Hub, HubConfig, HubError, ProviderConfig};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use store::{Place, StoreError};
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub serve\n  khub serve --folder /srv/khub --listen 0.0.0.0:7777\n  \
-    khub serve --database postgresql://khub@db.example/khub\n\n\
+    khub serve --database postgresql://khub@db.example/khub\n  \
+    khub serve --public-url https://hub.example --oidc-issuer https://id.example --oidc-client khub --oidc-secret-file oidc.secret\n\n\
     Then, beside it: khub jobs, khub explain job-1, khub ledger verify, khub artifacts korean-reviews."
 )]
 pub(crate) struct Args {
@@ -43,9 +44,75 @@ pub(crate) struct Args {
     /// How many requests of one account are answered in a second, with ten seconds' worth at once; 0 is no limit.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     rate: u32,
+    /// Where people reach the hub, as https://hub.example; else where it listens. Browsers are sent back there by the provider.
+    #[arg(long, env = "KHUB_PUBLIC_URL", value_name = "URL", value_parser = origin)]
+    public_url: Option<String>,
+    #[command(flatten)]
+    provider: Oidc,
     /// Add a line of JSON for each answer to this file; `-` is the standard error.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+}
+
+/// The provider that people sign in with, by OpenID Connect.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Provider")]
+struct Oidc {
+    /// The OpenID Connect provider that people sign in with, by its issuer's address; without it they have tokens.
+    #[arg(long, env = "KHUB_OIDC_ISSUER", value_name = "URL", value_parser = issuer, requires = "oidc_client")]
+    oidc_issuer: Option<String>,
+    /// The hub's client id there.
+    #[arg(long, env = "KHUB_OIDC_CLIENT", value_name = "ID", requires = "oidc_issuer")]
+    oidc_client: Option<String>,
+    /// The file that has the hub's client secret; none for a public client.
+    #[arg(long, value_name = "FILE", conflicts_with = "oidc_secret")]
+    oidc_secret_file: Option<PathBuf>,
+    /// The secret itself; better from the environment than from the command line, which others can see.
+    #[arg(long, env = "KHUB_OIDC_SECRET", hide_env_values = true, hide = true)]
+    oidc_secret: Option<String>,
+}
+
+impl Oidc {
+    fn config(&self) -> Result<Option<ProviderConfig>, Failure> {
+        let (Some(issuer), Some(client)) = (&self.oidc_issuer, &self.oidc_client) else {
+            return Ok(None);
+        };
+        let secret = match &self.oidc_secret_file {
+            Some(file) => {
+                let secret = std::fs::read_to_string(file).map_err(|e| Failure::unread(file, &e))?;
+                Some(secret.trim().to_owned())
+            }
+            None => self.oidc_secret.clone(),
+        };
+        Ok(Some(ProviderConfig {
+            issuer: issuer.clone(),
+            client: client.clone(),
+            secret,
+        }))
+    }
+}
+
+/// A scheme, a host and perhaps a port: what a browser calls an origin.
+fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('/');
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let is_plain = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']));
+    if is_plain && text.is_ascii() && !text.contains(|c: char| c.is_ascii_uppercase()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an address as https://hub.example, in small letters and without a path".to_owned())
+    }
+}
+
+/// Who people are is told in the open otherwise.
+fn issuer(text: &str) -> Result<String, String> {
+    if server::is_safe(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("an address that begins with https://, or one of this machine".to_owned())
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -80,6 +147,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         longest_wait: Duration::from_secs_f64(args.longest_wait),
         unknown_tokens: args.unknown_tokens,
         rate: args.rate,
+        public_url: args.public_url.clone(),
+        provider: args.provider.config()?,
         access_log: args.access_log.clone(),
         assets: args.assets.clone().unwrap_or_else(|| own.assets.clone()),
         ..own

@@ -2,9 +2,13 @@
 
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// For a page that has much to do on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ended when it is dropped.
 pub(crate) struct Browser {
@@ -97,7 +101,34 @@ impl Browser {
         self.ask("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
     }
 
+    /// The same while pages come and go.
+    pub(crate) fn wait_across(&mut self, selector: &str) -> String {
+        let script = format!(
+            "new Promise(done => setTimeout(() => done(document.querySelector({selector:?})?.innerText ?? null), 50))"
+        );
+        let asked = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            // A page that goes takes the promise with it.
+            let told = self.try_ask("Runtime.evaluate", &asked);
+            if let Some(text) = told
+                .as_ref()
+                .ok()
+                .and_then(|told| told["result"]["value"].as_str())
+            {
+                return text.to_owned();
+            }
+        }
+        let page = self.evaluate("location.href + document.documentElement.outerHTML");
+        panic!("there is no {selector} in {page}")
+    }
+
     fn ask(&mut self, method: &str, params: &Value) -> Value {
+        let told = self.try_ask(method, params);
+        told.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_ask(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         self.asked += 1;
         let mut message = json!({ "id": self.asked, "method": method, "params": params });
         if !self.session.is_empty() {
@@ -111,8 +142,10 @@ impl Browser {
             let told: Value = serde_json::from_slice(told).unwrap();
             // Others are events.
             if told["id"] == self.asked {
-                assert!(told.get("error").is_none(), "{method}: {told}");
-                return told["result"].clone();
+                return match told.get("error") {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(told["result"].clone()),
+                };
             }
         }
     }
@@ -128,10 +161,7 @@ impl Drop for Browser {
 /// What a script of `dev` prints; None, which is told, if it says that something is missing. CI must have it.
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub(crate) fn dev(script: &str, args: &[&str]) -> Option<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../dev")
-        .join(script);
-    let output = Command::new(path).args(args).output().unwrap();
+    let output = Command::new(dev_path(script)).args(args).output().unwrap();
     let why = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(77) {
         assert!(std::env::var_os("CI").is_none(), "{why}");
@@ -140,4 +170,11 @@ pub(crate) fn dev(script: &str, args: &[&str]) -> Option<String> {
     }
     assert!(output.status.success(), "{why}");
     Some(String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
+}
+
+/// Where a script of `dev` is.
+pub(crate) fn dev_path(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../dev")
+        .join(script)
 }

@@ -19,6 +19,7 @@ mod pages;
 mod people;
 mod quickstart;
 mod run;
+mod sign_in;
 mod simulate;
 mod train;
 mod uploads;

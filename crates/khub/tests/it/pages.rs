@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-struct World {
+pub(crate) struct World {
     // In this order: the hub stops before its folder goes.
-    hub: Hub,
-    folder: TempDir,
+    pub(crate) hub: Hub,
+    pub(crate) folder: TempDir,
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn runs_are_listed_drawn_and_compared() {
 fn sign_in(browser: &mut Browser, token: &str) {
     browser.wait_for("#token");
     browser.evaluate(&format!("document.querySelector('#token').value = {token:?}"));
-    browser.evaluate("document.querySelector('form button').click()");
+    browser.evaluate("document.querySelector('#with-token button').click()");
 }
 
 /// The folder of assets, fetched once for all runs.
@@ -343,7 +343,7 @@ impl World {
         Self::with(|config| HubConfig { assets, ..config })
     }
 
-    fn with(change: impl FnOnce(HubConfig) -> HubConfig) -> Self {
+    pub(crate) fn with(change: impl FnOnce(HubConfig) -> HubConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hub = Hub::start(&change(HubConfig::new(folder.path()))).unwrap();
         let organisation = |id: &str, name_ko: &str, home| {
