@@ -351,14 +351,23 @@ impl Years {
     fn submit(&mut self, some: u32, from: u32) -> Result<Vec<JobId>, Failure> {
         let requests = (from..from + some).map(|i| {
             let owner = i * 7 % PROJECTS;
-            Ok(Request::new(
-                Actor::Person(name(&person(owner))?),
-                Command::Submit(spec(i, owner)?),
-            ))
+            let submitter = Actor::Person(name(&person(owner))?);
+            let label = match self.is_foreign(&submitter) {
+                true => Label::Open,
+                false => [Label::Open, Label::Consortium, Label::Restricted][i as usize % 3],
+            };
+            Ok(Request::new(submitter, Command::Submit(spec(owner, label)?)))
         });
         let requests: Vec<Request> = requests.collect::<Result<_, Failure>>()?;
         let granted = self.ask(&requests)?;
         Ok(granted.into_iter().filter_map(|it| it.job).collect())
+    }
+
+    fn is_foreign(&self, actor: &Actor) -> bool {
+        let Actor::Person(id) = actor else { return false };
+        let organisation = self.state.people.get(id).map(|person| &person.organisation);
+        let organisation = organisation.and_then(|id| self.state.organisations.get(id));
+        organisation.is_some_and(|it| it.home == Home::Foreign)
     }
 
     /// Has each of the jobs' sites ask something; the jobs that are at a site.
@@ -445,12 +454,12 @@ impl Years {
 }
 
 /// A simple job: of one GPU, for some hours, at any site that may hold it.
-fn spec(i: u32, owner: u32) -> Result<JobSpec, Failure> {
+fn spec(owner: u32, label: Label) -> Result<JobSpec, Failure> {
     Ok(JobSpec {
         name: format!("job of {}", project(owner)),
         project: name(&project(owner))?,
         program: String::new(),
-        label: [Label::Open, Label::Consortium, Label::Restricted][i as usize % 3],
+        label,
         sites: 1,
         wall_minutes: 600,
         gpus: Some(1),

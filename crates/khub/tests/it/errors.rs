@@ -59,7 +59,7 @@ fn a_data_folder_that_cannot_be_read() {
 /// The format is a row's value. SQLite keeps a table's definition as text, so that text of the same length
 /// makes of the value a computed one; a row that is a byte longer would have to move.
 fn make_newer(database: &Path) {
-    let (stored, computed) = (b"value INTEGER NOT NULL", b"v INT,value INT AS (2)");
+    let (stored, computed) = (b"value INTEGER NOT NULL\n", b"v INT,value INT AS (2)\n");
     let mut bytes = fs::read(database).unwrap();
     let at = bytes
         .windows(stored.len())
