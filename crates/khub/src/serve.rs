@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// How many requests of one account are answered in a second, with ten seconds' worth at once; 0 is no limit.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     rate: u32,
-    /// Where people reach the hub, as https://hub.example; else where it listens. Browsers are sent back there by the provider.
+    /// Where people reach the hub, as `https://hub.example`; else where it listens. Browsers are sent back there by the provider.
     #[arg(long, env = "KHUB_PUBLIC_URL", value_name = "URL", value_parser = origin)]
     public_url: Option<String>,
     #[command(flatten)]
