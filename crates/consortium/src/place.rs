@@ -6,9 +6,11 @@
 
 use crate::batch::{Again, waits_for};
 use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Move, Queue, Rules, Shape};
-use crate::{Account, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label};
 use crate::{
-    OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Site, SiteId, State, Time, Won,
+    Account, Action, Actor, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label,
+};
+use crate::{
+    OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Sight, Site, SiteId, State, Time, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,6 +115,8 @@ pub(crate) struct Placing {
 pub(crate) struct Scene<'a> {
     state: &'a State,
     sites: Vec<&'a Site>,
+    /// What each site may hold.
+    sights: Vec<Sight<'a>>,
     /// Who holds GPUs of each site, and how many.
     holders: Vec<Vec<(JobId, u32)>>,
     /// The active jobs, by their handle in the queue.
@@ -143,7 +147,9 @@ impl<'a> Scene<'a> {
         let project_of: BTreeMap<&ProjectId, u32> = state.projects.keys().zip(0..).collect();
         let mut queue = empty(state, &sites).from(now.0);
         let near = remember(state, now, &mut queue, &site_of, &project_of);
+        let holds = |site: &&Site| Sight::new(state, &Actor::Site(site.id.clone()), Action::Hold);
         let mut scene = Self {
+            sights: sites.iter().map(holds).collect(),
             holders: vec![Vec::new(); sites.len()],
             jobs: Vec::new(),
             sites,
@@ -313,16 +319,12 @@ impl<'a> Scene<'a> {
     }
 
     /// The sites that may hold jobs like this one, have the right sort of GPU and can run its image.
-    fn open(&self, job: &Job) -> Vec<u32> {
+    fn open(&mut self, job: &'a Job) -> Vec<u32> {
         let sort = |site: &Site| job.spec.gpu.is_none() || site.gpu == job.spec.gpu;
-        let open = |site: &Site| {
-            sort(site) && self.state.can_contain(job, &site.id) && self.may_hold(job, site).allowed
-        };
-        (0..)
-            .zip(&self.sites)
-            .filter(|(_, site)| open(site))
-            .map(|(i, _)| i)
-            .collect()
+        let fits = |site: &Site| sort(site) && self.state.can_contain(job, &site.id);
+        let sites = (0..).zip(&self.sites).zip(&mut self.sights);
+        let open = sites.filter_map(|((i, site), sight)| (fits(site) && sight.sees_job(job)).then_some(i));
+        open.collect()
     }
 
     fn hold(&mut self, job: &Job, sites: &[u32]) {

@@ -100,6 +100,8 @@ pub struct Policy {
 struct Mentions {
     words: BTreeSet<String>,
     attributes: BTreeSet<String>,
+    /// Attributes of which more is asked than `resource.ATTRIBUTE.contains(principal)`.
+    compared: BTreeSet<String>,
     /// Kinds of things of which a single one is named.
     named: BTreeSet<String>,
 }
@@ -158,6 +160,11 @@ impl Policy {
         ["Artifact", "Call", "Job", "Proposal", "Run"]
             .iter()
             .any(|kind| named.contains(*kind))
+    }
+
+    /// Whether all that it asks of a resource's `set` is if the principal is in it.
+    pub(crate) fn asks_for_principal_in(&self, set: &str) -> bool {
+        !self.mentions.compared.contains(set)
     }
 
     /// The label as this policy knows it. A policy from when there were two says nothing of the others; to it, what
@@ -234,16 +241,29 @@ impl Mentions {
                 }
                 if let Some(Value::String(attribute)) = fields.get("attr") {
                     self.attributes.insert(attribute.clone());
+                    self.compared.insert(attribute.clone());
                 }
                 if let (Some(Value::String(kind)), Some(_)) = (fields.get("type"), fields.get("id")) {
                     self.named.insert(kind.clone());
                 }
-                fields.values().for_each(|part| self.gather(part));
+                match fields.get("contains").and_then(principal_in) {
+                    Some(set) => drop(self.attributes.insert(set)),
+                    None => fields.values().for_each(|part| self.gather(part)),
+                }
             }
             Value::Array(parts) => parts.iter().for_each(|part| self.gather(part)),
             _ => {}
         }
     }
+}
+
+/// The `members` of `resource.members.contains(principal)`, from the operands of its `contains`.
+fn principal_in(operands: &Value) -> Option<String> {
+    let is = |part: &Value, variable: &str| part.get("Var").is_some_and(|name| name == variable);
+    let access = operands.get("left")?.get(".")?;
+    let simple = is(access.get("left")?, "resource") && is(operands.get("right")?, "principal");
+    let attribute = access.get("attr")?.as_str()?;
+    simple.then(|| attribute.to_owned())
 }
 
 impl Decision {

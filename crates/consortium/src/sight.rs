@@ -2,7 +2,8 @@
 //!
 //! A decision follows from the policy, the actor and the resource's attributes. So things with the same attributes get
 //! the same answer, and a listing of a hundred thousand jobs asks a few dozen times. Only a policy that names a
-//! single one could tell two of them apart; under such a policy each is asked about.
+//! single one could tell two of them apart; under such a policy each is asked about. Of a set, as a project's members, mostly
+//! nothing counts but whether the actor is in it: then all projects are alike that the actor doesn't work in.
 //!
 //! ```
 //! use consortium::{Action, Actor, Sight, State};
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub struct Sight<'a> {
     state: &'a State,
-    actor: &'a Actor,
+    actor: Actor,
     action: Action,
     shares: bool,
     known: BTreeMap<Attributes<'a>, bool>,
@@ -32,19 +33,19 @@ pub struct Sight<'a> {
 enum Attributes<'a> {
     Artifact {
         label: Label,
-        project: &'a ProjectId,
-        sites: BTreeSet<&'a SiteId>,
-        by: &'a BTreeSet<PersonId>,
+        members: Part<&'a ProjectId>,
+        sites: Part<BTreeSet<&'a SiteId>>,
+        by: Part<&'a BTreeSet<PersonId>>,
     },
     Job {
         label: Label,
-        project: &'a ProjectId,
-        sites: BTreeSet<&'a SiteId>,
+        members: Part<&'a ProjectId>,
+        sites: Part<BTreeSet<&'a SiteId>>,
     },
     Run {
         label: Label,
-        project: &'a ProjectId,
-        by: &'a PersonId,
+        members: Part<&'a ProjectId>,
+        by: Part<&'a PersonId>,
     },
     Call(Label),
     Proposal {
@@ -56,12 +57,21 @@ enum Attributes<'a> {
     },
 }
 
+/// What counts of a set.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part<T> {
+    /// Whether the actor is in it.
+    Has(bool),
+    /// All of it, or whose it is.
+    All(T),
+}
+
 impl<'a> Sight<'a> {
     /// Of `actor`, who would do `action`.
-    pub fn new(state: &'a State, actor: &'a Actor, action: Action) -> Self {
+    pub fn new(state: &'a State, actor: &Actor, action: Action) -> Self {
         Self {
             state,
-            actor,
+            actor: actor.clone(),
             action,
             shares: !state.policy.names_one(),
             known: BTreeMap::new(),
@@ -72,9 +82,9 @@ impl<'a> Sight<'a> {
     pub fn sees_artifact(&mut self, artifact: &'a Artifact) -> bool {
         let attributes = Attributes::Artifact {
             label: artifact.label,
-            project: &artifact.id.project,
-            sites: self.state.sites_that_need(artifact),
-            by: &artifact.by,
+            members: self.members(&artifact.id.project),
+            sites: self.sites(self.state.sites_that_need(artifact)),
+            by: self.people("by", &artifact.by, |by, person| by.contains(person)),
         };
         self.answer(attributes, &Resource::Artifact(artifact))
     }
@@ -83,8 +93,8 @@ impl<'a> Sight<'a> {
     pub fn sees_job(&mut self, job: &'a Job) -> bool {
         let attributes = Attributes::Job {
             label: job.label,
-            project: &job.spec.project,
-            sites: job.members.keys().filter(|_| job.is_active()).collect(),
+            members: self.members(&job.spec.project),
+            sites: self.sites(job.members.keys().filter(|_| job.is_active()).collect()),
         };
         self.answer(attributes, &Resource::Job(job))
     }
@@ -93,8 +103,8 @@ impl<'a> Sight<'a> {
     pub fn sees_run(&mut self, run: &'a Run) -> bool {
         let attributes = Attributes::Run {
             label: self.state.label_of_run(run),
-            project: &run.project,
-            by: &run.by,
+            members: self.members(&run.project),
+            by: self.people("by", &run.by, PartialEq::eq),
         };
         self.answer(attributes, &Resource::Run(run))
     }
@@ -116,11 +126,37 @@ impl<'a> Sight<'a> {
         self.answer(attributes, &Resource::Proposal(case))
     }
 
+    fn members(&self, project: &'a ProjectId) -> Part<&'a ProjectId> {
+        self.people("members", project, |project, person| {
+            let project = self.state.projects.get(project);
+            project.is_some_and(|project| project.members.contains(person))
+        })
+    }
+
+    fn people<T: ?Sized>(
+        &self,
+        set: &str,
+        all: &'a T,
+        has: impl FnOnce(&T, &PersonId) -> bool,
+    ) -> Part<&'a T> {
+        if !self.state.policy.asks_for_principal_in(set) {
+            return Part::All(all);
+        }
+        Part::Has(matches!(&self.actor, Actor::Person(person) if has(all, person)))
+    }
+
+    fn sites(&self, all: BTreeSet<&'a SiteId>) -> Part<BTreeSet<&'a SiteId>> {
+        if !self.state.policy.asks_for_principal_in("sites") {
+            return Part::All(all);
+        }
+        Part::Has(matches!(&self.actor, Actor::Site(site) if all.contains(site)))
+    }
+
     fn answer(&mut self, attributes: Attributes<'a>, resource: &Resource<'_>) -> bool {
         let ask = || {
             self.state
                 .policy
-                .ask(self.state, self.actor, self.action, resource)
+                .ask(self.state, &self.actor, self.action, resource)
                 .allowed
         };
         match self.shares {

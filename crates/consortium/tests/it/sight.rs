@@ -275,6 +275,24 @@ fn a_hundred_thousand_rows() {
     compare_rows(100_000);
 }
 
+/// A policy that asks of a set more than whether somebody is in it has whole sets compared.
+#[test]
+fn also_under_a_policy_that_compares_sets() {
+    let more = [
+        r#"@id("more") permit (principal is Person, action == Action::"read", resource is Job)
+           when { resource.members.contains(Person::"p-3") };"#,
+        r#"@id("more") forbid (principal is Person, action == Action::"read", resource is Artifact)
+           when { resource.members.containsAny(resource.by) };"#,
+        r#"@id("more") permit (principal is Person, action == Action::"read", resource is Job)
+           when { resource.sites.contains(Site::"s-2") };"#,
+    ];
+    for (seed, more) in (0..).zip(more) {
+        let mut state = consortium(seed);
+        state.policy = Policy::parse(&format!("{SHIPPED}\n{more}")).unwrap();
+        compare(&state);
+    }
+}
+
 /// A policy that tells things apart by their names has each of them asked about.
 #[test]
 fn also_under_a_policy_that_names_one_thing() {
