@@ -141,9 +141,9 @@ impl<'a> Operation<'a> {
         self.takes_bytes_as("application/octet-stream");
     }
 
-    /// The same under another media type.
+    /// The same under another media type, or just as bytes.
     pub(crate) fn takes_bytes_as(&mut self, media: &str) {
-        self.body = Some(json!({"required": true, "content": {media: {}}}));
+        self.body = Some(json!({"required": true, "content": {media: {}, "application/octet-stream": {}}}));
     }
 
     /// It answers with JSON, and these headers.

@@ -65,11 +65,8 @@ impl Search {
             // A run that is gone since leaves the rest as it would be behind it: that is what a part can't know.
             let at = found.iter().position(|row| row.run.id == after);
             let unknown = || {
-                Problem::new(
-                    400,
-                    "malformed",
-                    "the part before ended with a run that isn't there any more",
-                )
+                let detail = "the part before ended with a run that isn't there any more";
+                Problem::new(404, "not-found", detail).hint("ask from the beginning again")
             };
             found.drain(..=at.ok_or_else(unknown)?);
         }
