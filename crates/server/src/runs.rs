@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Routes {
             "A project's runs that one may read, newest first",
             list,
         )
+        .or(&[422])
         .get(
             "/runs/{run}",
             "A run, with the newest of all that it measured",
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Routes {
             "What a run measured under a name, step by step",
             history,
         )
+        .or(&[422])
 }
 
 /// Which of a project's runs.
@@ -180,7 +182,7 @@ fn place(text: &str) -> Result<Point, Problem> {
         let value = f64::from_bits(u64::from_str_radix(parts.next()?, 16).ok()?);
         Some(Point { step, at, value })
     };
-    read().ok_or_else(|| Problem::new(400, "malformed", "this is not where a part of a history ended"))
+    read().ok_or_else(|| Problem::new(422, "invalid", "this is not where a part of a history ended"))
 }
 
 fn view(found: &Found) -> RunView {

@@ -617,7 +617,7 @@ fn number(text: &str) -> Result<(Token, &str), Problem> {
 }
 
 fn malformed(why: String) -> Problem {
-    Problem::new(400, "malformed", why)
+    Problem::new(422, "invalid", why)
 }
 
 fn short(text: &str) -> String {

@@ -89,7 +89,7 @@ fn what_makes_no_sense_is_told() {
     ] {
         let problem = Filter::parse(text).unwrap_err();
         assert!(problem.detail.contains(told), "{text}: {problem}");
-        assert_eq!(problem.status, 400);
+        assert_eq!(problem.status, 422);
     }
     let long = vec!["status = 'a'"; 31].join(" AND ");
     assert!(Filter::parse(&long).unwrap_err().detail.contains("30 clauses"));
