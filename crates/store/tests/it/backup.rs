@@ -42,6 +42,8 @@ fn a_damaged_backup_leaves_nothing_behind() {
             flipped[dice.below(text.len())] ^= 1 << dice.below(8);
             flipped
         })
+        // A digest in capitals is the same digest.
+        .filter(|flipped: &Vec<u8>| !flipped.eq_ignore_ascii_case(&text))
         .collect();
     let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
     cases.extend([0, 1, 2, lines.len() - 1].map(|n| lines[..n].concat()));
@@ -49,7 +51,8 @@ fn a_damaged_backup_leaves_nothing_behind() {
     cases.extend((0..20).map(|_| (0..dice.below(2_000)).map(|_| dice.below(256) as u8).collect()));
     for (n, case) in cases.iter().enumerate() {
         let to = dir.path().join(n.to_string());
-        let refused = restore(&to, Path::new("b"), &mut case.as_slice(), None).unwrap_err();
+        let refused = restore(&to, Path::new("b"), &mut case.as_slice(), None);
+        let refused = refused.expect_err(&String::from_utf8_lossy(case));
         let told = matches!(
             refused,
             StoreError::Damaged { .. } | StoreError::Newer { .. } | StoreError::Io { .. }
