@@ -14,6 +14,7 @@
 mod calls;
 mod client;
 mod invoices;
+mod money;
 mod problem;
 mod runs;
 mod sign_in;
@@ -23,6 +24,7 @@ mod wire;
 pub use calls::{AwardView, CallView, Opinion, ProposalView, ReviewView, WhichProposals};
 pub use client::{ApiError, Client, measure};
 pub use invoices::{InvoiceCorrection, InvoiceLine, InvoiceSheet, InvoiceView, WhichInvoices};
+pub use money::MoneyView;
 pub use problem::Problem;
 pub use runs::{HistoryView, MetricView, Number, PointView, RunView};
 pub use sign_in::{

@@ -36,6 +36,15 @@ pub struct Amount {
 /// Money and compute by fiscal year.
 pub type Budget = BTreeMap<u16, Amount>;
 
+/// The schema of money alone by fiscal year.
+pub(crate) fn won_by_year(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "patternProperties": {"^[0-9]{1,5}$": generator.subschema_for::<Won>()},
+        "additionalProperties": false,
+    })
+}
+
 /// The schema of a [`Budget`]; the rules take years of this century.
 pub(crate) fn by_year(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({

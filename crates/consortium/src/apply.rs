@@ -70,6 +70,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::Appropriated { year, won } => {
             *state.appropriations.entry(*year).or_default() += *won;
         }
+        Event::Money(event) => crate::money::apply(state, event, at),
         Event::Granted(award) => {
             crate::award::granted(state, award, at);
         }

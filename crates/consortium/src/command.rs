@@ -3,8 +3,8 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
-    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, OfferCommand, Organisation,
-    PeopleCommand, Person, PersonId,
+    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, MoneyCommand, OfferCommand,
+    Organisation, PeopleCommand, Person, PersonId,
 };
 use crate::{
     Exit, OrganisationId, Project, Publication, RunCommand, RunId, Site, SiteId, Standing, Update, Usage, Won,
@@ -70,7 +70,9 @@ pub enum Command {
         /// The money.
         won: Won,
     },
-    /// Give money from the pool, and compute, to a project.
+    /// Carry over what is left of a year's money, or give it back.
+    Money(MoneyCommand),
+    /// Give this year's money, and compute, to a project; when the hub founds the consortium, that of any year.
     Grant(Award),
     /// Watch for machines that are held idle, by these terms; or don't any more.
     SetWatch(Option<Terms>),

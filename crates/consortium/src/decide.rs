@@ -12,8 +12,7 @@ use crate::ledger::LedgerError;
 use crate::policy::Resource;
 use crate::seat::{join, report};
 use crate::{
-    Account, Action, Actor, Amount, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger,
-    Outcome,
+    Account, Action, Actor, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
 };
 use crate::{
     Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State, Time,
@@ -72,7 +71,8 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         | Command::AddSite(_)
         | Command::OpenProject(_)
         | Command::Appropriate { .. }
-        | Command::Grant(_) => administer(state, actor, &request.command),
+        | Command::Grant(_) => administer(state, actor, &request.command, now),
+        Command::Money(command) => crate::money::ask(state, actor, command, now),
         Command::Call(command) => crate::call::rules::ask(state, actor, command, now),
         Command::Award(award, command) => crate::award::rules::ask(state, actor, award, command, now),
         Command::Invoice(invoice, command) => crate::invoice::rules::ask(state, actor, invoice, command, now),
@@ -89,7 +89,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::Offer(command) => crate::offer::ask(state, actor, command),
         Command::TellAbilities(abilities) => crate::abilities::tell(state, actor, abilities),
         Command::SetWatch(terms) => crate::watch::set(state, actor, terms.as_ref()),
-        Command::GiveBack { job, ground } => crate::watch::give_back(state, actor, *job, ground),
+        Command::GiveBack { job, ground } => crate::watch::give_back(state, actor, *job, ground, now),
         Command::Release { artifact, to } => crate::release::release(state, actor, artifact, *to),
         Command::RevokeCredential { token } => crate::credential::revoke(state, actor, token),
         Command::Register(output) => register(state, actor, output),
@@ -126,7 +126,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
 
 // ---- the programme office ----------------------------------------------------------------------------
 
-fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Event>, Refusal> {
+fn administer(state: &State, actor: &Actor, command: &Command, now: Time) -> Result<Vec<Event>, Refusal> {
     state.permit(actor, Action::Administer, &Resource::Consortium)?;
     Ok(match command {
         Command::AdoptPolicy(text) => {
@@ -164,30 +164,8 @@ fn administer(state: &State, actor: &Actor, command: &Command) -> Result<Vec<Eve
             }
             vec![Event::ProjectOpened(project.clone())]
         }
-        Command::Appropriate { year, won } => {
-            let transfer = Transfer::won(Account::Source, Account::Pool, *won);
-            vec![
-                Event::Appropriated {
-                    year: *year,
-                    won: *won,
-                },
-                Event::Posted(transfer),
-            ]
-        }
-        Command::Grant(award) => {
-            unused(&state.awards, "award", &award.id)?;
-            find(&state.projects, "project", &award.project)?;
-            let amount = Amount {
-                won: award.won,
-                compute: award.compute,
-            };
-            let [money, compute] = crate::award::rules::grant(&award.id, amount);
-            vec![
-                Event::Granted(award.clone()),
-                Event::Posted(money),
-                Event::Posted(compute),
-            ]
-        }
+        Command::Appropriate { year, won } => crate::money::appropriate(state, *year, *won)?,
+        Command::Grant(award) => crate::award::rules::grant(state, actor, award, now)?,
         other => {
             return Err(Refusal::invalid(format!(
                 "{other:?} is not the programme office's to ask"
@@ -436,7 +414,16 @@ fn check_postings(ledger: &Ledger, events: &[Event]) -> Result<(), Refusal> {
             LedgerError::Short { .. } => RefusalKind::Insufficient,
             LedgerError::Flood { .. } | LedgerError::Negative { .. } => RefusalKind::Invalid,
         };
-        Refusal::new(kind, error.to_string())
+        let refusal = Refusal::new(kind, error.to_string());
+        match error {
+            LedgerError::Short {
+                account: Account::Pool(_),
+                ..
+            } => {
+                refusal.hint("`khub money list` has what is left of each year, and what may be carried over")
+            }
+            _ => refusal,
+        }
     })
 }
 

@@ -6,8 +6,8 @@ use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
-    InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, OfferEvent, Organisation, PeopleEvent, Person,
-    PersonId,
+    InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, MoneyEvent, OfferEvent, Organisation, PeopleEvent,
+    Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, RunEvent, RunId, Site, SiteId,
@@ -58,6 +58,8 @@ pub enum Event {
     ProjectOpened(Project),
     /// The ministry gave money; a transfer follows.
     Appropriated { year: u16, won: Won },
+    /// Something happened to what was left of a year's money; a transfer follows.
+    Money(MoneyEvent),
     /// A project has an award; a transfer follows.
     Granted(Award),
     /// Something happened to a call or a proposal.

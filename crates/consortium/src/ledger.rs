@@ -6,12 +6,13 @@
 //! use consortium::{Account, Ledger, Transfer, Won};
 //! let mut ledger = Ledger::default();
 //! let award = Account::Award("a-1".parse().unwrap());
-//! ledger.post(&Transfer::won(Account::Source, Account::Pool, Won(500)));
-//! let too_much = Transfer::won(Account::Pool, award, Won(501));
+//! ledger.post(&Transfer::won(Account::Source, Account::Pool(Some(2021)), Won(500)));
+//! let too_much = Transfer::won(Account::Pool(Some(2021)), award, Won(501));
 //! assert!(ledger.check(&[too_much]).is_err());
 //! ```
 
 use crate::id::{job_pattern, slug_pattern};
+use crate::money::ByYear;
 use crate::{Amount, AwardId, FlopSeconds, JobId, SiteId, Won};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,14 +23,15 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = concat!(
-    "^(source|pool|(award|earned|paid):", slug_pattern!(), "|reserved:", job_pattern!(), ":", slug_pattern!(), ")$"
+    "^(source|pool(:[0-9]{1,5})?|(award|earned|paid):", slug_pattern!(), "|reserved:", job_pattern!(), ":", slug_pattern!(), ")$"
 )))]
 pub enum Account {
     /// Where it all comes from: the ministry's money, the machines' compute. The mirror image of everything
     /// else in the books, and so the one account that is below zero.
     Source,
-    /// Appropriated to the programme office, awarded to nobody yet.
-    Pool,
+    /// Appropriated to the programme office for a fiscal year, awarded to nobody yet; what logs hold from before years had
+    /// accounts is of none.
+    Pool(Option<u16>),
     /// What a project may still spend.
     Award(AwardId),
     /// Set aside for a job at a site.
@@ -89,6 +91,8 @@ impl Transfer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     balances: BTreeMap<Account, Amount>,
+    #[serde(default)]
+    by_year: ByYear,
 }
 
 /// A transfer that can't be posted.
@@ -126,6 +130,10 @@ impl Ledger {
     /// What `account` holds.
     pub fn balance(&self, account: &Account) -> Amount {
         self.balances.get(account).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn by_year(&self) -> &ByYear {
+        &self.by_year
     }
 
     /// Every account that was ever used, in order.
@@ -181,6 +189,7 @@ impl Ledger {
             balance.won += won;
             balance.compute += compute;
         }
+        self.by_year.post(transfer);
     }
 
     /// The two things that must always hold: the sum is zero, and only the source is below it.
@@ -208,7 +217,8 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
             Self::Source => "source".to_owned(),
-            Self::Pool => "pool".to_owned(),
+            Self::Pool(None) => "pool".to_owned(),
+            Self::Pool(Some(year)) => format!("pool:{year}"),
             Self::Award(award) => format!("award:{award}"),
             Self::Reserved(job, site) => format!("reserved:{job}:{site}"),
             Self::Earned(site) => format!("earned:{site}"),
@@ -227,10 +237,12 @@ impl TryFrom<String> for Account {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let bad = |why: crate::BadId| format!("{text:?} is not an account: {why}");
+        let no_year = |why: std::num::ParseIntError| format!("{text:?} is not an account: {why}");
         let parts: Vec<&str> = text.split(':').collect();
         Ok(match parts.as_slice() {
             ["source"] => Self::Source,
-            ["pool"] => Self::Pool,
+            ["pool"] => Self::Pool(None),
+            ["pool", year] => Self::Pool(Some(year.parse().map_err(no_year)?)),
             ["award", award] => Self::Award(award.parse().map_err(bad)?),
             ["reserved", job, site] => Self::Reserved(job.parse().map_err(bad)?, site.parse().map_err(bad)?),
             ["earned", site] => Self::Earned(site.parse().map_err(bad)?),

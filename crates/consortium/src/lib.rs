@@ -46,6 +46,7 @@ mod invoice;
 mod job;
 pub mod ledger;
 mod member;
+mod money;
 mod offer;
 mod people;
 mod place;
@@ -91,6 +92,7 @@ pub use member::{
     Artifact, ArtifactKind, Award, Credential, Holder, Home, Kind, Label, Organisation, Person, Programme,
     Project, Role, Scope, Site, Tenure,
 };
+pub use money::{Book, FiscalYear, MoneyCommand, MoneyEvent, Went, YearEnd};
 pub use offer::{Asking, Factor, NewOffer, Offer, OfferCommand, OfferEvent, OfferTerms, Rating};
 pub use people::{PeopleCommand, PeopleEvent};
 pub use place::{Candidate, Verdict};

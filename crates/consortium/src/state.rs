@@ -7,7 +7,7 @@ use crate::{
 };
 use crate::{
     ModelId, Offer, Person, PersonId, Policy, Project, ProjectId, ProposalId, Proposed, Published, Rating,
-    Runs, Site, SiteId, Stands, Won,
+    Runs, Site, SiteId, Stands, Won, YearEnd,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,9 @@ pub struct State {
     pub proposals: BTreeMap<ProposalId, Case>,
     /// Money given by the ministry, by fiscal year.
     pub appropriations: BTreeMap<u16, Won>,
+    /// What the office did with what was left of them, the first first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub year_ends: Vec<YearEnd>,
     /// Whom a token speaks for, by the token's digest; the token itself is known to its holder alone.
     pub credentials: BTreeMap<Digest, Credential>,
     /// Artifacts of all projects.

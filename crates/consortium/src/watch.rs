@@ -5,15 +5,16 @@
 //! judged a sample at a time, and a sample in which they were busy begins anew. So the clock is the meter's, and what
 //! nobody saw, for whatever reason, is held against nobody.
 
-use crate::award::rules::{from_award, to_award};
 use crate::decide::{find, grounded, range};
+use crate::money::Till;
 use crate::policy::Resource;
 use crate::{
-    Account, Action, Actor, Amount, AwardId, Event, FlopSeconds, Job, JobId, Member, Refusal, SiteId, State,
-    Usage, Won,
+    Account, Action, Actor, Amount, AwardId, Event, FlopSeconds, Job, JobId, Member, Month, Refusal, SiteId,
+    State, Time, Usage, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// When machines count as idle, and what follows. In the file of `khub found`:
 ///
@@ -74,6 +75,10 @@ pub struct Taken {
     pub won: Won,
     /// Compute.
     pub compute: FlopSeconds,
+    /// What of the money went back to which fiscal year; the rest is undated.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::amount::won_by_year")]
+    pub years: BTreeMap<u16, Won>,
 }
 
 /// How busy a site's machines have been in one stay of a job.
@@ -196,12 +201,11 @@ pub(crate) fn notices(state: &State, job: &Job) -> Vec<Event> {
         return Vec::new();
     };
     let taken = match notice {
-        Notice::Reduced => job.award.as_ref().map(|award| reduction(state, terms, award)),
+        Notice::Reduced => job.award.as_ref(),
         _ => None,
     };
-    let transfers = taken
-        .as_ref()
-        .map(|taken| from_award(&taken.award, taken.amount()));
+    let mut till = Till::new(state);
+    let taken = taken.map(|award| reduction(state, terms, award, &mut till));
     let mut events = vec![Event::HeldIdle {
         job: job.id,
         site: site.clone(),
@@ -210,7 +214,7 @@ pub(crate) fn notices(state: &State, job: &Job) -> Vec<Event> {
         percent: watch.percent.unwrap_or(0),
         taken,
     }];
-    events.extend(transfers.into_iter().flatten().map(Event::Posted));
+    events.extend(till.into_events());
     events
 }
 
@@ -220,6 +224,7 @@ pub(crate) fn give_back(
     actor: &Actor,
     job: JobId,
     ground: &str,
+    now: Time,
 ) -> Result<Vec<Event>, Refusal> {
     state.permit(actor, Action::Administer, &Resource::Consortium)?;
     let job = find(&state.jobs, "job", &job)?;
@@ -235,10 +240,9 @@ pub(crate) fn give_back(
         );
     }
     let mut events = vec![Event::GivenBack { job: job.id, ground }];
-    let back = taken
-        .into_iter()
-        .flat_map(|taken| to_award(&taken.award, taken.amount()));
-    events.extend(back.map(Event::Posted));
+    let mut till = Till::new(state);
+    taken.iter().for_each(|taken| taken.give_back(&mut till, now));
+    events.extend(till.into_events());
     Ok(events)
 }
 
@@ -268,15 +272,24 @@ pub(crate) fn in_words(state: &State, job: &Job) -> Option<String> {
     ))
 }
 
-fn reduction(state: &State, terms: &Terms, award: &AwardId) -> Taken {
+fn reduction(state: &State, terms: &Terms, award: &AwardId, till: &mut Till<'_>) -> Taken {
     let left = state.ledger.balance(&Account::Award(award.clone()));
     let percent = terms.reduce_percent;
     let won = i128::from(left.won.0) * i128::from(percent) / 100;
     let compute = left.compute.0 / 100 * i128::from(percent);
-    Taken {
-        award: award.clone(),
+    let amount = Amount {
         won: Won(i64::try_from(won).unwrap_or(0)),
         compute: FlopSeconds(compute),
+    };
+    let parts = till.take(award, None, amount);
+    Taken {
+        award: award.clone(),
+        won: amount.won,
+        compute: amount.compute,
+        years: parts
+            .into_iter()
+            .filter_map(|(year, won)| Some((year?, won)))
+            .collect(),
     }
 }
 
@@ -286,5 +299,23 @@ impl Taken {
             won: self.won,
             compute: self.compute,
         }
+    }
+
+    /// Out of the years that have it; out of the one that runs, where they have left it to that since.
+    fn give_back(&self, till: &mut Till<'_>, now: Time) {
+        let this = Some(Month::of(now).year());
+        let dated: Won = self.years.values().copied().sum();
+        for (year, won) in &self.years {
+            let won = Amount {
+                won: *won,
+                compute: FlopSeconds(0),
+            };
+            till.give(&self.award, &[Some(*year), this, None], won);
+        }
+        let undated = Amount {
+            won: self.won - dated,
+            compute: self.compute,
+        };
+        till.give(&self.award, &[None, this], undated);
     }
 }

@@ -32,6 +32,7 @@ mod login;
 mod logs;
 mod members;
 mod model;
+mod money;
 mod next;
 mod offers;
 mod people;
@@ -107,6 +108,7 @@ enum Command {
     Reviews(reviews::Args),
     Awards(awards::Args),
     Invoices(invoices::Args),
+    Money(money::Args),
     Login(login::Args),
     Logout(login::Logout),
     Token(token::Args),
@@ -187,6 +189,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Reviews(args) => reviews::run(&args),
         Command::Awards(args) => awards::run(&args),
         Command::Invoices(args) => invoices::run(&args),
+        Command::Money(args) => money::run(&args),
         Command::Login(args) => login::login(&args),
         Command::Logout(args) => login::logout(&args),
         Command::Token(args) => token::run(&args),

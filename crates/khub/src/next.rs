@@ -2,13 +2,14 @@
 
 use crate::connect::Connect;
 use crate::failure::Failure;
-use crate::{awards, invoices, proposals, show};
-use api::{WhichInvoices, WhichProposals};
+use crate::{awards, invoices, money, proposals, show};
+use api::{Client, WhichInvoices, WhichProposals};
+use consortium::FiscalYear;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// Say what waits for you: proposals to revise, to review or to judge, conflicts to declare, appeals, invoices to issue, to
-/// bill, to decide on or to pay, each with its command.
+/// bill, to decide on or to pay, money of a fiscal year that is over, each with its command.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  khub next\n  khub next --as office --json | jq -r '.[].command'")]
 pub(crate) struct Args {
@@ -22,7 +23,7 @@ pub(crate) struct Args {
 /// One thing to do.
 #[derive(Serialize)]
 struct Task {
-    /// A proposal's name, an award's or an invoice's.
+    /// A proposal's name, an award's or an invoice's; a fiscal year.
     what: String,
     /// What is to be done with it.
     next: String,
@@ -63,7 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             next: view.step.to_string(),
             command: invoices::command(view).unwrap_or_default(),
         });
-    let tasks: Vec<Task> = of_proposals.chain(of_awards).chain(of_invoices).collect();
+    let of_money = of_money(&client)?;
+    let tasks: Vec<Task> = of_proposals
+        .chain(of_awards)
+        .chain(of_invoices)
+        .chain(of_money)
+        .collect();
     show::told(&tasks, args.json, |tasks| {
         if tasks.is_empty() {
             return "nothing waits for you\n".to_owned();
@@ -74,4 +80,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             &tasks.iter().map(row).collect::<Vec<_>>(),
         )
     })
+}
+
+/// What is left of fiscal years that are over; nothing for whom that doesn't concern.
+fn of_money(client: &Client) -> Result<Vec<Task>, Failure> {
+    let money = match client.money() {
+        Err(refused) if refused.status() == Some(403) => return Ok(Vec::new()),
+        money => money?,
+    };
+    let due = money.years.iter().filter(|year| year.is_due(money.this));
+    let task = |year: &FiscalYear| Task {
+        what: format!("fiscal year {}", money::name(year.year)),
+        next: format!("is over: carry over {} or give it back", year.left),
+        command: money::command(year, money.this),
+    };
+    Ok(due.map(task).collect())
 }

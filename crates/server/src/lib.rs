@@ -36,6 +36,7 @@ mod lockout;
 mod logs;
 mod metrics;
 mod mlflow;
+mod money;
 mod offers;
 mod office;
 mod openapi;
@@ -89,6 +90,7 @@ fn routes() -> Routes {
         .merge(device::routes())
         .merge(explain::routes())
         .merge(invoices::routes())
+        .merge(money::routes())
         .merge(runs::routes())
 }
 

@@ -117,7 +117,9 @@ impl Page {
             "Their bytes, each project's own.",
             bytes,
         );
-        let pool = state.ledger.balance(&Account::Pool).won.0;
+        let pools = state.ledger.balances();
+        let pools = pools.filter(|(account, _)| matches!(account, Account::Pool(_)));
+        let pool: i64 = pools.map(|(_, balance)| balance.won.0).sum();
         self.one(
             "khub_pool_won",
             "gauge",

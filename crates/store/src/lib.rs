@@ -10,15 +10,15 @@
 //!
 //! let dir = std::env::temp_dir().join(format!("khub-store-example-{}", std::process::id()));
 //! let (mut store, state) = Store::open(&dir)?;
-//! assert_eq!(state.ledger.balance(&Account::Pool).won, Won(0));
+//! assert_eq!(state.ledger.balance(&Account::Pool(None)).won, Won(0));
 //!
-//! let money = Transfer::won(Account::Source, Account::Pool, Won(500));
+//! let money = Transfer::won(Account::Source, Account::Pool(None), Won(500));
 //! let events = vec![Event::Appropriated { year: 2021, won: Won(500) }, Event::Posted(money)];
 //! let seq = store.append(&[Entry { actor: Actor::Hub, at: Time(0), events }])?; // now it is safe
 //! drop(store);
 //!
 //! let (_store, state) = Store::open(&dir)?;
-//! assert_eq!(state.ledger.balance(&Account::Pool).won, Won(500));
+//! assert_eq!(state.ledger.balance(&Account::Pool(None)).won, Won(500));
 //!
 //! let reader = Reader::open(&dir)?; // also from another process, while a hub runs
 //! assert_eq!(reader.postings(None)?.len(), 2);

@@ -6,11 +6,18 @@ use crate::database::{Access, Database, RawSnapshot, transact};
 use crate::log::{Head, hash_of};
 use consortium::{Digest, State};
 
+/// Counts up when the rules see more in the same events than they did before.
+const SIGHT: u32 = 1;
+
 /// Another version may see more in the same events, and ships another policy, which is in force until one is adopted. So
 /// each makes its own snapshot.
 fn version() -> String {
     let policy = Digest::of(consortium::policy::SHIPPED.as_bytes()).hex();
-    format!("{} with policy {}", env!("CARGO_PKG_VERSION"), &policy[..16])
+    format!(
+        "{}.{SIGHT} with policy {}",
+        env!("CARGO_PKG_VERSION"),
+        &policy[..16]
+    )
 }
 
 /// The state after record `seq`.

@@ -2,16 +2,17 @@
 
 use super::{AwardCommand, AwardEvent, Course, Notice, corrected};
 use crate::call::rules::{somebody, written};
-use crate::decide::find;
+use crate::decide::{find, unused};
+use crate::money::Till;
 use crate::policy::Resource;
 use crate::{
-    Account, Action, Actor, Amount, AwardId, Budget, Call, Event, FlopSeconds, PersonId, Refusal, State,
-    Time, Transfer, Won,
+    Account, Action, Actor, Amount, Award, AwardId, Budget, Call, Event, Month, PersonId, Refusal, State,
+    Time,
 };
 
 /// How long before something is taken back it is announced: two weeks.
 const NOTICE_MILLIS: u64 = 14 * 24 * 3_600 * 1_000;
-const MOST_GROUND: usize = 10_000;
+pub(crate) const MOST_GROUND: usize = 10_000;
 const MOST_YEARS: usize = 20;
 
 pub(crate) fn ask(
@@ -26,7 +27,9 @@ pub(crate) fn ask(
         running(state, award)
     };
     match command {
-        AwardCommand::Amend { budget, ground } => amend(state, award, of_the_office()?, budget, ground),
+        AwardCommand::Amend { budget, ground } => {
+            amend(state, award, of_the_office()?, (budget, ground), now)
+        }
         AwardCommand::Extend { ends, ground } => extend(award, of_the_office()?, *ends, ground, now),
         AwardCommand::Close { ground } => {
             of_the_office()?;
@@ -66,18 +69,37 @@ pub(crate) fn ask(
     }
 }
 
+/// An award at once, of this year's money. A consortium may be founded with the money and the awards of other years, too.
+pub(crate) fn grant(state: &State, actor: &Actor, award: &Award, now: Time) -> Result<Vec<Event>, Refusal> {
+    unused(&state.awards, "award", &award.id)?;
+    find(&state.projects, "project", &award.project)?;
+    let mut years = crate::money::of(Month::of(now).year()).to_vec();
+    if *actor == Actor::Hub {
+        years.extend(state.appropriations.keys().map(|year| Some(*year)));
+    }
+    let amount = Amount {
+        won: award.won,
+        compute: award.compute,
+    };
+    let mut till = Till::new(state);
+    till.give(&award.id, &years, amount);
+    let granted = Event::Granted(award.clone());
+    Ok([granted].into_iter().chain(till.into_events()).collect())
+}
+
 fn amend(
     state: &State,
     award: &AwardId,
     course: &Course,
-    budget: &Budget,
-    ground: &str,
+    (budget, ground): (&Budget, &str),
+    now: Time,
 ) -> Result<Vec<Event>, Refusal> {
     written("ground", ground, MOST_GROUND)?;
     sound(budget)?;
     if *budget == course.budget {
         return Ok(Vec::new());
     }
+    crate::money::still_open(&course.budget, budget, now)?;
     let case = course.proposal.as_ref().and_then(|id| state.proposals.get(id));
     if let Some(call) = case.and_then(|case| state.calls.get(&case.proposal.call)) {
         within(state, call, award, budget)?;
@@ -87,10 +109,13 @@ fn amend(
         budget: budget.clone(),
         ground: ground.to_owned(),
     })];
-    for (old, new) in corrected(&course.budget, &course.given, budget) {
-        events.extend(to_award(award, new.without(old)).into_iter().map(Event::Posted));
-        events.extend(from_award(award, old.without(new)).into_iter().map(Event::Posted));
+    let mut till = Till::new(state);
+    let years = course.given.iter();
+    for (year, (old, new)) in years.zip(corrected(&course.budget, &course.given, budget)) {
+        till.give(award, &crate::money::of(*year), new.without(old));
+        till.take(award, Some(*year), old.without(new));
     }
+    events.extend(till.into_events());
     Ok(events)
 }
 
@@ -279,32 +304,4 @@ impl State {
         let left = |(year, all): (&u16, &Amount)| (*year, all.without(awarded(self, call, *year, None)));
         call.budget.iter().map(left).collect()
     }
-}
-
-/// Money comes out of what was appropriated; compute is a right to use machines, not a stock.
-pub(crate) fn grant(award: &AwardId, amount: Amount) -> [Transfer; 2] {
-    let to = || Account::Award(award.clone());
-    [
-        Transfer::won(Account::Pool, to(), amount.won),
-        Transfer::both(Account::Source, to(), Won(0), amount.compute),
-    ]
-}
-
-/// The same, without a transfer of nothing.
-pub(crate) fn to_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
-    worth_posting(grant(award, amount))
-}
-
-/// The other way.
-pub(crate) fn from_award(award: &AwardId, amount: Amount) -> Vec<Transfer> {
-    let from = || Account::Award(award.clone());
-    worth_posting([
-        Transfer::won(from(), Account::Pool, amount.won),
-        Transfer::both(from(), Account::Source, Won(0), amount.compute),
-    ])
-}
-
-fn worth_posting(transfers: [Transfer; 2]) -> Vec<Transfer> {
-    let nothing = |it: &Transfer| it.won == Won(0) && it.compute == FlopSeconds(0);
-    transfers.into_iter().filter(|it| !nothing(it)).collect()
 }

@@ -318,6 +318,7 @@ fn judge(
         }
     };
     sound(budget)?;
+    crate::money::still_open(&Budget::new(), budget, now)?;
     if matches!(judgement, Judgement::Award { .. }) && budget.values().all(crate::Amount::is_none) {
         return Err(Refusal::invalid("an award of nothing"));
     }

@@ -8,6 +8,17 @@ fn of(world: &mut World, who: &str, award: &str, command: AwardCommand) -> Resul
     world.ask(person(who), Command::Award(id(award), command))
 }
 
+/// All that is left of a year, into another.
+pub(crate) fn carry(world: &mut World, from: u16, to: u16) {
+    let command = MoneyCommand::Carry {
+        from: Some(from),
+        to,
+        won: None,
+        ground: ground(),
+    };
+    world.must(person("director"), Command::Money(command));
+}
+
 fn ground() -> String {
     "decision 7".into()
 }
@@ -95,10 +106,7 @@ fn what_isnt_used_goes_to_whoever_waits() {
         Stage::Awarded
     );
     assert!(world.state.agenda.waiting.is_empty());
-    assert_eq!(
-        world.won(&Account::Pool),
-        10_000_000 - 1_000_000 - 400_000 + 50_000
-    );
+    assert_eq!(world.pool(), 10_000_000 - 1_000_000 - 400_000 + 50_000);
 }
 
 #[test]
@@ -164,7 +172,7 @@ fn an_award_is_amended_within_its_call() {
         budget: Budget::from([(2021, amount(a, 50)), (2022, amount(b, 50))]),
         ground: ground(),
     };
-    let pool = world.won(&Account::Pool);
+    let pool = world.pool();
     of(&mut world, "director", "speech", amend(500_000, 900_000)).unwrap();
     assert_eq!(
         world.won(&Account::Award(id("speech"))),
@@ -172,7 +180,7 @@ fn an_award_is_amended_within_its_call() {
         "this year at once"
     );
     of(&mut world, "director", "speech", amend(300_000, 900_000)).unwrap();
-    assert_eq!(world.won(&Account::Pool), pool + 100_000);
+    assert_eq!(world.pool(), pool + 100_000);
     let left = world.state.left_of_call(&call(Label::Open));
     assert_eq!(
         left,
@@ -195,6 +203,8 @@ fn an_award_is_amended_within_its_call() {
         "it is so already"
     );
     world.wait(200 * 86_400);
+    assert_eq!(world.won(&Account::Award(id("speech"))), 300_000);
+    carry(&mut world, 2021, 2022);
     assert_eq!(world.won(&Account::Award(id("speech"))), 1_200_000);
     // What is spent or set aside can't be amended away.
     world.add_site("hangang", "hangang", Price(9_000_000), crate::world::RATED);
@@ -251,14 +261,11 @@ fn an_award_ends_and_may_end_later() {
         300_000,
         "whoever waits is first"
     );
-    assert_eq!(
-        world.won(&Account::Pool),
-        10_000_000 - 1_000_000 - 400_000 + before - 300_000
-    );
+    assert_eq!(world.pool(), 10_000_000 - 1_000_000 - 400_000 + before - 300_000);
     // What the running job gives back goes on too, and nothing more is placed.
     world.must(person("minji"), Command::Cancel(job));
     assert_eq!(world.won(&Account::Award(id("speech"))), 0);
-    assert_eq!(world.won(&Account::Pool), 10_000_000 - 1_000_000 - 300_000);
+    assert_eq!(world.pool(), 10_000_000 - 1_000_000 - 300_000);
     assert!(world.state.agenda.closing.is_empty());
     let next = world.submit(mine);
     assert_eq!(world.job(next).award, None);
@@ -273,13 +280,13 @@ fn an_award_ends_and_may_end_later() {
         world.state.courses[&id("clouds")].closed.is_some(),
         "its term is over"
     );
-    assert_eq!(world.won(&Account::Pool), 10_000_000 - 1_000_000);
+    assert_eq!(world.pool(), 10_000_000 - 1_000_000);
 }
 
 #[test]
-fn a_part_that_the_pool_cant_pay_waits_for_the_ministry() {
+fn a_part_that_its_year_cant_pay_waits_for_the_ministry() {
     let mut world = awarded();
-    let rest = world.won(&Account::Pool);
+    let rest = world.pool();
     world.must(
         person("director"),
         Command::Grant(crate::world::award("all", rest, 1)),

@@ -275,7 +275,7 @@ fn newcomer(world: &mut World) {
             compute: consortium::FlopSeconds::from_pflop_hours(100),
         }),
     ] {
-        world.must(person("director"), command);
+        world.must(consortium::Actor::Hub, command);
     }
 }
 

@@ -188,6 +188,11 @@ fn a_proposal_becomes_an_award() {
         "the year's part, and no more"
     );
     assert_eq!(world.state.proposals[&id("gaon/speech")].stage(), Stage::Awarded);
+    let next_year = Command::Appropriate {
+        year: 2022,
+        won: Won(1_000_000),
+    };
+    world.must(person("director"), next_year);
     world.wait(200 * 86_400);
     assert_eq!(
         world.state.awards[&id("speech")].won,

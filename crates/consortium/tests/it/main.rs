@@ -1,6 +1,6 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
 //! [`money`], printed in [`policy`], told of standings and releases in [`standing`], of idle machines in [`watch`], of calls
-//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], of what people log in [`runs`], and hunted with random commands in [`simulate`].
+//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], of what people log in [`runs`], of fiscal years' money in [`years`], and hunted with random commands in [`simulate`].
 
 mod awards;
 mod batch;
@@ -22,3 +22,4 @@ mod simulate;
 mod standing;
 mod watch;
 mod world;
+mod years;

@@ -4,8 +4,8 @@ use crate::world::{
     RATED, World, award, earned, first_award, id, in_circulation, output, person, reserved, site, spec,
 };
 use consortium::{
-    Account, Command, FlopSeconds, FlopsPerSecond, JobId, JobSpec, Ledger, Phase, Price, Reading, Refusal,
-    RefusalKind, RoundSpec, Transfer, Usage, Won,
+    Account, Actor, Command, FlopSeconds, FlopsPerSecond, JobId, JobSpec, Ledger, Phase, Price, Reading,
+    Refusal, RefusalKind, RoundSpec, Transfer, Usage, Won,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -25,7 +25,8 @@ fn seeded(cases: u32) -> ProptestConfig {
 fn any_account() -> impl Strategy<Value = Account> {
     prop_oneof![
         Just(Account::Source),
-        Just(Account::Pool),
+        Just(Account::Pool(None)),
+        Just(Account::Pool(Some(2021))),
         Just(Account::Award(id("first"))),
         Just(Account::Award(id("second"))),
         Just(Account::Reserved(JobId(1), id("bada"))),
@@ -105,31 +106,30 @@ proptest! {
 #[test]
 fn a_ledger_says_what_is_missing() {
     let mut ledger = Ledger::default();
-    let to = |won| Transfer::won(Account::Pool, Account::Award(id("first")), Won(won));
-    ledger.post(&Transfer::won(Account::Source, Account::Pool, Won(500)));
+    let pool = || Account::Pool(Some(2021));
+    let to = |won| Transfer::won(pool(), Account::Award(id("first")), Won(won));
+    ledger.post(&Transfer::won(Account::Source, pool(), Won(500)));
     let check = |transfers: &[Transfer], expected: &str| {
         assert_eq!(ledger.check(transfers).unwrap_err().to_string(), expected);
     };
-    check(&[to(501)], "account pool holds KRW 500 and can't give KRW 501");
+    check(
+        &[to(501)],
+        "account pool:2021 holds KRW 500 and can't give KRW 501",
+    );
     check(
         &[to(300), to(300)],
-        "account pool holds KRW 200 and can't give KRW 300",
+        "account pool:2021 holds KRW 200 and can't give KRW 300",
     );
     check(
         &[to(-1)],
-        "a transfer from pool to award:first of less than nothing",
+        "a transfer from pool:2021 to award:first of less than nothing",
     );
-    let compute = Transfer::both(
-        Account::Pool,
-        Account::Source,
-        Won(0),
-        FlopSeconds::from_pflop_hours(1),
-    );
+    let compute = Transfer::both(pool(), Account::Source, Won(0), FlopSeconds::from_pflop_hours(1));
     check(
         &[compute],
-        "account pool holds 0.000000000 PFLOP-h and can't give 1.000000000 PFLOP-h",
+        "account pool:2021 holds 0.000000000 PFLOP-h and can't give 1.000000000 PFLOP-h",
     );
-    let flood = Transfer::won(Account::Source, Account::Pool, Won(i64::MAX));
+    let flood = Transfer::won(Account::Source, pool(), Won(i64::MAX));
     check(
         &[flood],
         "account source can't keep count of KRW 9,223,372,036,854,775,807 more",
@@ -183,7 +183,7 @@ fn hostile_amounts_are_refused_and_change_nothing() {
     for compute in [i128::MIN, -1, i128::MAX] {
         check(grant(0, compute), RefusalKind::Invalid);
     }
-    assert_eq!(world.won(&Account::Pool), 9_000_000);
+    assert_eq!(world.pool(), 9_000_000);
 }
 
 /// All the won there are, moved out of the pool: even so no sum of them passes what a won can count.
@@ -198,7 +198,7 @@ fn all_the_money_there_is_can_be_counted() {
             won: Won(rest),
         },
     );
-    world.must(person("director"), Command::Grant(award("all", rest, 1)));
+    world.must(Actor::Hub, Command::Grant(award("all", rest, 1)));
     for year in [2021, 2022] {
         let one_more = Command::Appropriate { year, won: Won(1) };
         assert_eq!(
@@ -228,7 +228,7 @@ fn what_nobody_can_pay_waits() {
         compute: FlopSeconds(i128::MAX / 2),
         ..award("all", rest, 0)
     };
-    world.must(person("director"), Command::Grant(all));
+    world.must(Actor::Hub, Command::Grant(all));
     for sites in 1..=3 {
         let job = world.submit(JobSpec {
             sites,
@@ -268,10 +268,7 @@ proptest! {
 fn metered(price: i64, rated: u64) -> (World, JobId) {
     let mut world = World::without_sites();
     world.add_site("bada", "bada", Price(price), FlopsPerSecond(rated));
-    world.must(
-        person("director"),
-        Command::Grant(award("second", 9_000_000, 1_000_000)),
-    );
+    world.must(Actor::Hub, Command::Grant(award("second", 9_000_000, 1_000_000)));
     let job = world.submit(JobSpec {
         sites: 1,
         wall_minutes: 60,

@@ -3,7 +3,8 @@
 use crate::world::{RATED, World, award, id, output, person, site, spec};
 use consortium::explain::Start;
 use consortium::{
-    Account, Command, JobId, JobSpec, Label, Phase, Price, Site, SiteId, Tenure, Verdict, explain, waiting,
+    Account, Actor, Command, JobId, JobSpec, Label, Phase, Price, Site, SiteId, Tenure, Verdict, explain,
+    waiting,
 };
 
 /// What people read who ask why: the summary, then a line a site.
@@ -158,10 +159,7 @@ fn an_award_that_comes_later_pays_for_a_job_that_waits() {
         ..spec()
     });
     assert_eq!(world.job(job).phase, Phase::Queued);
-    world.must(
-        person("director"),
-        Command::Grant(award("second", 4_000_000, 1_000)),
-    );
+    world.must(Actor::Hub, Command::Grant(award("second", 4_000_000, 1_000)));
     assert_eq!(world.job(job).phase, Phase::Running);
     assert_eq!(world.job(job).award, Some(id("second")));
     world.must(person("minji"), Command::Cancel(job));

@@ -8,7 +8,7 @@ mod holds;
 mod owed;
 
 use crate::world::{World, output};
-use consortium::{Actor, Command, Event, JobId, Label, Phase, Request, Round, State, Time, explain};
+use consortium::{Actor, Command, Event, JobId, Label, Month, Phase, Request, Round, State, Time, explain};
 use std::collections::{BTreeMap, BTreeSet};
 
 const SEEDS: u64 = 160;
@@ -209,11 +209,18 @@ impl Story {
                 }
             }
         }
+        let this = Month::of(self.world.now).year();
+        for of in self.world.state.fiscal_years() {
+            if of.is_due(this) {
+                count("over");
+            }
+        }
         let mut opened = BTreeSet::new();
         for (event, _) in &self.world.log {
             let name = match event {
                 Event::Call(inner) => format!("{inner:?}"),
                 Event::Award(inner) => format!("{inner:?}"),
+                Event::Money(inner) => format!("{inner:?}"),
                 other => format!("{other:?}"),
             };
             count(name.split([' ', '(']).next().unwrap_or_default());

@@ -120,13 +120,13 @@ impl World {
             }),
         );
         world.must(
-            office.clone(),
+            office,
             Command::Appropriate {
                 year: 2021,
                 won: Won(10_000_000),
             },
         );
-        world.must(office, Command::Grant(award("first", 1_000_000, 100)));
+        world.must(Actor::Hub, Command::Grant(award("first", 1_000_000, 100)));
         world
     }
 
@@ -216,6 +216,13 @@ impl World {
     pub(crate) fn wait(&mut self, seconds: u64) -> Vec<Event> {
         self.now = self.now.plus(seconds * 1_000);
         self.tick()
+    }
+
+    /// What is awarded to nobody, of all years.
+    pub(crate) fn pool(&self) -> i64 {
+        let pools = self.state.ledger.balances();
+        let pools = pools.filter(|(account, _)| matches!(account, Account::Pool(_)));
+        pools.map(|(_, balance)| balance.won.0).sum()
     }
 
     /// What must be granted for the story to go on.

@@ -245,13 +245,18 @@ impl<'a> Bench<'a> {
     fn verify(&self) -> Result<Value, Failure> {
         let place = self.args.database.clone();
         let verified = Reader::open(place.unwrap_or_else(|| Place::from(&self.args.folder)))?.verify()?;
-        self.compare(verified.ledger.balance(&Account::Pool).won, self.args.kills)?;
+        self.compare(
+            verified.ledger.balance(&Account::Pool(Some(YEAR))).won,
+            self.args.kills,
+        )?;
         Ok(json!({ "records": verified.records, "confirmed": self.confirmed.load(Ordering::Relaxed) }))
     }
 }
 
 fn pool(client: &Client) -> Result<Won, Failure> {
     let accounts = client.ledger()?.accounts;
-    let pool = accounts.iter().find(|(account, _)| *account == Account::Pool);
+    let pool = accounts
+        .iter()
+        .find(|(account, _)| *account == Account::Pool(Some(YEAR)));
     Ok(pool.map(|(_, balance)| balance.won).unwrap_or_default())
 }

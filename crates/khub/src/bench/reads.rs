@@ -441,6 +441,7 @@ impl Years {
             "/people",
             "/ledger",
             "/ledger?empty=false",
+            "/money",
             "/releases",
         ] {
             add(&["office"], path);

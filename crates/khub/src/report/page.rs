@@ -52,7 +52,7 @@ fn money(state: &State, charges: &[Charge]) -> String {
         ("출연금 <small>appropriated</small>", given),
         (
             "미배정 <small>awarded to nobody yet</small>",
-            held(|account| *account == Account::Pool),
+            held(|account| matches!(account, Account::Pool(_))),
         ),
         (
             "배정 잔액 <small>left of awards</small>",

@@ -149,6 +149,14 @@ fn an_office_takes_a_call_to_a_closed_award() {
         "reviews declare gaon-university/morphemes --conflict competitor --as jun",
         "proposals award gaon-university/morphemes --ground panel --as office",
         "proposals list --as minji",
+        // The example's money is of 2021.
+        "money list --as minji",
+        "money carry 2021 2025 --ground letter --as office",
+        "money carry 2026 2026 --ground letter --as office",
+        "money carry 2021 2026 --won 100000000 --ground letter --as office",
+        "money return 2021 --won 44000000000 --as office",
+        "money return 2020 --as office",
+        "money carry 2O21 2026 --ground letter --as office",
     ]);
     for line in [
         "reviews ask gaon-university/morphemes --reviewer deputy --as office",
@@ -226,5 +234,15 @@ fn an_office_takes_a_call_to_a_closed_award() {
     let ended = world.client("minji").award(&"morphemes".parse().unwrap());
     assert_eq!(ended.unwrap().holdings.left, consortium::Amount::default());
     world.done("ledger verify");
+    // What the jobs of 2026 didn't use waits for the office, and goes to 2027.
+    let next = world.done("next --as office");
+    assert!(
+        next.contains("khub money carry 2026 2027 --ground TEXT"),
+        "{next}"
+    );
+    world.done("money carry 2026 2027 --ground letter --as office");
+    world.done("money return 2021 --as office");
+    let next = world.done("next --as office");
+    assert!(!next.contains("fiscal year"), "{next}");
     assert_snapshot!("awards", world.terminal.shown);
 }

@@ -43,6 +43,15 @@ fn the_pages_of_invoices() {
 }
 
 #[test]
+fn the_pages_of_money() {
+    let mut terminal = Terminal::new();
+    for command in ["", "list", "appropriate", "carry", "return"] {
+        terminal.run(&format!("khub money {command} --help"));
+    }
+    assert_snapshot!("help_money", terminal.shown);
+}
+
+#[test]
 fn the_pages_of_runs() {
     let mut terminal = Terminal::new();
     for command in ["runs", "runs list", "runs show", "runs compare"] {

@@ -34,6 +34,11 @@ impl Office {
             world.hub.ask(name, Command::AddPerson(person)).unwrap();
         }
         let [head, minji, sora] = ["head", "minji", "sora"].map(|name| world.person(name));
+        // At a year's beginning, so that none ends in the middle of a story.
+        let year = Month::of(hands.now()).year() + 1;
+        let begins = format!("{year}-01-01").parse::<Day>().unwrap().begins();
+        hands.advance(begins.0 - hands.now().0 + DAY);
+        head.appropriate(year, Won(10_000_000)).unwrap();
         let office = Self {
             world,
             hands,

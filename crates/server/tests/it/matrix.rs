@@ -71,7 +71,7 @@ const THINGS: [&str; 20] = [
 ];
 
 /// Of many or of the whole. `{upload}` is what the member brings just now.
-const WHOLE: [&str; 32] = [
+const WHOLE: [&str; 33] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
@@ -94,6 +94,7 @@ const WHOLE: [&str; 32] = [
     "/policy",
     "/watch",
     "/ledger",
+    "/money",
     "//metrics",
     "/projects/closed/runs",
     "/projects/closed/runs?filter=metrics.loss%20%3C%201&order=params.lr%20DESC",
@@ -672,6 +673,12 @@ fn deeds() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "POST",
             "/appropriations",
             json!([2021, -1]),
+        ),
+        (
+            "carry over nothing",
+            "POST",
+            "/money",
+            json!({"carry": {"from": 2000, "to": 2001, "ground": "x"}}),
         ),
         ("award to nothing", "POST", "/awards", award),
         ("watch by no terms", "POST", "/watch", terms),

@@ -123,8 +123,8 @@ fn money_from_nowhere_is_found() {
     let (mut store, _) = Store::open(dir.path()).unwrap();
     let award = || Account::Award("a-1".parse().unwrap());
     let forged = [
-        Transfer::won(Account::Pool, award(), Won(5)),
-        Transfer::won(Account::Source, Account::Pool, Won(5)),
+        Transfer::won(Account::Pool(None), award(), Won(5)),
+        Transfer::won(Account::Source, Account::Pool(None), Won(5)),
     ];
     for transfer in forged {
         let events = vec![Event::Posted(transfer)];

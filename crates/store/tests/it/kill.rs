@@ -113,7 +113,7 @@ fn child_that_uploads() {
 
 /// What record `seq` says.
 fn entry(seq: u64) -> Entry {
-    let money = Transfer::won(Account::Source, Account::Pool, Won(seq.cast_signed()));
+    let money = Transfer::won(Account::Source, Account::Pool(None), Won(seq.cast_signed()));
     let token = Digest::of(&seq.to_le_bytes());
     let credential = consortium::Credential::full(consortium::Holder::Person("yuna".parse().unwrap()));
     let events = vec![

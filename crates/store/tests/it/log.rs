@@ -288,7 +288,7 @@ fn the_read_side_is_made_again_as_it_was() {
     let changes = [
         "DELETE FROM postings",
         "DELETE FROM postings WHERE seq = (SELECT max(seq) FROM postings)",
-        "UPDATE postings SET won = won + 1 WHERE account = 'pool'",
+        "UPDATE postings SET won = won + 1 WHERE account = 'pool:2021'",
         "UPDATE postings SET compute = 'much'",
         "UPDATE postings SET account = 'the office'",
         "UPDATE postings SET job = NULL",

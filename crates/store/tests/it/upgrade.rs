@@ -2,7 +2,10 @@
 //! its two labels, a model, a policy that was adopted, and a job of each label.
 
 use consortium::policy::Resource;
-use consortium::{Action, Actor, ArtifactId, Event, Label, Policy, Standing, State, Time, policy::SHIPPED};
+use consortium::{
+    Action, Actor, ArtifactId, Award, Command, Event, Label, Policy, Request, Standing, State, Time, Won,
+    decide, policy::SHIPPED,
+};
 use std::path::Path;
 use store::{Store, restore};
 
@@ -96,4 +99,36 @@ fn whoever_is_suspended_has_no_part_under_an_older_policy() {
     };
     consortium::apply(&mut state, &suspended, Time(0));
     assert_eq!(allowed(&state), [false, false]);
+}
+
+/// It knew one pool for all years, which pays for a year until the office carries it into one.
+#[test]
+fn money_of_an_older_log_is_undated_and_still_pays() {
+    let mut state = restored();
+    let years = state.fiscal_years();
+    let [undated] = years.as_slice() else {
+        panic!("{years:?}")
+    };
+    assert_eq!(
+        (undated.year, undated.book.appropriated),
+        (None, Won(44_500_000_000))
+    );
+    assert_eq!(
+        (undated.book.awarded, undated.left),
+        (Won(2_000_000), Won(44_498_000_000))
+    );
+    let spent: Won = state.holdings().values().map(|of| of.used.won).sum();
+    assert_eq!(undated.spent, spent);
+
+    let more = Award {
+        id: "more".parse().unwrap(),
+        won: Won(500),
+        ..state.awards.values().next().unwrap().clone()
+    };
+    let now = Time(1_800_000_000_000);
+    let office = Actor::Person("office".parse().unwrap());
+    for event in decide(&state, &Request::new(office, Command::Grant(more)), now).unwrap() {
+        consortium::apply(&mut state, &event, now);
+    }
+    assert_eq!(state.fiscal_years()[0].left, Won(44_497_999_500));
 }

@@ -6,9 +6,9 @@ use consortium::policy::SHIPPED;
 use consortium::watch::Terms;
 use consortium::{
     Actor, ArtifactId, ArtifactKind, Asking, Award, Codec, Command, Credential, Digest, FlopSeconds,
-    FlopsPerSecond, Holder, Home, Job, JobId, JobSpec, Label, NewOffer, OfferCommand, Organisation, Output,
-    PeopleCommand, Person, Phase, Presence, Price, Project, ProjectId, Reading, Round, RoundSpec, Site,
-    SiteId, Standing, Tenure, Update, Usage, Won,
+    FlopsPerSecond, Holder, Home, Job, JobId, JobSpec, Label, MoneyCommand, Month, NewOffer, OfferCommand,
+    Organisation, Output, PeopleCommand, Person, Phase, Presence, Price, Project, ProjectId, Reading, Round,
+    RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,36 @@ impl Story {
     fn job(&mut self) -> JobId {
         let last = self.world.state.jobs.len() as u64;
         JobId(1 + self.dice.below(last + 1))
+    }
+
+    /// What becomes of a year's money: mostly of one that is over.
+    pub(super) fn year_end(&mut self) -> MoneyCommand {
+        let this = Month::of(self.world.now).year();
+        let years: Vec<Option<u16>> = self
+            .world
+            .state
+            .appropriations
+            .keys()
+            .map(|year| Some(*year))
+            .collect();
+        let from = match self.dice.one_in(8) {
+            true => self.dice.pick(&[None, Some(this), Some(u16::MAX)]),
+            false => self.dice.pick(&years),
+        };
+        let won = self.dice.one_in(2).then(|| Won(self.dice.amount(200_000)));
+        if self.dice.one_in(3) {
+            return MoneyCommand::Return { from, won };
+        }
+        let to = match self.dice.one_in(8) {
+            true => self.dice.pick(&[2021, 2022, 0]),
+            false => this,
+        };
+        MoneyCommand::Carry {
+            from,
+            to,
+            won,
+            ground: "a letter".into(),
+        }
     }
 
     /// What a good member of the consortium might ask now.
@@ -145,11 +175,13 @@ impl Story {
     }
 
     fn office(&mut self) -> (Actor, Command) {
-        let command = match self.dice.below(9) {
+        let this = Month::of(self.world.now).year();
+        let command = match self.dice.below(10) {
             0 => Command::Appropriate {
-                year: 2022,
+                year: this,
                 won: Won(1_000_000),
             },
+            9 => Command::Money(self.year_end()),
             1 => Command::Grant(award(&self.name("award"), 100_000, 10)),
             2 => Command::AdoptPolicy(self.policy()),
             3 => Command::SetWatch(Some(Terms {

@@ -62,6 +62,9 @@ fn whatever_is_asked_of_awards_the_rules_hold() {
         "AppealAnswered",
         "PassedOn",
         "TakenBack",
+        "Carried",
+        "Returned",
+        "over",
     ] {
         let times = seen.get(what).copied().unwrap_or(0);
         assert!(times >= 10, "{what} was seen {times} times only: {seen:?}");
@@ -85,6 +88,16 @@ impl Story {
     }
 
     fn of_office(&mut self) -> Command {
+        if self.dice.one_in(8) {
+            return Command::Money(self.year_end());
+        }
+        if self.dice.one_in(12) {
+            let year = Month::of(self.world.now).year();
+            return Command::Appropriate {
+                year,
+                won: amount(200_000, 0).won,
+            };
+        }
         let call = self.call();
         let now = self.world.now;
         if self.dice.one_in(12) {

@@ -3,8 +3,9 @@
 use super::Story;
 use crate::world::id;
 use consortium::{
-    Account, Actor, ArtifactId, Correction, Digest, Event, FlopSeconds, Interval, Invoice, InvoiceId, Job,
-    JobId, Label, Person, Phase, Presence, ProjectId, Role, Round, SiteId, State, Time, Won, apply,
+    Account, Actor, ArtifactId, Correction, Digest, Event, FiscalYear, FlopSeconds, Interval, Invoice,
+    InvoiceId, Job, JobId, Label, Person, Phase, Presence, ProjectId, Role, Round, SiteId, State, Time, Went,
+    Won, apply,
 };
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ impl Story {
         assert!(*state == self.twin, "the log gives another state");
         state.ledger.audit().expect("the books balance");
         check_awards(state);
+        check_years(state);
         check_labels(state);
         check_office(state);
         let mut holders: BTreeMap<&SiteId, JobId> = BTreeMap::new();
@@ -196,10 +198,16 @@ fn check_awards(state: &State) {
         assert_eq!((told.used.won, told.left), (used, held), "award {}", award.id);
         granted += award.won;
     }
-    let appropriated: Won = state.appropriations.values().copied().sum();
+    let years = state.fiscal_years();
+    let of_all = |part: fn(&FiscalYear) -> Won| years.iter().map(part).sum::<Won>();
+    assert_eq!(of_all(|year| year.book.awarded), granted - taken_back);
     assert_eq!(
-        appropriated - granted + taken_back,
-        state.ledger.balance(&Account::Pool).won
+        of_all(|year| year.book.appropriated),
+        state.appropriations.values().copied().sum()
+    );
+    assert_eq!(
+        of_all(|year| year.spent),
+        told.values().map(|of| of.used.won).sum()
     );
     for site in state.sites.keys() {
         let members = state.jobs.values().filter_map(|job| job.members.get(site));
@@ -209,6 +217,29 @@ fn check_awards(state: &State) {
         let held = |account| state.ledger.balance(&account).won;
         let (earned, paid) = (Account::Earned(site.clone()), Account::PaidOut(site.clone()));
         assert_eq!(charged + corrected, held(earned) + held(paid), "earned by {site}");
+    }
+}
+
+/// What came into a year's account, less what went, is what it holds; what its awards have spent was given to them; and
+/// what was carried or given back was decided by somebody.
+fn check_years(state: &State) {
+    let decided = |year: Option<u16>, carried: bool| -> Won {
+        let of = state.year_ends.iter();
+        let of = of.filter(|it| it.year == year && matches!(it.went, Went::Carried { .. }) == carried);
+        of.map(|it| it.won).sum()
+    };
+    for of in state.fiscal_years() {
+        let (year, book) = (of.year, of.book);
+        let came = book.appropriated + book.carried_in;
+        let went = book.awarded + book.carried_out + book.returned;
+        assert_eq!(came - went, of.left, "{year:?}");
+        assert!(Won(0) <= of.spent && of.spent <= book.awarded, "{of:?}");
+        assert_eq!(
+            (book.carried_out, book.returned),
+            (decided(year, true), decided(year, false)),
+            "{year:?}"
+        );
+        assert!(year.is_some(), "nothing is undated any more");
     }
 }
 
