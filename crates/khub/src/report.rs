@@ -3,6 +3,7 @@
 mod focus;
 mod idle;
 mod page;
+mod years;
 
 use crate::failure::Failure;
 use crate::folder::Data;
@@ -23,7 +24,8 @@ use store::Reader;
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub report --by programme\n  khub report --by site --format csv --from 2021-07 --to 2021-12\n  \
-    khub report --idle\n  khub report --format focus > focus.csv\n  khub report --format page > report.html"
+    khub report --idle\n  khub report --years --format csv > years.csv\n  \
+      khub report --format focus > focus.csv\n  khub report --format page > report.html"
 )]
 pub(crate) struct Args {
     /// A line for each month and what?
@@ -32,6 +34,9 @@ pub(crate) struct Args {
     /// List the machines that were held idle instead, and what came of it.
     #[arg(long, conflicts_with = "by")]
     idle: bool,
+    /// Report the ministry's money by fiscal year instead: appropriated, carried, awarded, spent, returned, left.
+    #[arg(long, conflicts_with_all = ["by", "idle", "from", "to"])]
+    years: bool,
     /// As what?
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -95,6 +100,9 @@ const PAGE: u64 = 1_000;
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.idle {
         return idle::run(args);
+    }
+    if args.years {
+        return years::run(args);
     }
     let (state, mut charges) = read(&Reader::open(args.data.log())?)?;
     charges.retain(|charge| args.wants(charge.month));
@@ -244,6 +252,12 @@ fn csv(charges: &[Charge], by: By) -> String {
         text.push_str(&format!("{month},{name},{won},{hours},{seconds},{corrected}\n"));
     }
     text
+}
+
+/// Rows as CSV.
+fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
+    let row = |cells: &Vec<String>| cells.iter().map(|text| cell(text)).collect::<Vec<_>>().join(",") + "\n";
+    head.join(",") + "\n" + &rows.iter().map(row).collect::<String>()
 }
 
 #[cfg(test)]

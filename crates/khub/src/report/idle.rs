@@ -1,8 +1,7 @@
 //! `khub report --idle`: machines that were held idle, what was said of it and what was taken, from the log.
 
-use super::{Args, Format, replay};
+use super::{Args, Format, lines, replay};
 use crate::failure::Failure;
-use crate::members::csv::cell;
 use crate::show;
 use crate::watch::said;
 use consortium::{Event, Month, State, Time};
@@ -25,7 +24,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let rows = rows(&Reader::open(args.data.log())?, &|month| args.wants(month))?;
     match args.format {
         Format::Table => show::print(&show::table(&HEAD, &rows)),
-        Format::Csv => show::print(&csv(&rows)),
+        Format::Csv => show::print(&lines(&HEAD, &rows)),
         Format::Focus | Format::Page => {
             return Err(Failure::new("machines held idle are told as a table or as CSV")
                 .hint("--format table or --format csv"));
@@ -98,13 +97,4 @@ fn row(state: &State, event: &Event, at: Time) -> Option<Vec<String>> {
         taken.map_or_else(String::new, |taken| taken.won.0.to_string()),
         taken.map_or_else(String::new, |taken| taken.compute.pflop_hours()),
     ])
-}
-
-fn csv(rows: &[Vec<String>]) -> String {
-    let line = |cells: Vec<String>| cells.join(",") + "\n";
-    let head = line(HEAD.map(str::to_owned).to_vec());
-    let rows = rows
-        .iter()
-        .map(|row| line(row.iter().map(|text| cell(text)).collect()));
-    head + &rows.collect::<String>()
 }

@@ -3,7 +3,7 @@
 
 use super::{By, Charge, Sum};
 use crate::show::grouped;
-use consortium::{Account, Month, State, Won};
+use consortium::{Account, Book, FiscalYear, Month, State, Won};
 use std::collections::BTreeMap;
 
 pub(super) fn html(state: &State, charges: &[Charge]) -> String {
@@ -24,6 +24,10 @@ pub(super) fn html(state: &State, charges: &[Charge]) -> String {
     ] {
         body.push_str(&format!("<h2>{title}</h2>\n{}", section(state, charges, by)));
     }
+    body.push_str(&format!(
+        "<h2>회계연도별 <small>By fiscal year</small></h2>\n{}",
+        by_year(state)
+    ));
     body.push_str(&format!(
         "<h2>월별 <small>By month</small></h2>\n{}",
         by_month(charges)
@@ -78,6 +82,47 @@ fn money(state: &State, charges: &[Charge]) -> String {
     ];
     let rows = rows.map(|(name, won)| format!("<tr><td>{name}</td><td>{}</td></tr>\n", in_won(won)));
     format!("<table>\n{}</table>\n", rows.concat())
+}
+
+/// What became of each fiscal year's money.
+fn by_year(state: &State) -> String {
+    let row = |of: &FiscalYear| {
+        let Book {
+            appropriated,
+            carried_in,
+            awarded,
+            carried_out,
+            returned,
+        } = of.book;
+        let sums = [
+            appropriated,
+            carried_in,
+            awarded,
+            of.spent,
+            carried_out,
+            returned,
+            of.left,
+        ];
+        let sums = sums.map(|won| format!("<td>{}</td>", in_won(won))).concat();
+        let name = of
+            .year
+            .map_or("연도 미지정 <small>undated</small>".to_owned(), |year| {
+                year.to_string()
+            });
+        format!("<tr><td>{name}</td>{sums}</tr>\n")
+    };
+    let head = [
+        ("출연금", "appropriated"),
+        ("전년도 이월", "carried in"),
+        ("배정", "awarded"),
+        ("집행", "of it spent"),
+        ("차년도 이월", "carried out"),
+        ("반납", "returned"),
+        ("잔액", "left"),
+    ];
+    let head = head.map(|(korean, english)| format!("<th>{korean}<br><small>{english}</small></th>"));
+    let rows: String = state.fiscal_years().iter().map(row).collect();
+    format!("<table>\n<tr><th></th>{}</tr>\n{rows}</table>\n", head.concat())
 }
 
 /// A name in Korean and in English.

@@ -244,5 +244,16 @@ fn an_office_takes_a_call_to_a_closed_award() {
     world.done("money return 2021 --as office");
     let next = world.done("next --as office");
     assert!(!next.contains("fiscal year"), "{next}");
+    let carried = 100_000_000 - used.0;
+    let expected = format!(
+        "year,appropriated,carried_in,awarded,spent,carried_out,returned,left\n\
+         2021,44500000000,0,2000000,0,100000000,44398000000,0\n\
+         2026,0,100000000,{used},{used},{carried},0,0\n\
+         2027,0,{carried},0,0,0,0,{carried}\n",
+        used = used.0
+    );
+    let told = world.done("report --years --format csv");
+    assert!(told.contains(&expected), "{told}");
+    assert!(world.done("report --format page").contains("회계연도별"));
     assert_snapshot!("awards", world.terminal.shown);
 }
