@@ -5,6 +5,7 @@
 mod asked;
 mod called;
 mod holds;
+mod invited;
 mod owed;
 
 use crate::world::{World, output};
@@ -221,6 +222,8 @@ impl Story {
                 Event::Call(inner) => format!("{inner:?}"),
                 Event::Award(inner) => format!("{inner:?}"),
                 Event::Money(inner) => format!("{inner:?}"),
+                Event::Invitation(inner) => format!("{inner:?}"),
+                Event::People(inner) => format!("{inner:?}"),
                 other => format!("{other:?}"),
             };
             count(name.split([' ', '(']).next().unwrap_or_default());

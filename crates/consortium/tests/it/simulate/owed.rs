@@ -5,8 +5,8 @@ use super::Story;
 use crate::calls::DAY;
 use crate::world::{id, person};
 use consortium::{
-    Actor, Bill, BillLine, Billed, Command, FlopSeconds, Invoice, InvoiceCommand, InvoiceId, InvoiceState,
-    JobId, Month, Person, Presence, Reading, Won,
+    Account, Actor, Bill, BillLine, Billed, Command, Event, FlopSeconds, Invoice, InvoiceCommand,
+    InvoiceEvent, InvoiceId, InvoiceState, JobId, Month, Person, Presence, Reading, SiteId, Transfer, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +35,7 @@ fn whatever_is_asked_of_invoices_the_rules_hold() {
                 story.world.now = story.world.now.plus(story.dice.below(20) * DAY);
             }
         }
+        story.check_months();
         story.count_invoices(&mut seen);
         story.end(&mut seen);
     }
@@ -177,6 +178,54 @@ impl Story {
             }
         }
         corrections
+    }
+
+    /// The postings of a site in a month are the lines of that month's invoice, or of the next one that wasn't issued then;
+    /// and so are its corrections. Told from the log alone.
+    fn check_months(&self) {
+        let mut issued: BTreeMap<SiteId, Month> = BTreeMap::new();
+        let mut owed: BTreeMap<InvoiceId, (Won, FlopSeconds, Won)> = BTreeMap::new();
+        for (event, at) in &self.world.log {
+            let invoice_of = |site: &SiteId| {
+                let next = issued.get(site).map(|last| last.next());
+                let (site, this) = (site.clone(), Month::of(*at));
+                let month = next.map_or(this, |next| next.max(this));
+                InvoiceId { site, month }
+            };
+            match event {
+                Event::Posted(Transfer {
+                    from: Account::Reserved(..),
+                    to: Account::Earned(site),
+                    won,
+                    compute,
+                }) => {
+                    let of = owed.entry(invoice_of(site)).or_default();
+                    of.0 += *won;
+                    of.1 += *compute;
+                }
+                Event::Invoice(InvoiceEvent::Resolved { corrections, .. }) => {
+                    for it in corrections {
+                        owed.entry(invoice_of(&it.invoice.site)).or_default().2 += it.won;
+                    }
+                }
+                Event::Invoice(InvoiceEvent::Issued { invoice }) => {
+                    issued.insert(invoice.site.clone(), invoice.month);
+                }
+                _ => {}
+            }
+        }
+        for invoice in self.world.state.invoices.values() {
+            let lines = || invoice.lines.values().flatten();
+            let corrected: Won = invoice.corrections.iter().map(|it| it.won).sum();
+            let told = (
+                lines().map(|line| line.won).sum(),
+                lines().map(|line| line.compute).sum(),
+                corrected,
+            );
+            assert_eq!(owed.remove(&invoice.id), Some(told), "{}", invoice.id);
+        }
+        owed.retain(|_, of| *of != Default::default());
+        assert!(owed.is_empty(), "on no invoice: {owed:?}");
     }
 
     fn count_invoices(&self, seen: &mut BTreeMap<String, usize>) {
