@@ -32,12 +32,12 @@ struct Show {
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub policy explain ingrid gaon-university/korean-small --as office\n  \
-    khub policy explain site:fjord-1 job-1 --as office\n  khub policy explain minji korean-reviews"
+    khub policy explain site:fjord-1 job-1 --as office\n  khub policy explain jun site:namsan-1 --as office\n  khub policy explain minji korean-reviews"
 )]
 struct Explain {
     /// A person, or site:NAME.
     who: String,
-    /// consortium, a project, a job, an artifact (PROJECT/DIGEST), a model or a proposal (ORGANISATION/NAME).
+    /// consortium, a project, a job, a run, site:NAME, an artifact (PROJECT/DIGEST), a model or a proposal (ORGANISATION/NAME).
     what: String,
     /// As JSON.
     #[arg(long)]

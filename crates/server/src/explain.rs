@@ -3,10 +3,11 @@
 use crate::extract::{Answer, Ask, Bearer, Json};
 use crate::hub::Shared;
 use crate::openapi::Routes;
+use crate::views::audits;
 use api::{Problem, Ruling, RulingPolicy};
 use axum::extract::State;
 use consortium::policy::Resource;
-use consortium::{Action, Actor, ArtifactId, JobId, ModelId, State as Consortium};
+use consortium::{Action, Actor, ArtifactId, JobId, ModelId, Run, State as Consortium};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ struct Question {
     /// A person's name, or `site:` and a site's.
     #[schemars(extend("pattern" = "^(site:)?[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"))]
     who: String,
-    /// `consortium`, a project, a job, an artifact (PROJECT/DIGEST), a model or a proposal (ORGANISATION/NAME).
+    /// `consortium`, a project, a job, a run, `site:` and a site's name, an artifact (PROJECT/DIGEST), a model or a proposal
+    /// (ORGANISATION/NAME).
     what: String,
 }
 
@@ -87,8 +89,8 @@ fn asks<'a>(
 ) -> Result<Vec<(String, Action, Resource<'a>)>, Problem> {
     let missing = || {
         Problem::new(404, "not-found", format!("there is nothing called {what}")).hint(
-            "consortium, a project, a job as job-7, an artifact as PROJECT/DIGEST, a model or a proposal as \
-             ORGANISATION/NAME",
+            "consortium, a project, a job as job-7, a run by its 32 digits, a site as site:NAME, an artifact as \
+             PROJECT/DIGEST, a model or a proposal as ORGANISATION/NAME",
         )
     };
     if what == "consortium" {
@@ -108,6 +110,14 @@ fn asks<'a>(
         };
         let ask = |action: &Action| (id.to_string(), *action, Resource::Job(job));
         return Ok(actions.iter().map(ask).collect());
+    }
+    if let Some(name) = what.strip_prefix("site:") {
+        let site = name.parse().ok().and_then(|id| state.sites.get(&id));
+        let site = site.ok_or_else(missing)?;
+        return Ok(vec![(format!("site {name}"), Action::Bill, Resource::Site(site))]);
+    }
+    if let Some(run) = what.parse().ok().and_then(|id| state.runs.all.get(&id)) {
+        return of_run(state, asker, run).ok_or_else(missing);
     }
     if let Ok(id) = what.parse::<ArtifactId>() {
         return Ok(vec![artifact(&id).ok_or_else(missing)?]);
@@ -136,6 +146,17 @@ fn asks<'a>(
         Action::Contribute,
         Resource::Project(project),
     )])
+}
+
+/// What can be done with the run. Whoever may not read it hears of it only if they may audit.
+fn of_run<'a>(
+    state: &'a Consortium,
+    asker: &Actor,
+    run: &'a Run,
+) -> Option<Vec<(String, Action, Resource<'a>)>> {
+    let resource = Resource::Run(run);
+    let reads = state.permit(asker, Action::Read, &resource).is_ok();
+    (reads || audits(state, asker)).then(|| vec![(format!("run {}", run.id), Action::Read, resource)])
 }
 
 /// What can be done with the proposal `what`, if the asker may read it. Of others, what they may do tells who has a

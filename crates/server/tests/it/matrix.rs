@@ -47,7 +47,7 @@ const PEOPLE: [(&str, &str, &[Role], bool); 16] = [
 ];
 
 /// Of one thing: `{artifact}`, `{job}`, `{run}` and `{label}` are filled in. `{digest}` is what the partner has brought.
-const THINGS: [&str; 20] = [
+const THINGS: [&str; 21] = [
     "/projects/closed/artifacts/{artifact}",
     "/jobs/{job}",
     "/jobs/{job}/explanation",
@@ -56,6 +56,7 @@ const THINGS: [&str; 20] = [
     "/policy/explanation?who={me}&what={job}",
     "/policy/explanation?who={me}&what=closed/{artifact}",
     "/policy/explanation?who={me}&what=gaon/{label}",
+    "/policy/explanation?who={me}&what={run}",
     "//api/models/gaon/{label}",
     "//api/models/gaon/{label}/revision/main",
     "//api/models/gaon/{label}/tree/main",
@@ -71,7 +72,7 @@ const THINGS: [&str; 20] = [
 ];
 
 /// Of many or of the whole. `{upload}` is what the member brings just now.
-const WHOLE: [&str; 33] = [
+const WHOLE: [&str; 34] = [
     "/me",
     "//api/whoami-v2",
     "/organisations",
@@ -92,6 +93,7 @@ const WHOLE: [&str; 33] = [
     "/programmes/language/board",
     "/releases",
     "/policy",
+    "/policy/explanation?who={me}&what=site:a",
     "/watch",
     "/ledger",
     "/money",
@@ -433,7 +435,7 @@ fn the_matrix_is_as_it_was_decided() {
         }
         for route in WHOLE {
             let route_of = route.replace("{digest}", &case.brought.digest.to_string());
-            let route_of = route_of.replace("{upload}", &case.upload);
+            let route_of = route_of.replace("{upload}", &case.upload).replace("{me}", who);
             let (status, text) = get(&route_of.replace("{own}", &case.own));
             let secrets = seen(&text);
             let _ = writeln!(
@@ -482,6 +484,40 @@ fn the_matrix_is_as_it_was_decided() {
         }
     }
     insta::assert_snapshot!("matrix", table.trim_end());
+}
+
+/// What is explained of runs and sites is what is done: for everyone, of each label, and of sites of two owners.
+#[test]
+fn the_policy_is_explained_as_it_is_enforced() {
+    let case = Case::new();
+    let (_, office) = case.askers.iter().find(|(name, _)| name == "officer").unwrap();
+    let allowed = |who: &str, what: &str, action: &str| {
+        let path = format!("/policy/explanation?who={who}&what={what}");
+        let (status, answer) = case.ask(office, "GET", &path, &Value::Null);
+        assert_eq!(status, 200, "{path}: {answer}");
+        let rulings: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let mut rulings = rulings.as_array().unwrap().iter();
+        let ruling = rulings.find(|ruling| ruling["action"] == action).unwrap();
+        ruling["allowed"].as_bool().unwrap()
+    };
+    let mut counts = BTreeMap::new();
+    for (who, token) in &case.askers {
+        let gets = |path: &str| case.ask(token, "GET", path, &Value::Null).0 == 200;
+        for run in case.runs.values().chain([&case.own]) {
+            let told = allowed(who, run, "read");
+            assert_eq!(told, gets(&format!("/runs/{run}")), "{who} reads run {run}");
+            *counts.entry(("read", told)).or_insert(0) += 1;
+        }
+        let audits = allowed(who, "consortium", "audit");
+        for site in ["a", "f"] {
+            let told = allowed(who, &format!("site:{site}"), "bill");
+            let path = case.in_its_month(&format!("/invoices/{{month}}/{site}"));
+            assert_eq!(told || audits, gets(&path), "{who} bills for {site}");
+            *counts.entry(("bill", told)).or_insert(0) += 1;
+        }
+    }
+    let both = [("bill", false), ("bill", true), ("read", false), ("read", true)];
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), both, "{counts:?}");
 }
 
 /// Whoever adds a route decides here who gets what from it.
