@@ -106,7 +106,9 @@ impl Step {
 
 /// nextest doesn't run doc tests; plain `cargo test` does, so it needs no second command.
 fn tests(root: &Path) -> Result<(), String> {
-    println!("Tests of PostgreSQL start servers of their own, by xtask/postgres.sh.");
+    println!(
+        "Tests of PostgreSQL and of buckets start servers of their own: xtask/postgres.sh, xtask/seaweedfs.sh."
+    );
     if has_nextest(root) {
         cargo(root, "nextest run --workspace --locked", &[])?;
         cargo(root, "test --workspace --doc --locked", &[])

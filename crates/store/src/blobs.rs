@@ -17,11 +17,16 @@
 //! ([`BlobReader`]); it can be made again at any time.
 //!
 //! Bytes that no record of the log names may be collected ([`Blobs::collect`]), unless somebody has a [`Hold`] of them.
+//!
+//! The folder may be a cache in front of a bucket ([`Blobs::in_front_of`]), which then has all bytes that have a name.
 
 use crate::blocks::{BlockHasher, Blocks};
+use crate::bucket::Bucket;
+use crate::bucket_error::BucketError;
 use crate::folder::sync_dir;
 use crate::hold::{Hold, Holds};
 use crate::reading::{BlobReader, Seen};
+use crate::remote::{self, Remote};
 use consortium::Digest;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -38,6 +43,8 @@ pub struct Blobs {
     pub(crate) holds: Arc<Holds>,
     /// What was read of late, and found right.
     pub(crate) seen: Arc<Seen>,
+    /// What is behind the folder, if something is.
+    pub(crate) remote: Option<Arc<Remote>>,
 }
 
 /// Why bytes can't be kept or had.
@@ -61,12 +68,12 @@ pub enum BlobError {
     #[error("the bytes broke off: {0}")]
     BrokeOff(io::Error),
     /// They were never kept here.
-    #[error("there are no bytes of {digest} in {}", dir.display())]
+    #[error("there are no bytes of {digest} in {place}")]
     Missing {
         /// Of what.
         digest: Digest,
-        /// Where they should be.
-        dir: PathBuf,
+        /// The folder or bucket where they should be.
+        place: String,
     },
     /// They were kept, and have changed since.
     #[error("{} is damaged: its bytes are {found}; put the artifact again or restore it from a backup", path.display())]
@@ -76,6 +83,34 @@ pub enum BlobError {
         /// What they are now.
         found: Digest,
     },
+    /// The bucket has other bytes than were put there.
+    #[error(
+        "{object} is damaged: its bytes are {found}; put the artifact again or restore the bucket's older version"
+    )]
+    DamagedInBucket {
+        /// The object; its name says what they were.
+        object: String,
+        /// What they are now.
+        found: Digest,
+    },
+    /// The folder is a cache, and has only some of the bytes.
+    #[error(
+        "{} is a cache in front of {bucket}; start with --artifacts {bucket}, or copy all that the bucket has elsewhere \
+         and remove {}",
+        dir.display(), dir.join(remote::IN_FRONT_OF).display()
+    )]
+    IsCache {
+        /// The folder.
+        dir: PathBuf,
+        /// Where the bytes are.
+        bucket: String,
+    },
+    /// The bucket said no, or nothing.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// What several asked for at a time failed for all of them.
+    #[error("{0}")]
+    Shared(Arc<Self>),
     /// The file system said no.
     #[error("{}: {why}", path.display())]
     Io {
@@ -95,6 +130,15 @@ impl BlobError {
         )
     }
 
+    /// Whether it may go well the next time: the bucket doesn't do its part.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Bucket(_) => true,
+            Self::Shared(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |why| Self::Io {
             path: path.to_owned(),
@@ -106,15 +150,45 @@ impl BlobError {
 impl Blobs {
     /// Opens or makes the folder `dir`, and removes what killed writers have left in it.
     pub fn open(dir: &Path) -> Result<Self, BlobError> {
+        let blobs = Self::in_folder(dir)?;
+        match remote::in_front_of(dir)? {
+            Some(bucket) => Err(blobs.is_cache(bucket)),
+            None => Ok(blobs),
+        }
+    }
+
+    /// Opens or makes the folder `dir` as a cache of `cache` bytes in front of a bucket, for the hub that writes the log
+    /// that begins with the record of the hash `log`. What only the folder has goes into the bucket first.
+    pub fn in_front_of(dir: &Path, bucket: Bucket, log: &Digest, cache: u64) -> Result<Self, BlobError> {
+        let epoch = bucket.claim(log)?;
+        let mut blobs = Self::in_folder(dir)?;
+        let remote = Arc::new(Remote::new(bucket, epoch, cache));
+        blobs.remote = Some(Arc::clone(&remote));
+        remote.take_over(&blobs)?;
+        Ok(blobs)
+    }
+
+    /// The bucket of which the folder `dir` is a cache, if it is one.
+    pub fn bucket_behind(dir: &Path) -> Result<Option<String>, BlobError> {
+        remote::in_front_of(dir)
+    }
+
+    fn in_folder(dir: &Path) -> Result<Self, BlobError> {
         std::fs::create_dir_all(dir).map_err(BlobError::io(dir))?;
         sweep(dir, true, &mut |_| {}).map_err(BlobError::io(dir))?;
         let blobs = Self {
             dir: dir.to_owned(),
             holds: Arc::default(),
             seen: Arc::default(),
+            remote: None,
         };
         blobs.put_back()?;
         Ok(blobs)
+    }
+
+    pub(crate) fn is_cache(&self, bucket: String) -> BlobError {
+        let dir = self.dir.clone();
+        BlobError::IsCache { dir, bucket }
     }
 
     /// Keeps all that `reader` gives, `limit` bytes at most, and returns the digest and the number of bytes.
@@ -140,7 +214,7 @@ impl Blobs {
 
     /// The same as [`Blobs::put`], for bytes that come piece by piece.
     pub fn begin(&self, expected: Option<Digest>, limit: u64) -> Result<BlobWriter, BlobError> {
-        let (file, path) = incoming(&self.dir)?;
+        let (file, path) = incoming(&self.dir, INCOMING).map_err(BlobError::io(&self.dir))?;
         Ok(BlobWriter {
             file,
             path,
@@ -153,44 +227,64 @@ impl Blobs {
         })
     }
 
-    /// Whether the bytes of `digest` are here.
+    /// Whether the bytes of `digest` are in the folder.
     pub fn has(&self, digest: &Digest) -> bool {
         self.size(digest).is_some()
     }
 
-    /// How many bytes `digest` has, if they are here.
+    /// How many bytes `digest` has, if they are in the folder.
     pub fn size(&self, digest: &Digest) -> Option<u64> {
         let found = std::fs::metadata(self.path(digest)).ok()?;
         found.is_file().then_some(found.len())
     }
 
-    /// Where the bytes of `digest` are, if they are here.
+    /// How many bytes `digest` has, if they are in the folder or the bucket.
+    pub(crate) fn kept(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        match (self.size(digest), &self.remote) {
+            (None, Some(remote)) => Ok(remote.bucket.find(digest)?.map(|object| object.bytes)),
+            (size, _) => Ok(size),
+        }
+    }
+
+    /// Where the bytes of `digest` are, if they are in the folder.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         let (folder, file) = hex.split_at(2);
         self.dir.join(folder).join(file)
     }
 
-    /// The bytes of `digest`, to be read in parts, each of which is checked.
+    /// The bytes of `digest`, to be read in parts, each of which is checked. They are fetched from the bucket if need be.
     pub fn reader(&self, digest: &Digest) -> Result<BlobReader, BlobError> {
-        BlobReader::open(self, digest)
+        match (self.reader_here(digest)?, &self.remote) {
+            (Some(reader), _) => Ok(reader),
+            (None, Some(remote)) => BlobReader::of(self, digest, remote.fetched(self, digest)?),
+            (None, None) => Err(BlobError::Missing {
+                digest: *digest,
+                place: self.dir.display().to_string(),
+            }),
+        }
     }
 
-    /// The file of `digest`.
-    pub(crate) fn open_file(&self, digest: &Digest) -> Result<File, BlobError> {
+    /// The same, if they are in the folder, which takes no waiting.
+    pub fn reader_here(&self, digest: &Digest) -> Result<Option<BlobReader>, BlobError> {
         let path = self.path(digest);
         let opened = match File::open(&path) {
             // A hub that had stopped being the writer may just have moved it.
             Err(e) if e.kind() == io::ErrorKind::NotFound && self.put_back_one(digest) => File::open(&path),
             opened => opened,
         };
-        opened.map_err(|why| match why.kind() {
-            io::ErrorKind::NotFound => BlobError::Missing {
-                digest: *digest,
-                dir: self.dir.clone(),
-            },
-            _ => BlobError::Io { path, why },
-        })
+        match opened {
+            Ok(file) => BlobReader::of(self, digest, file).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(BlobError::Io { path, why }),
+        }
+    }
+
+    /// A file of the folder was used just now.
+    pub(crate) fn note_used(&self, digest: &Digest, bytes: u64) {
+        if let Some(remote) = &self.remote {
+            remote.cache.note(*digest, bytes);
+        }
     }
 
     /// Where the values of a file's blocks are kept.
@@ -199,10 +293,23 @@ impl Blobs {
     }
 
     /// Keeps bytes that lie whole and safe in the file at `from`, whose blocks are these: the name first gets a hold,
-    /// then the file its name.
-    pub(crate) fn adopt(&self, from: &Path, blocks: &Blocks, bytes: u64) -> io::Result<Hold> {
+    /// then the bucket the bytes, then the file its name.
+    pub(crate) fn adopt(&self, from: &Path, blocks: &Blocks, bytes: u64) -> Result<Hold, BlobError> {
         let digest = blocks.digest();
         let hold = self.holds.take(digest, bytes);
+        if let Some(remote) = &self.remote {
+            remote.keep(&digest, from, bytes, &self.dir)?;
+        }
+        self.give_name(from, blocks).map_err(BlobError::io(from))?;
+        self.note_used(&digest, bytes);
+        if let Some(remote) = &self.remote {
+            remote.make_room(self);
+        }
+        Ok(hold)
+    }
+
+    fn give_name(&self, from: &Path, blocks: &Blocks) -> io::Result<()> {
+        let digest = blocks.digest();
         let path = self.path(&digest);
         let folder = path.parent().expect("the path of a blob has a folder");
         std::fs::create_dir_all(folder)?;
@@ -212,8 +319,7 @@ impl Blobs {
             let _ = std::fs::write(self.blocks_path(&digest), blocks.to_bytes());
         }
         sync_dir(folder)?;
-        sync_dir(&self.dir)?;
-        Ok(hold)
+        sync_dir(&self.dir)
     }
 }
 
@@ -243,6 +349,23 @@ impl BlobWriter {
 
     /// Checks the digest and gives the bytes their name. Nobody collects them as long as the hold is there.
     pub fn finish(mut self) -> Result<Hold, BlobError> {
+        let blocks = self.check()?;
+        let hold = self.blobs.adopt(&self.path, &blocks, self.bytes)?;
+        self.kept = true;
+        Ok(hold)
+    }
+
+    /// The same for bytes that the bucket has. Returns the file.
+    pub(crate) fn finish_copy(mut self) -> Result<File, BlobError> {
+        let blocks = self.check()?;
+        let named = self.blobs.give_name(&self.path, &blocks);
+        named.map_err(BlobError::io(&self.path))?;
+        self.kept = true;
+        self.file.try_clone().map_err(BlobError::io(&self.path))
+    }
+
+    /// The blocks of bytes that are all on the disk, and the right ones.
+    fn check(&mut self) -> Result<Blocks, BlobError> {
         if self.bytes > self.limit {
             return Err(BlobError::TooLarge { limit: self.limit });
         }
@@ -251,20 +374,17 @@ impl BlobWriter {
         if let Some(expected) = self.expected.filter(|expected| *expected != found) {
             return Err(BlobError::Wrong { expected, found });
         }
-        let hold = self.keep(&blocks).map_err(BlobError::io(&self.path))?;
-        self.kept = true;
-        Ok(hold)
+        self.sync().map_err(BlobError::io(&self.path))?;
+        Ok(blocks)
     }
 
-    /// The bytes first, then the name, then the folders that have the name.
-    fn keep(&self, blocks: &Blocks) -> io::Result<Hold> {
+    fn sync(&self) -> io::Result<()> {
         if self.file.metadata()?.len() != self.bytes {
             return Err(io::Error::other(
                 "a piece wasn't written, so the bytes are not whole",
             ));
         }
-        self.file.sync_all()?;
-        self.blobs.adopt(&self.path, blocks, self.bytes)
+        self.file.sync_all()
     }
 }
 
@@ -277,13 +397,14 @@ impl Drop for BlobWriter {
     }
 }
 
-/// A new file for bytes on their way in, and its name. It stays locked as long as it is open.
-fn incoming(dir: &Path) -> Result<(File, PathBuf), BlobError> {
+/// A new file whose name begins so, for what isn't whole yet, and its name. It stays locked as long as it is open.
+pub(crate) fn incoming(dir: &Path, begins: &str) -> io::Result<(File, PathBuf)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = dir.join(format!("{INCOMING}{}-{n}", std::process::id()));
+        let path = dir.join(format!("{begins}{}-{n}", std::process::id()));
         let made = OpenOptions::new()
+            .read(true)
             .write(true)
             .create_new(true)
             .open(&path)
@@ -296,7 +417,7 @@ fn incoming(dir: &Path) -> Result<(File, PathBuf), BlobError> {
             Ok(Some(file)) => return Ok((file, path)),
             Ok(None) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(BlobError::Io { path, why: e }),
+            Err(e) => return Err(e),
         }
     }
 }

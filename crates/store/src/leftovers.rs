@@ -11,10 +11,17 @@
 //!    some of it long ago, all is put back; so it is at a start after a kill, and when such bytes are asked for.
 //!
 //! What was moved aside is removed for good only after that.
+//!
+//! In a bucket nothing can be moved aside. Instead 2. whoever brings bytes of which the removal was decided waits until
+//! they are gone, and then puts them there; and what another hub that has taken over puts there has a name of its own
+//! ([`crate::bucket`]), which isn't among those that were found before the decision.
 
 use crate::blobs::{BlobError, Blobs, ignore_gone, sweep};
+use crate::bucket::Object;
+use crate::remote::Doomed;
+use crate::unfinished;
 use consortium::Digest;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +36,8 @@ const TURN: usize = 256;
 pub struct Leftovers {
     /// Whole bytes that nothing names, and how many they are.
     pub unnamed: Vec<(Digest, u64)>,
-    /// What else lay about: files that came in halfway, lists of blocks without their bytes.
+    /// What else lay about: files that came in halfway, lists of blocks without their bytes, objects of a bucket that
+    /// aren't complete or have a newer one.
     pub fragments: u64,
     /// How many bytes these were.
     pub fragment_bytes: u64,
@@ -46,6 +54,13 @@ pub enum CollectError {
     Blobs(#[from] BlobError),
 }
 
+/// What is to go, and was moved aside.
+struct Moved<'a> {
+    moved: Vec<(Digest, u64)>,
+    /// Whoever brings it again waits as long as this is there.
+    doomed: Option<Doomed<'a>>,
+}
+
 impl Leftovers {
     /// All their bytes.
     pub fn bytes(&self) -> u64 {
@@ -53,11 +68,26 @@ impl Leftovers {
     }
 }
 
+impl Leftovers {
+    /// Adds the objects that have a newer one, and returns them.
+    fn count_spare(&mut self, objects: &BTreeMap<Digest, Vec<Object>>) -> Vec<Object> {
+        let older = objects
+            .values()
+            .filter_map(|objects| Some(objects.split_last()?.1));
+        let spare: Vec<Object> = older.flatten().copied().collect();
+        self.fragments += spare.len() as u64;
+        self.fragment_bytes += spare.iter().map(|object| object.bytes).sum::<u64>();
+        spare
+    }
+}
+
 impl Blobs {
     /// What could be collected now.
     pub fn leftovers(&self, named: &BTreeSet<Digest>) -> Result<Leftovers, BlobError> {
-        let mut found = self.fragments(false).map_err(BlobError::io(&self.dir))?;
-        let all = self.all().map_err(BlobError::io(&self.dir))?;
+        let mut found = self.fragments(false)?;
+        let objects = self.objects()?;
+        found.count_spare(&objects);
+        let all = self.all_with(&objects)?;
         let held = self.holds.close();
         found.unnamed = all;
         found
@@ -75,11 +105,10 @@ impl Blobs {
         still_writes: &mut dyn FnMut() -> bool,
     ) -> Result<Leftovers, CollectError> {
         self.put_back()?;
-        let io = BlobError::io(&self.dir);
-        let all = self.all().map_err(io)?;
+        let mut objects = self.objects()?;
         let mut unnamed = Vec::new();
-        for turn in all.chunks(TURN) {
-            let moved = self.move_aside(turn, named)?;
+        for turn in self.all_with(&objects)?.chunks(TURN) {
+            let Moved { moved, doomed } = self.move_aside(turn, named)?;
             if moved.is_empty() {
                 continue;
             }
@@ -87,14 +116,42 @@ impl Blobs {
                 self.put_back()?;
                 return Err(CollectError::NotTheWriter);
             }
-            for (digest, bytes) in moved {
-                let path = self.aside(&digest);
+            for (digest, _) in &moved {
+                let path = self.aside(digest);
                 ignore_gone(fs::remove_file(&path)).map_err(BlobError::io(&path))?;
-                unnamed.push((digest, bytes));
             }
+            let gone = moved.iter().filter_map(|(digest, _)| objects.remove(digest));
+            self.remove_objects(&gone.flatten().collect::<Vec<_>>())?;
+            drop(doomed);
+            unnamed.extend(moved);
         }
-        let fragments = self.fragments(true).map_err(BlobError::io(&self.dir))?;
-        Ok(Leftovers { unnamed, ..fragments })
+        let mut gone = self.fragments(true)?;
+        let spare = gone.count_spare(&objects);
+        if !spare.is_empty() && still_writes() {
+            self.remove_objects(&spare)?;
+        }
+        Ok(Leftovers { unnamed, ..gone })
+    }
+
+    /// What the bucket has, if there is one: of each digest the newest last.
+    fn objects(&self) -> Result<BTreeMap<Digest, Vec<Object>>, BlobError> {
+        let remote = self.remote.as_ref();
+        remote.map_or_else(|| Ok(BTreeMap::new()), |remote| remote.objects())
+    }
+
+    fn remove_objects(&self, objects: &[Object]) -> Result<(), BlobError> {
+        match &self.remote {
+            Some(remote) if !objects.is_empty() => Ok(remote.bucket.remove(objects)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// All that the folder or the bucket has, with their sizes.
+    fn all_with(&self, objects: &BTreeMap<Digest, Vec<Object>>) -> Result<Vec<(Digest, u64)>, BlobError> {
+        let newest = objects.values().filter_map(|objects| objects.last());
+        let mut all: BTreeMap<Digest, u64> = newest.map(|object| (object.digest, object.bytes)).collect();
+        all.extend(self.all().map_err(BlobError::io(&self.dir))?);
+        Ok(all.into_iter().collect())
     }
 
     /// The decision: nobody gets a hold while it is made.
@@ -102,7 +159,7 @@ impl Blobs {
         &self,
         turn: &[(Digest, u64)],
         named: &mut dyn FnMut() -> Option<BTreeSet<Digest>>,
-    ) -> Result<Vec<(Digest, u64)>, CollectError> {
+    ) -> Result<Moved<'_>, CollectError> {
         let held = self.holds.close();
         // Asked after the holds: whoever has let go of one has its record in the log.
         let named = named().ok_or(CollectError::NotTheWriter)?;
@@ -116,11 +173,20 @@ impl Blobs {
             let done = made.and_then(|()| fs::rename(self.path(digest), &aside));
             match done {
                 Ok(()) => moved.push((*digest, *bytes)),
+                // The bucket may have it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.remote.is_some() => {
+                    moved.push((*digest, *bytes));
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(BlobError::io(&aside)(e).into()),
             }
         }
-        Ok(moved)
+        let digests = moved.iter().map(|(digest, _)| *digest).collect();
+        let doomed = self.remote.as_ref().map(|remote| {
+            moved.iter().for_each(|(digest, _)| remote.cache.forget(digest));
+            remote.doom(digests)
+        });
+        Ok(Moved { moved, doomed })
     }
 
     /// Everything that was moved aside gets its name again.
@@ -144,7 +210,7 @@ impl Blobs {
     }
 
     /// All that have a name, with their sizes.
-    fn all(&self) -> io::Result<Vec<(Digest, u64)>> {
+    pub(crate) fn all(&self) -> io::Result<Vec<(Digest, u64)>> {
         let mut found = Vec::new();
         for folder in folders(&self.dir)? {
             for digest in digests(&self.dir.join(&folder), &folder)? {
@@ -155,7 +221,15 @@ impl Blobs {
     }
 
     /// What isn't whole, and goes if it is to.
-    fn fragments(&self, go: bool) -> io::Result<Leftovers> {
+    fn fragments(&self, go: bool) -> Result<Leftovers, BlobError> {
+        let mut found = self.fragments_here(go).map_err(BlobError::io(&self.dir))?;
+        if let Some(remote) = &self.remote {
+            found.fragments += unfinished::give_up(&self.dir, &remote.bucket, go)?;
+        }
+        Ok(found)
+    }
+
+    fn fragments_here(&self, go: bool) -> io::Result<Leftovers> {
         let mut found = Leftovers::default();
         let mut note = |bytes| {
             found.fragments += 1;

@@ -1,4 +1,5 @@
-//! The event log with its read side, in SQLite or PostgreSQL, and the artifact folder: what the hub keeps.
+//! The event log with its read side, in SQLite or PostgreSQL, and the artifacts in a folder or a bucket: what the
+//! hub keeps.
 //!
 //! The log is the truth. It is committed before anyone is told, each record is chained to the one before by
 //! its hash, and everything else here (the state, the table of postings, the snapshot) is made from it and
@@ -44,11 +45,15 @@
 //! it.
 //!
 //! Where to read on: [`Store`] writes, [`Reader`] reads and verifies, [`backup()`] and [`restore`] carry a log to
-//! another place, [`Measured`] is what runs have, [`Blobs`] keeps artifacts' bytes, [`Uploads`] takes them in.
+//! another place, [`Measured`] is what runs have, [`Blobs`] keeps artifacts' bytes, with a [`Bucket`]
+//! behind them or without, [`Uploads`] takes them in.
 
 mod backup;
 mod blobs;
 mod blocks;
+mod bucket;
+mod bucket_error;
+mod cache;
 mod database;
 mod error;
 mod folder;
@@ -60,14 +65,19 @@ mod postgres;
 mod postings;
 mod reader;
 mod reading;
+mod remote;
+mod s3_wire;
 mod seal;
 mod snapshot;
 mod sqlite;
+mod unfinished;
 mod uploads;
 mod writer;
 
 pub use backup::{BackedUp, backup, restore};
 pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use bucket::{Bucket, BucketAddress, BucketConfig};
+pub use bucket_error::BucketError;
 pub use database::Place;
 pub use error::StoreError;
 pub use hold::Hold;

@@ -10,7 +10,7 @@ use crate::blocks::{BLOCK, BlockHasher, Blocks};
 use consortium::Digest;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,9 +70,9 @@ impl BlobReader {
     /// How many bytes are read at a time.
     pub const BLOCK: u64 = BLOCK as u64;
 
-    pub(crate) fn open(blobs: &Blobs, digest: &Digest) -> Result<Self, BlobError> {
-        let file = blobs.open_file(digest)?;
+    pub(crate) fn of(blobs: &Blobs, digest: &Digest, file: File) -> Result<Self, BlobError> {
         let found = file.metadata().map_err(BlobError::io(&blobs.path(digest)))?;
+        blobs.note_used(digest, found.len());
         Ok(Self {
             blobs: blobs.clone(),
             digest: *digest,
@@ -182,7 +182,7 @@ impl BlobReader {
         if let Some(blocks) = kept {
             return Ok(blocks);
         }
-        let blocks = hash(&self.path()).map_err(BlobError::io(&self.path()))?;
+        let blocks = hash(&self.file).map_err(BlobError::io(&self.path()))?;
         if blocks.digest() != self.digest {
             return Err(self.damaged());
         }
@@ -193,7 +193,7 @@ impl BlobReader {
 
     fn damaged(&self) -> BlobError {
         let path = self.path();
-        match hash(&path) {
+        match hash(&self.file) {
             Ok(blocks) => BlobError::Damaged {
                 path,
                 found: blocks.digest(),
@@ -260,15 +260,18 @@ fn read_what_is_in_memory(_: &File, _: &mut [u8], _: u64) -> bool {
     false
 }
 
-/// The blocks of the file at `path`.
-pub(crate) fn hash(path: &std::path::Path) -> io::Result<Blocks> {
-    let mut file = File::open(path)?;
+/// The blocks of a file, wherever it was read last.
+pub(crate) fn hash(file: &File) -> io::Result<Blocks> {
     let mut buffer = vec![0; BLOCK];
     let mut hasher = BlockHasher::default();
+    let mut at = 0;
     loop {
-        match file.read(&mut buffer) {
+        match file.read_at(&mut buffer, at) {
             Ok(0) => return Ok(hasher.finish()),
-            Ok(n) => hasher.update(&buffer[..n]),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                at += n as u64;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

@@ -104,6 +104,8 @@ pub struct Upload {
     /// The number of the turn that may append.
     turn: AtomicU64,
     part: Mutex<Part>,
+    /// Held by whoever completes it, which may take long.
+    finishing: Mutex<()>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -202,7 +204,7 @@ impl Uploads {
             .and_then(|entries| {
                 let mut all = BTreeMap::new();
                 for folder in entries.into_iter().map(|entry| entry.path()) {
-                    match Upload::find(&folder, blobs).map_err(BlobError::io(&folder))? {
+                    match Upload::find(&folder, blobs)? {
                         Some(upload) => drop(all.insert(upload.id.clone(), Arc::new(upload))),
                         None => remove(&folder).map_err(BlobError::io(&folder))?,
                     }
@@ -332,7 +334,8 @@ impl Upload {
     }
 
     /// The upload that lies in `folder`, if it was begun and its bytes are there.
-    fn find(folder: &Path, blobs: &Blobs) -> io::Result<Option<Self>> {
+    fn find(folder: &Path, blobs: &Blobs) -> Result<Option<Self>, BlobError> {
+        let failed = BlobError::io(folder);
         let Some(id) = folder.file_name().and_then(|name| name.to_str()) else {
             return Ok(None);
         };
@@ -340,28 +343,25 @@ impl Upload {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
-            read => serde_json::from_slice::<About>(&read?).ok(),
+            Err(e) => return Err(failed(e)),
+            Ok(text) => serde_json::from_slice::<About>(&text).ok(),
         };
         let Some(about) = about else { return Ok(None) };
         let Wanted { digest, bytes, .. } = about.wanted;
-        let part = match OpenOptions::new().write(true).open(folder.join(BYTES)) {
-            Ok(file) => {
-                let offset = file.metadata()?.len().min(bytes);
-                file.set_len(offset)?;
-                // What a killed hub had written and not synced is told from now on.
-                file.sync_all()?;
+        let part = match cut_off(&folder.join(BYTES), bytes) {
+            Ok(offset) => {
                 let hasher = (offset == 0).then(Box::default);
                 let file = None;
                 Part::Open { offset, hasher, file }
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let hold = blobs.holds.take(digest, bytes);
-                match blobs.size(&digest) {
+                match blobs.kept(&digest)? {
                     Some(size) if size == bytes => Part::Complete(hold),
                     _ => return Ok(None),
                 }
             }
-            Err(e) => return Err(e),
+            Err(e) => return Err(failed(e)),
         };
         Ok(Some(Self::new(id.to_owned(), about, folder.to_owned(), part)))
     }
@@ -373,6 +373,7 @@ impl Upload {
             folder,
             turn: AtomicU64::new(0),
             part: Mutex::new(part),
+            finishing: Mutex::default(),
         }
     }
 
@@ -505,33 +506,41 @@ impl Turn {
         Ok(())
     }
 
-    /// Completes it: if the bytes are all there and the right ones, they get their name. Wrong ones go.
+    /// Completes it: if the bytes are all there and the right ones, they get their name. Wrong ones go. Whoever asks while
+    /// somebody else completes it waits for that.
     pub fn finish(&self, blobs: &Blobs) -> Result<Hold, UploadError> {
+        let _alone = lock(&self.upload.finishing);
         let (path, Wanted { digest, bytes, .. }) = (self.upload.path(), self.upload.wanted());
         let (expected, bytes) = (*digest, *bytes);
-        let mut part = self.part()?;
-        let (offset, hasher) = match &mut *part {
-            Part::Open { offset, hasher, .. } => (*offset, hasher),
+        let hasher = match &mut *self.part()? {
+            Part::Open { offset, .. } if *offset < bytes => {
+                let offset = *offset;
+                return Err(UploadError::TooShort { offset, bytes });
+            }
+            Part::Open { hasher, .. } => hasher.take(),
             Part::Complete(hold) => return Ok(hold.clone()),
             Part::Gone => return Err(UploadError::Gone),
         };
-        if offset < bytes {
-            return Err(UploadError::TooShort { offset, bytes });
-        }
+        // From here on nothing is appended, because all is there, and others may look at it.
         let io = || BlobError::io(&path);
-        let synced = File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(io())?;
-        let blocks = match hasher.take() {
+        let file = File::open(&path).map_err(io())?;
+        file.sync_all().map_err(io())?;
+        let blocks = match hasher {
             Some(hasher) => hasher.finish(),
-            None => reading::hash(&path).map_err(io())?,
+            None => reading::hash(&file).map_err(io())?,
         };
         let found = blocks.digest();
         if found != expected {
-            *part = Part::Gone;
+            *lock(&self.upload.part) = Part::Gone;
             remove(&self.upload.folder).map_err(io())?;
             return Err(BlobError::Wrong { expected, found }.into());
         }
-        let hold = blobs.adopt(&path, &blocks, bytes).map_err(io())?;
+        let hold = blobs.adopt(&path, &blocks, bytes)?;
+        let mut part = lock(&self.upload.part);
+        if matches!(*part, Part::Gone) {
+            // It was given up meanwhile: so the bytes are nobody's, and are collected.
+            return Err(UploadError::Gone);
+        }
         *part = Part::Complete(hold.clone());
         Ok(hold)
     }
@@ -548,6 +557,16 @@ impl Turn {
 
 const ABOUT: &str = "about.json";
 const BYTES: &str = "bytes";
+
+/// How many bytes are in the file, `most` at most; what is beyond goes, and the others are safe.
+fn cut_off(path: &Path, most: u64) -> io::Result<u64> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let offset = file.metadata()?.len().min(most);
+    file.set_len(offset)?;
+    // What a killed hub had written and not synced is told from now on.
+    file.sync_all()?;
+    Ok(offset)
+}
 
 /// What says that it was begun goes first, so that half of a removal is all of it at the next start.
 fn remove(folder: &Path) -> io::Result<()> {

@@ -89,6 +89,11 @@ impl Store {
         self.head.hash
     }
 
+    /// The hash of the first record; none if the log is empty.
+    pub fn first(&mut self) -> Result<Option<Digest>, StoreError> {
+        self.reading(|db| crate::log::hash_of(db, 1))
+    }
+
     /// Keeps `state`, which must be the state at [`Store::seq`], so that the next start needn't replay what
     /// came before. Older snapshots are dropped.
     pub fn snapshot(&mut self, state: &State) -> Result<(), StoreError> {

@@ -3,12 +3,14 @@
 
 mod backup;
 mod blobs;
+mod bucket;
 mod damage;
 mod kill;
 mod leftovers;
 mod log;
 mod points;
 mod postgres;
+mod s3;
 mod seals;
 mod server;
 mod story;
