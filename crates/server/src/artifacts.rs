@@ -19,7 +19,8 @@ use serde::Deserialize;
 use serde_json::json;
 use std::pin::Pin;
 use std::sync::Arc;
-use store::{BlobReader, Hold};
+use store::{BlobReader, Blobs, Hold};
+use tokio::task::block_in_place;
 
 pub(crate) fn routes() -> Routes {
     Routes::about("artifacts")
@@ -46,17 +47,46 @@ pub(crate) fn routes() -> Routes {
         )
 }
 
-/// Every byte of an artifact leaves the hub here and nowhere else.
-pub(crate) fn let_out(
-    shared: &Shared,
+/// The same as [`let_out`], for those who can't wait until it is fetched from the bucket: they are told to ask again.
+pub(crate) async fn let_out_in_time(
+    shared: &Arc<Shared>,
     actor: &Actor,
     id: &ArtifactId,
 ) -> Result<(BlobReader, Artifact), Problem> {
-    let state = shared.read()?;
-    let artifact = desk::readable(&state, actor, id)?;
-    let internal = |e: store::BlobError| Problem::new(500, "internal", e.to_string());
-    let reader = shared.blobs.reader(&id.digest).map_err(internal)?;
-    Ok((reader, artifact.clone()))
+    if let (Some(reader), artifact) = let_out(shared, actor, id, Blobs::reader_here)? {
+        return Ok((reader, artifact));
+    }
+    let (at, actor, id) = (Arc::clone(shared), actor.clone(), id.clone());
+    let fetching = "fetching the artifact from its bucket";
+    shared
+        .in_time(fetching, move || let_out(&at, &actor, &id, Blobs::reader))
+        .await?
+}
+
+/// Every byte of an artifact leaves the hub here and nowhere else.
+pub(crate) fn let_out<T>(
+    shared: &Shared,
+    actor: &Actor,
+    id: &ArtifactId,
+    open: impl FnOnce(&Blobs, &Digest) -> Result<T, store::BlobError>,
+) -> Result<(T, Artifact), Problem> {
+    let artifact = {
+        let state = shared.read()?;
+        desk::readable(&state, actor, id)?.clone()
+    };
+    let opened = open(&shared.blobs, &id.digest);
+    Ok((opened.map_err(|e| not_kept(&e))?, artifact))
+}
+
+/// Bytes that can't be kept or had, for no fault of whoever asks.
+pub(crate) fn not_kept(error: &store::BlobError) -> Problem {
+    let text = error.to_string();
+    match error.may_pass() {
+        true => {
+            Problem::new(503, "unavailable", text).hint("ask again; it is for the hub's operator to mend")
+        }
+        false => Problem::new(500, "internal", text),
+    }
 }
 
 async fn fetch(
@@ -65,7 +95,8 @@ async fn fetch(
     At((project, digest)): At<(ProjectId, Digest)>,
     asked: HeaderMap,
 ) -> Result<Download, No> {
-    let (reader, artifact) = let_out(&shared, &bearer.actor, &ArtifactId { project, digest })?;
+    let id = ArtifactId { project, digest };
+    let (reader, artifact) = let_out_in_time(&shared, &bearer.actor, &id).await?;
     stream(reader, &artifact, &asked).await.map(Download)
 }
 
@@ -131,8 +162,8 @@ pub(crate) async fn stream(
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::ETAG, tag),
     ];
-    let internal = |e: store::BlobError| Problem::new(500, "internal", e.to_string());
-    let body = Outgoing::begin(reader, from..to).await.map_err(internal)?;
+    let body = Outgoing::begin(reader, from..to).await;
+    let body = body.map_err(|e| not_kept(&e))?;
     let mut response = (status, headers, Bytes::new(body)).into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {from}-{}/{bytes}", to - 1);
@@ -242,13 +273,9 @@ pub(crate) async fn take_in(
     limit: u64,
     mut body: Bytes,
 ) -> Result<Hold, Problem> {
-    let refused = |e: store::BlobError| {
-        let status = if e.is_senders_fault() { 422 } else { 500 };
-        Problem::new(
-            status,
-            if status == 422 { "invalid" } else { "internal" },
-            e.to_string(),
-        )
+    let refused = |e: store::BlobError| match e.is_senders_fault() {
+        true => Problem::new(422, "invalid", e.to_string()),
+        false => not_kept(&e),
     };
     let (account, limits) = (actor.to_string(), shared.uploads.limits());
     let unnamed = shared.custody.unnamed(&account, expected);
@@ -259,9 +286,9 @@ pub(crate) async fn take_in(
         let frame =
             frame.map_err(|e| Problem::new(400, "interrupted", format!("the upload broke off: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        tokio::task::block_in_place(|| writer.write(&data)).map_err(refused)?;
+        block_in_place(|| writer.write(&data)).map_err(refused)?;
     }
-    let hold = tokio::task::block_in_place(|| writer.finish()).map_err(refused)?;
+    let hold = block_in_place(|| writer.finish()).map_err(refused)?;
     shared.custody.note(account, hold.clone(), shared.now());
     Ok(hold)
 }

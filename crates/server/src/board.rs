@@ -7,7 +7,7 @@
 //!
 //! A report whose JSON has such an object stands on the board of those who may read it; nobody learns of others.
 
-use crate::artifacts::let_out;
+use crate::artifacts::{let_out, not_kept};
 use crate::extract::{Answer, Ask, At, Bearer, Json};
 use crate::hub::Shared;
 use crate::openapi::Routes;
@@ -21,6 +21,7 @@ use serde::Deserialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use store::Blobs;
 
 /// The most bytes of a report, and of measures in it.
 const LARGEST: u64 = 1_000_000;
@@ -102,13 +103,13 @@ fn reports(shared: &Shared, programme: Programme) -> Result<Vec<ArtifactId>, Pro
 
 /// What a report says, if `actor` may read it and it says something for a board.
 fn result(shared: &Shared, actor: &Actor, id: &ArtifactId) -> Result<Option<(Judged, Ranked)>, Problem> {
-    let (reader, artifact) = match let_out(shared, actor, id) {
+    let (reader, artifact) = match let_out(shared, actor, id, Blobs::reader) {
         Ok(found) => found,
         Err(problem) if problem.status == 403 => return Ok(None),
         Err(problem) => return Err(problem),
     };
     let text = reader.read_all(LARGEST);
-    let text = text.map_err(|e| Problem::new(500, "internal", e.to_string()))?;
+    let text = text.map_err(|e| not_kept(&e))?;
     let Ok(Report { board: judged }) = serde_json::from_slice(&text) else {
         return Ok(None);
     };

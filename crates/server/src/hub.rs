@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::{
-    BlobError, Blobs, Hold, Measured, Place, Reader, Sealer, Store, StoreError, UploadLimits, Uploads,
+    BlobError, Blobs, Bucket, BucketConfig, BucketError, Hold, Measured, Place, Reader, Sealer, Store,
+    StoreError, UploadLimits, Uploads,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -38,6 +39,8 @@ pub struct HubConfig {
     pub lose_after: Duration,
     /// How often it looks whether time alone has brought something about.
     pub tick: Duration,
+    /// The bucket that keeps its artifacts, with its folder as a cache; without it the folder keeps them.
+    pub bucket: Option<BucketConfig>,
     /// How large an artifact it takes, and what one account may have under way.
     pub uploads: UploadLimits,
     /// How long a request is kept waiting for news at most.
@@ -72,6 +75,7 @@ impl HubConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             lose_after: Duration::from_secs(15),
             tick: Duration::from_millis(500),
+            bucket: None,
             uploads: UploadLimits::default(),
             longest_wait: Duration::from_secs(60),
             unknown_tokens: 30,
@@ -94,6 +98,14 @@ pub enum HubError {
     /// The artifacts can't be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The bucket can't be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// Whose the bucket is to be can't be said.
+    #[error(
+        "the log is empty, so no bucket can be its own; found a consortium first, with `khub found` and without --artifacts"
+    )]
+    Unfounded,
     /// Someone else listens there.
     #[error(
         "{0} is in use by another program; choose another address with --listen; port 0 takes a free one"
@@ -170,10 +182,12 @@ struct Heard {
 impl Hub {
     /// Opens the folder and the log, rebuilds the state and listens.
     pub fn start(config: &HubConfig) -> Result<Self, HubError> {
+        // Before it waits to take over: whoever starts it is told at once.
+        let bucket = config.bucket.as_ref().map(Bucket::open).transpose()?;
         let (mut store, state) = open(config)?;
         let tally = Tally::of(&mut store, &state)?;
         let sealer = Sealer::open(&config.folder)?;
-        let blobs = Blobs::open(&config.folder.join("artifacts"))?;
+        let blobs = blobs(config, bucket, &mut store)?;
         let uploads = Uploads::open(&blobs, config.uploads)?;
         let custody = Custody::of(&uploads, &state);
         let access_log = AccessLog::open(config.access_log.as_deref());
@@ -475,6 +489,16 @@ fn open(config: &HubConfig) -> Result<(Store, State), StoreError> {
             opened => return opened,
         }
     }
+}
+
+/// The artifacts' bytes: in the folder, or in the bucket behind it.
+fn blobs(config: &HubConfig, bucket: Option<Bucket>, store: &mut Store) -> Result<Blobs, HubError> {
+    let folder = config.folder.join("artifacts");
+    let (Some(bucket), Some(BucketConfig { cache, .. })) = (bucket, &config.bucket) else {
+        return Ok(Blobs::open(&folder)?);
+    };
+    let log = store.first()?.ok_or(HubError::Unfounded)?;
+    Ok(Blobs::in_front_of(&folder, bucket, &log, *cache)?)
 }
 
 /// A word that nobody can guess: 256 random bits in hexadecimal, after `prefix`, which says what it is.

@@ -12,7 +12,7 @@
 //! A file's bytes leave through `let_out`, as any artifact's do. Who may not read all of a model's files isn't
 //! told their names.
 
-use crate::artifacts::{let_out, stream};
+use crate::artifacts::{let_out_in_time, stream};
 use crate::desk;
 use crate::extract::{Ask, At, Bearer, Json, No};
 use crate::hub::Shared;
@@ -68,10 +68,7 @@ fn find(shared: &Shared, actor: &Actor, name: (&str, &str), revision: &str) -> T
     };
     let unknown = || absent("RepoNotFound", format!("there is no model {}/{}", name.0, name.1));
     let model: ModelId = format!("{}/{}", name.0, name.1).parse().map_err(|_| unknown())?;
-    let state = shared.read().map_err(|problem| Gone {
-        code: "Unavailable",
-        problem,
-    })?;
+    let state = shared.read().map_err(unavailable)?;
     let published = state.models.get(&model).ok_or_else(unknown)?;
     let newest = published.revisions.last().ok_or_else(unknown)?;
     let wanted = published.revision(revision);
@@ -93,6 +90,11 @@ fn find(shared: &Shared, actor: &Actor, name: (&str, &str), revision: &str) -> T
         revision: wanted.clone(),
         bytes,
     })
+}
+
+fn unavailable(problem: Problem) -> Gone {
+    let code = "Unavailable";
+    Gone { code, problem }
 }
 
 fn gated(model: &ModelId, problem: Problem) -> Gone {
@@ -171,8 +173,11 @@ async fn file(
         project: found.published.project.clone(),
         digest: *digest,
     };
-    let (reader, artifact) =
-        let_out(&shared, &bearer.actor, &id).map_err(|problem| gated(&found.model, problem))?;
+    let let_out = let_out_in_time(&shared, &bearer.actor, &id).await;
+    let (reader, artifact) = let_out.map_err(|problem| match problem.status {
+        500.. => unavailable(problem),
+        _ => gated(&found.model, problem),
+    })?;
     let mut response = match stream(reader, &artifact, &asked).await {
         Ok(response) => response,
         Err(no) => return Ok(no.into_response()),

@@ -1,6 +1,7 @@
 //! Bytes in the store that no record of the log names: what there is, and that it goes. The hub sees to it once an
 //! hour, and whoever administers may at any time. `store` decides what may go.
 
+use crate::artifacts::not_kept;
 use crate::desk;
 use crate::extract::{Answer, Bearer, Json};
 use crate::hub::Shared;
@@ -63,7 +64,7 @@ impl Shared {
 
     fn leftovers(&self) -> Result<LeftoversView, Problem> {
         let named = desk::named(&*self.read()?);
-        let found = self.blobs.leftovers(&named).map_err(|e| internal(&e))?;
+        let found = self.blobs.leftovers(&named).map_err(|e| not_kept(&e))?;
         let expired = self.uploads.expired(self.now());
         let bytes = expired.iter().map(|(_, bytes)| bytes).sum();
         Ok(view(&found, expired.len() as u64, bytes))
@@ -73,7 +74,7 @@ impl Shared {
         let _alone = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut uploads, mut upload_bytes) = (0, 0);
         for (upload, bytes) in self.uploads.expired(self.now()) {
-            self.uploads.end(&upload).map_err(|e| internal(&e))?;
+            self.uploads.end(&upload).map_err(|e| not_kept(&e))?;
             (uploads, upload_bytes) = (uploads + 1, upload_bytes + bytes);
         }
         self.custody.expire(self.now());
@@ -87,7 +88,7 @@ impl Shared {
         );
         let gone = gone.map_err(|e| match e {
             CollectError::NotTheWriter => Problem::new(503, "unavailable", e.to_string()),
-            CollectError::Blobs(e) => internal(&e),
+            CollectError::Blobs(e) => not_kept(&e),
         })?;
         Ok(view(&gone, uploads, upload_bytes))
     }

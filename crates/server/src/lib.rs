@@ -28,6 +28,7 @@ mod extract;
 mod hub;
 mod huggingface;
 mod id_token;
+mod in_time;
 mod invitations;
 mod invoices;
 mod jobs;

@@ -5,6 +5,7 @@
 //!
 //! Only whoever began an upload knows of it: to anybody else it isn't there.
 
+use crate::artifacts::not_kept;
 use crate::extract::{Answer, Ask, At, Bearer, Body, Json, No};
 use crate::hub::Shared;
 use crate::openapi::{Operation, Routes, Tells};
@@ -229,9 +230,14 @@ async fn append(
     })?;
     synced.map_err(|e| no(&e))?;
     if piece.complete {
-        let hold = block_in_place(|| turn.finish(&shared.blobs)).map_err(|e| no(&e))?;
-        let account = bearer.actor.to_string();
-        shared.custody.note_until(account, hold, upload.expires(), false);
+        let (at, account, until) = (Arc::clone(&shared), bearer.actor.to_string(), upload.expires());
+        let finish = move || {
+            let hold = turn.finish(&at.blobs)?;
+            at.custody.note_until(account, hold, until, false);
+            Ok::<(), UploadError>(())
+        };
+        let finished = shared.in_time("checking and keeping the bytes", finish).await;
+        finished.map_err(answered)?.map_err(|e| no(&e))?;
     }
     Ok(shared.tell(&upload))
 }
@@ -371,6 +377,6 @@ fn refused(error: &UploadError) -> Problem {
             Problem::new(413, "too-large", error.to_string())
         }
         UploadError::Blobs(error) if error.is_senders_fault() => Problem::new(422, "invalid", text),
-        UploadError::Blobs(_) => Problem::new(500, "internal", text),
+        UploadError::Blobs(error) => not_kept(error),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Told;
 use super::words;
-use crate::artifacts::{let_out, stream, take_in};
+use crate::artifacts::{let_out_in_time, stream, take_in};
 use crate::extract::{Ask, At, Bearer, Json, No};
 use crate::hub::Shared;
 use crate::runs::search;
@@ -114,7 +114,7 @@ pub(super) async fn fetch(
         let digest = run.files.get(&path).filter(|_| run.project.as_str() == project);
         artifact_of(run, *digest.ok_or_else(absent)?)
     };
-    let (reader, artifact) = let_out(&shared, &bearer.actor, &id)?;
+    let (reader, artifact) = let_out_in_time(&shared, &bearer.actor, &id).await?;
     stream(reader, &artifact, &asked).await
 }
 
