@@ -40,7 +40,7 @@ impl Client {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if !may_pass(&error) || !tries.again() {
+            if !may_pass(&error) || !tries.again_after(&error) {
                 return Err(error);
             }
         }
@@ -130,7 +130,7 @@ impl Client {
                     return Err(ApiError::Wrong { id, found });
                 }
                 Err(error) if error.status() == Some(416) && is_resumed => part.clear()?,
-                Err(error) if may_pass(&error) && tries.again() => {
+                Err(error) if may_pass(&error) && tries.again_after(&error) => {
                     is_resumed |= part.have > 0;
                     continue;
                 }
@@ -292,7 +292,18 @@ impl Tries {
         }
     }
 
-    /// Waits before another; false if there were enough.
+    /// Waits before another; false if there were enough. That the hub is still at it isn't one in vain.
+    fn again_after(&mut self, error: &ApiError) -> bool {
+        match error {
+            ApiError::Refused(no) if no.kind == "unavailable" && no.retry_after_s.is_some() => {
+                let wait = no.retry_after_s.map_or(0, u64::from);
+                std::thread::sleep(Duration::from_secs(wait).min(LONGEST_WAIT));
+                true
+            }
+            _ => self.again(),
+        }
+    }
+
     fn again(&mut self) -> bool {
         if !self.begun || self.in_vain == self.most {
             return false;
