@@ -7,7 +7,7 @@ use consortium::Digest;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use store::Blobs;
+use store::{Blobs, Bucket, BucketAddress, BucketConfig};
 
 /// Copy the log and the artifacts into a folder; a hub may be running.
 ///
@@ -15,10 +15,15 @@ use store::Blobs;
 /// has their digests alone, and whoever holds a token keeps it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  khub backup /mnt/backup/khub\n  \
-    khub backup /mnt/backup/khub --database postgresql://khub@db.example/khub")]
+    khub backup /mnt/backup/khub --database postgresql://khub@db.example/khub\n  \
+    khub backup /mnt/backup/khub --artifacts s3://khub/artifacts")]
 pub(crate) struct Backup {
     /// Where to.
     to: PathBuf,
+    /// Copy the artifacts from the bucket where the hub keeps them; without this they stay there alone. The environment has
+    /// the keys, as for `khub serve`.
+    #[arg(long, env = "KHUB_ARTIFACTS", value_name = "s3://BUCKET/PREFIX")]
+    artifacts: Option<BucketAddress>,
     #[command(flatten)]
     data: Data,
 }
@@ -51,7 +56,23 @@ pub(crate) fn backup(args: &Backup) -> Result<(), Failure> {
     // Points of runs that the log of an older backup doesn't know harm nobody; a log without its points would.
     points.keep()?;
     log.keep()?;
-    let copied = copy(&args.data.folder.join(ARTIFACTS), &args.to.join(ARTIFACTS))?;
+    let (from, to) = (args.data.folder.join(ARTIFACTS), args.to.join(ARTIFACTS));
+    let behind = Blobs::bucket_behind(&from).map_err(Failure::new)?;
+    let copied = match (&args.artifacts, behind) {
+        (None, Some(bucket)) => {
+            tell("backed up", &done, "no");
+            show::print(&format!(
+                "the artifacts' bytes are in {bucket} alone; --artifacts {bucket} copies them, too\n"
+            ));
+            return Ok(());
+        }
+        (None, None) => copy(&from, &to)?,
+        (Some(address), _) => {
+            let bucket = Bucket::open(&BucketConfig::from_env(address.clone(), 0)).map_err(Failure::new)?;
+            let target = Blobs::open(&to).map_err(Failure::new)?;
+            bucket.copy_into(&target).map_err(Failure::new)?
+        }
+    };
     tell("backed up", &done, copied);
     Ok(())
 }
@@ -96,7 +117,7 @@ impl Part {
     }
 }
 
-fn tell(what: &str, done: &store::BackedUp, copied: u64) {
+fn tell(what: &str, done: &store::BackedUp, copied: impl std::fmt::Display) {
     let store::BackedUp {
         records,
         head,

@@ -7,13 +7,14 @@ use server::{Hub, HubConfig, HubError, ProviderConfig};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use store::{Place, StoreError};
+use store::{BucketAddress, BucketConfig, Place, StoreError};
 
 /// Run the hub of a data folder.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub serve\n  khub serve --folder /srv/khub --listen 0.0.0.0:7777\n  \
     khub serve --database postgresql://khub@db.example/khub\n  \
+    khub serve --artifacts s3://khub/artifacts --artifacts-cache 500GB\n  \
     khub serve --public-url https://hub.example --oidc-issuer https://id.example --oidc-client khub --oidc-secret-file oidc.secret\n\n\
     Then, beside it: khub jobs, khub explain job-1, khub ledger verify, khub artifacts korean-reviews."
 )]
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     /// A second hub on the same database stands by, and takes over when the first is gone.
     #[arg(long, env = "KHUB_DATABASE", hide_env_values = true, value_name = "URL")]
     database: Option<Place>,
+    #[command(flatten)]
+    artifacts: Artifacts,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7777")]
     listen: SocketAddr,
@@ -52,6 +55,42 @@ pub(crate) struct Args {
     /// Add a line of JSON for each answer to this file; `-` is the standard error.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+}
+
+/// Where the bytes of artifacts are.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Artifacts")]
+struct Artifacts {
+    /// Keep artifacts in this bucket of an S3-compatible store, with the folder as a cache. AWS_ENDPOINT_URL, AWS_REGION,
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment say where it is and with which keys.
+    #[arg(long, env = "KHUB_ARTIFACTS", value_name = "s3://BUCKET/PREFIX")]
+    artifacts: Option<BucketAddress>,
+    /// How much of them the folder has at most when they are in a bucket, as 500GB.
+    #[arg(long, default_value = "100GB", value_name = "SIZE", value_parser = size)]
+    artifacts_cache: u64,
+}
+
+impl Artifacts {
+    fn bucket(&self) -> Option<BucketConfig> {
+        let address = self.artifacts.clone()?;
+        Some(BucketConfig::from_env(address, self.artifacts_cache))
+    }
+}
+
+/// A number of bytes, with a unit as one reads it on a disk.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text.get(digits.len()..) {
+        Some("" | "B") => 1,
+        Some("MB") => 1_000_000,
+        Some("GB") => 1_000_000_000,
+        Some("TB") => 1_000_000_000_000,
+        _ => 0,
+    };
+    let bytes = digits.parse().ok().and_then(|count: u64| count.checked_mul(unit));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "a size as 500GB; units are B, MB, GB and TB".to_owned())
 }
 
 /// The provider that people sign in with, by OpenID Connect.
@@ -149,6 +188,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         rate: args.rate,
         public_url: args.public_url.clone(),
         provider: args.provider.config()?,
+        bucket: args.artifacts.bucket(),
         access_log: args.access_log.clone(),
         assets: args.assets.clone().unwrap_or_else(|| own.assets.clone()),
         ..own

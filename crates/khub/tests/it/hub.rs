@@ -1,7 +1,7 @@
 //! A hub under 32 clients, killed again and again; and a second one that takes over.
 
 #[path = "../../../store/tests/it/server.rs"]
-mod server;
+pub(crate) mod server;
 
 use serde_json::Value;
 use std::process::Command;

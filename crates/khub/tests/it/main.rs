@@ -5,6 +5,7 @@ mod audit;
 mod awards;
 mod batch;
 mod browser;
+mod bucket;
 mod data;
 mod deploy;
 mod errors;

@@ -3,9 +3,9 @@
 use api::{Client, JobView};
 use consortium::{ArtifactId, ArtifactKind, Digest, JobId, JobSpec, Label, Output};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -162,7 +162,8 @@ pub(crate) fn found() -> TempDir {
 
 /// Its hub, and where that answers.
 pub(crate) fn serve(folder: &str, listen: &str) -> (Process, String) {
-    let mut hub = Process::khub(&[
+    let mut khub = Command::new(env!("CARGO_BIN_EXE_khub"));
+    khub.args([
         "serve",
         "--folder",
         folder,
@@ -171,10 +172,15 @@ pub(crate) fn serve(folder: &str, listen: &str) -> (Process, String) {
         "--lose-after",
         "0.2",
     ]);
+    listening(&mut khub)
+}
+
+/// The hub that a command starts, and where it answers.
+pub(crate) fn listening(command: &mut Command) -> (Process, String) {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut hub = Process::of(command.stderr(Stdio::null()));
     let mut line = String::new();
-    BufReader::new(hub.0.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(hub.stdout()).read_line(&mut line).unwrap();
     let url = line
         .split_whitespace()
         .find(|word| word.starts_with("http://"))
@@ -193,7 +199,25 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
+        Self::of(&mut command)
+    }
+
+    pub(crate) fn of(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
+    }
+
+    /// What it prints from now on.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.0.stdout.take().unwrap()
+    }
+
+    /// What it had printed until it was killed.
+    pub(crate) fn kill_and_read(mut self) -> String {
+        let mut text = String::new();
+        let mut stdout = self.stdout();
+        self.kill();
+        stdout.read_to_string(&mut text).unwrap();
+        text
     }
 
     /// SIGKILL: no process can prepare for it.
