@@ -4,7 +4,8 @@
 //! Won have no smaller unit, and consumption is in PFLOP-hours to nine decimals. There are no discounts, taxes or
 //! commitments, so the four costs of a row are the same, and so are the two unit prices. A correction is a row of its own,
 //! in the billing period in which it was posted and for the period that it corrects; it is money without a quantity.
-//! There is no InvoiceId: that is one billing account's, and an invoice here is a site's, for all whose jobs it ran.
+//! InvoiceId is always null: that is one billing account's, and an invoice here is a site's, for all whose jobs it ran. So is
+//! CommitmentDiscountStatus, which is there because the specification's rules for quantities name it.
 
 use super::Charge;
 use crate::members::csv::cell;
@@ -22,7 +23,7 @@ struct Row<'a> {
 
 type Column = (&'static str, fn(&Row<'_>) -> String);
 
-const COLUMNS: [Column; 39] = [
+const COLUMNS: [Column; 48] = [
     ("BilledCost", cost),
     ("BillingAccountId", |it| it.charge.organisation.to_string()),
     ("BillingAccountName", |it| it.account.into()),
@@ -44,15 +45,21 @@ const COLUMNS: [Column; 39] = [
     ("ChargeFrequency", |_| "Usage-Based".into()),
     ("ChargePeriodEnd", |it| begin(period(it).next())),
     ("ChargePeriodStart", |it| begin(period(it))),
+    ("CommitmentDiscountStatus", |_| String::new()),
     ("ConsumedQuantity", hours),
     ("ConsumedUnit", |it| of_usage(it, || UNIT.into())),
     ("ContractedCost", cost),
     ("ContractedUnitPrice", price),
     ("EffectiveCost", cost),
+    ("InvoiceId", |_| String::new()),
     ("InvoiceIssuerName", |it| it.provider.into()),
     ("ListCost", cost),
     ("ListUnitPrice", price),
     ("PricingCategory", |it| of_usage(it, || "Standard".into())),
+    ("PricingCurrency", |_| "KRW".into()),
+    ("PricingCurrencyContractedUnitPrice", price),
+    ("PricingCurrencyEffectiveCost", cost),
+    ("PricingCurrencyListUnitPrice", price),
     ("PricingQuantity", hours),
     ("PricingUnit", |it| of_usage(it, || UNIT.into())),
     ("ProviderName", |it| it.provider.into()),
@@ -64,7 +71,14 @@ const COLUMNS: [Column; 39] = [
     ("ResourceType", |_| "Job".into()),
     ("ServiceCategory", |_| "AI and Machine Learning".into()),
     ("ServiceName", |_| "khub".into()),
+    ("ServiceSubcategory", |_| "Machine Learning".into()),
     ("SkuId", site),
+    ("SkuMeter", |_| "Compute".into()),
+    ("SkuPriceDetails", |it| {
+        of_usage(it, || {
+            serde_json::json!({ "x_WonPerPflopHour": it.price }).to_string()
+        })
+    }),
     ("SkuPriceId", |it| {
         of_usage(it, || format!("{} at {}", it.charge.site, it.price))
     }),
@@ -76,7 +90,7 @@ const COLUMNS: [Column; 39] = [
     }),
 ];
 
-const UNIT: &str = "PFLOP-hours";
+const UNIT: &str = "PFLOP-Hours";
 
 pub(super) fn csv(state: &State, charges: &[Charge]) -> String {
     let mut text = COLUMNS.map(|(title, _)| title).join(",") + "\n";
