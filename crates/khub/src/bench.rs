@@ -282,6 +282,15 @@ fn say(line: &Value) -> Result<(), Failure> {
         .map_err(Failure::new)
 }
 
+/// The number that a part of `numbers` is not above: 0.5 asks for the median. 0 of none.
+fn quantile(numbers: impl Iterator<Item = f64>, part: f64) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    let place = (numbers.len() as f64 * part) as usize;
+    let last = numbers.len().saturating_sub(1);
+    numbers.get(place.min(last)).copied().unwrap_or_default()
+}
+
 /// The most memory this process has held; 0 where the system doesn't tell.
 fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

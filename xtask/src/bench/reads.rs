@@ -80,6 +80,16 @@ struct Hub {
     records: u64,
     all: Times,
     asks: BTreeMap<String, Times>,
+    hidden: BTreeMap<String, Apart>,
+}
+
+/// What somebody may not know of, beside what nobody has.
+#[derive(Debug, Serialize, Deserialize)]
+struct Apart {
+    hidden: Times,
+    missing: Times,
+    /// How often, of one of each, what is hidden took longer: 0.5 tells nothing.
+    told_apart: f64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,6 +129,14 @@ impl fmt::Display for Report {
                 rows.push(row);
             }
             writeln!(f, "{}", table(&rows).trim_end())?;
+            for (kind, it) in &hub.hidden {
+                let (hidden, missing) = (it.hidden.p50_ms, it.missing.p50_ms);
+                writeln!(
+                    f,
+                    "{kind}: hidden {hidden:.2} ms, missing {missing:.2} ms; hidden took longer {:.1} % of the time",
+                    100.0 * it.told_apart
+                )?;
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! done twice, shows in the pool's balance.
 
 use super::process::Process;
-use super::submit;
+use super::{quantile, submit};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::found::Founding;
@@ -111,7 +111,7 @@ impl<'a> Bench<'a> {
         let hub = self.serve()?;
         let url = hub.url()?;
         let stop = AtomicBool::new(false);
-        let mut times = std::thread::scope(|scope| -> Result<Vec<f64>, Failure> {
+        let times = std::thread::scope(|scope| -> Result<Vec<f64>, Failure> {
             let writers: Vec<_> = (0..self.args.clients)
                 .map(|client| {
                     let (url, stop) = (&url, &stop);
@@ -126,14 +126,7 @@ impl<'a> Bench<'a> {
             }
             Ok(times)
         })?;
-        times.sort_by(f64::total_cmp);
-        let at = |part: f64| {
-            times
-                .get((times.len() as f64 * part) as usize)
-                .copied()
-                .unwrap_or_default()
-                * 1e3
-        };
+        let at = |part: f64| quantile(times.iter().copied(), part) * 1e3;
         Ok(json!({
             "commands_per_s": (times.len() as f64 / seconds).round(),
             "p50_ms": at(0.5), "p99_ms": at(0.99),

@@ -5,15 +5,16 @@
 //! is started on it, in a process of its own, and read over HTTP by everyone at once while somebody goes on writing.
 
 use super::process::Process;
+use super::quantile;
 use crate::failure::Failure;
 use crate::members;
 use crate::show;
-use api::Client;
+use api::{ApiError, Client};
 use consortium::{
     Actor, ArtifactId, ArtifactKind, Award, Batch, Command, Credential, Digest, Exit, FlopSeconds,
-    FlopsPerSecond, Holder, Home, JobId, JobSpec, Kind, Label, Organisation, OrganisationId, Output, Person,
-    Phase, Presence, Price, Programme, Project, Reading, Request, Role, RoundSpec, Site, State, Tenure, Time,
-    Usage, Won,
+    FlopsPerSecond, Holder, Home, JobId, JobSpec, Kind, Label, Month, Organisation, OrganisationId, Output,
+    Person, Phase, Presence, Price, Programme, Project, Reading, Request, Role, RoundSpec, Site, State,
+    Tenure, Time, Usage, Won,
 };
 use serde_json::{Value, json};
 use server::desk;
@@ -44,6 +45,9 @@ pub(super) struct Args {
     rate: u32,
     #[arg(long, default_value_t = 30.0)]
     seconds: f64,
+    /// How often something hidden and something that isn't there are asked for.
+    #[arg(long, default_value_t = 500)]
+    pairs: u32,
 }
 
 const PROGRAMMES: [Programme; 5] = [
@@ -65,6 +69,8 @@ const READINGS: u64 = 3;
 /// An artifact comes of every fifth job.
 const WITH_OUTPUT: u64 = 5;
 const HOUR: u64 = 3_600_000;
+/// Projects of which nobody else may know.
+const CLOSED: u32 = 3;
 /// Commands a second while others read.
 const WRITES: u64 = 20;
 
@@ -81,9 +87,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .map(|(ask, times)| (format!("{} {}", ask.who, ask.path), summary(times)))
         .collect();
     let all: Vec<f64> = told.into_iter().flatten().collect();
+    let hidden = hidden(args, &url, made.month)?;
     let report = json!({
         "organisations": made.organisations, "people": args.people, "jobs": args.jobs, "postings": made.postings,
-        "records": made.records, "all": summary(&all), "asks": asks,
+        "records": made.records, "all": summary(&all), "asks": asks, "hidden": hidden,
     });
     show::print(&format!("{report}\n"));
     Ok(())
@@ -91,13 +98,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Milliseconds, and how many there were.
 fn summary(times: &[f64]) -> Value {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    let at = |part: f64| {
-        let place = (times.len() as f64 * part) as usize;
-        times.get(place).copied().unwrap_or_default()
-    };
-    json!({ "n": times.len(), "p50_ms": at(0.5), "p99_ms": at(0.99), "longest_ms": at(1.0 - f64::EPSILON) })
+    let at = |part: f64| quantile(times.iter().copied(), part);
+    json!({ "n": times.len(), "p50_ms": at(0.5), "p99_ms": at(0.99), "longest_ms": at(1.0) })
 }
 
 /// A read, and who asks it.
@@ -152,6 +154,53 @@ fn read(args: &Args, url: &str, asks: &[Ask]) -> Result<Vec<Vec<f64>>, Failure> 
     })
 }
 
+/// What a partner may not know of, and what nobody has, asked for in turns: whether the time tells them apart.
+fn hidden(args: &Args, url: &str, month: Month) -> Result<BTreeMap<String, Value>, Failure> {
+    let partner = Client::new(url, &token("partner"))?;
+    let time = |path: &str| -> Result<f64, Failure> {
+        let start = Instant::now();
+        match partner.text(path) {
+            Err(ApiError::Refused(problem)) if problem.status == 404 => {
+                Ok(start.elapsed().as_secs_f64() * 1e3)
+            }
+            other => Err(Failure::new(format_args!("{path} isn't hidden: {other:?}"))),
+        }
+    };
+    let invoice = format!("/api/v1/invoices/{month}/site-NAME");
+    let kinds = [
+        ("project", "/api/v1/projects/closed-NAME/artifacts"),
+        ("award", "/api/v1/awards/closed-NAME"),
+        ("invoice", &invoice),
+    ];
+    let mut told = BTreeMap::new();
+    for (kind, path) in kinds {
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        for turn in 0..args.pairs {
+            let name = turn % CLOSED;
+            let ask = |name: u32| time(&path.replace("NAME", &name.to_string()));
+            // In turns the one and the other first: what comes second may be faster.
+            let (a, b) = match turn % 2 {
+                0 => (ask(name)?, ask(CLOSED + SITES + name)?),
+                _ => {
+                    let b = ask(CLOSED + SITES + name)?;
+                    (ask(name)?, b)
+                }
+            };
+            there.push(a);
+            missing.push(b);
+        }
+        let later = there
+            .iter()
+            .flat_map(|a| missing.iter().map(move |b| a.total_cmp(b)));
+        let later = later.map(|order| 0.5 + 0.5 * f64::from(order as i8)).sum::<f64>();
+        let pairs = f64::from(args.pairs).powi(2).max(1.0);
+        let line =
+            json!({ "hidden": summary(&there), "missing": summary(&missing), "told_apart": later / pairs });
+        told.insert(kind.to_owned(), line);
+    }
+    Ok(told)
+}
+
 fn write(url: &str, over: &AtomicBool) -> Result<(), Failure> {
     let hub = Client::new(url, &token("office"))?;
     while !over.load(Ordering::Relaxed) {
@@ -171,6 +220,8 @@ struct Made {
     organisations: usize,
     postings: u64,
     records: u64,
+    /// In which the last job ended.
+    month: Month,
 }
 
 fn make(args: &Args) -> Result<Made, Failure> {
@@ -201,6 +252,7 @@ fn make(args: &Args) -> Result<Made, Failure> {
         organisations: years.state.organisations.len(),
         postings: years.postings,
         records: years.store.seq(),
+        month: Month::of(years.now),
     })
 }
 
@@ -279,6 +331,21 @@ impl Years {
                 compute: FlopSeconds::from_pflop_hours(10_000_000),
             }));
         }
+        for i in 0..CLOSED {
+            commands.push(Command::OpenProject(Project {
+                id: name(&format!("closed-{i}"))?,
+                title: "Nobody else's".into(),
+                organisation: ids[0].clone(),
+                programme: Programme::Flight,
+                members: [name("office")?].into(),
+            }));
+            commands.push(Command::Grant(Award {
+                id: name(&format!("closed-{i}"))?,
+                project: name(&format!("closed-{i}"))?,
+                won: Won(100_000_000_000),
+                compute: FlopSeconds::from_pflop_hours(10_000_000),
+            }));
+        }
         let foreign = organisations
             .iter()
             .position(|it| it.home == Home::Foreign)
@@ -298,13 +365,22 @@ impl Years {
             .into_iter()
             .map(|it| Request::new(Actor::Hub, it))
             .collect();
-        self.ask(&requests).map(drop)
+        self.ask(&requests)?;
+        let closed = (0..CLOSED).map(|i| {
+            let spec = spec(&format!("closed-{i}"), Label::Restricted)?;
+            Ok(Request::new(
+                Actor::Person(name("office")?),
+                Command::Submit(spec),
+            ))
+        });
+        let closed: Vec<Request> = closed.collect::<Result<_, Failure>>()?;
+        self.ask(&closed).map(drop)
     }
 
     /// So many jobs come, run for some hours, and are done.
     fn pass(&mut self, some: u32, from: u32) -> Result<(), Failure> {
         let jobs = self.submit(some, from)?;
-        let joined = self.at_sites(&jobs, |_, job| vec![Command::Join { job }])?;
+        let joined = self.at_sites(&jobs, |_, job| Command::Join { job })?;
         for n in 1..=READINGS {
             self.now = self.now.plus(HOUR);
             let total = Usage {
@@ -312,7 +388,7 @@ impl Years {
                 ..Usage::default()
             };
             let reading = Reading { attempt: 1, total };
-            self.at_sites(&joined, |_, job| vec![Command::Meter { job, reading }])?;
+            self.at_sites(&joined, |_, job| Command::Meter { job, reading })?;
         }
         self.at_sites(&joined, |state, job| {
             let output = |job: JobId| Output {
@@ -330,12 +406,12 @@ impl Years {
                 .then(|| output(job))
                 .into_iter()
                 .collect();
-            vec![Command::End {
+            Command::End {
                 job,
                 attempt: 1,
                 exit: Exit::Done,
                 outputs,
-            }]
+            }
         })?;
         self.now = self.now.plus(HOUR);
         Ok(())
@@ -344,8 +420,7 @@ impl Years {
     /// Jobs that are still there: those that found machines run, the others wait.
     fn late(&mut self, some: u32, from: u32) -> Result<(), Failure> {
         let jobs = self.submit(some, from)?;
-        self.at_sites(&jobs, |_, job| vec![Command::Join { job }])
-            .map(drop)
+        self.at_sites(&jobs, |_, job| Command::Join { job }).map(drop)
     }
 
     fn submit(&mut self, some: u32, from: u32) -> Result<Vec<JobId>, Failure> {
@@ -356,7 +431,10 @@ impl Years {
                 true => Label::Open,
                 false => [Label::Open, Label::Consortium, Label::Restricted][i as usize % 3],
             };
-            Ok(Request::new(submitter, Command::Submit(spec(owner, label)?)))
+            Ok(Request::new(
+                submitter,
+                Command::Submit(spec(&project(owner), label)?),
+            ))
         });
         let requests: Vec<Request> = requests.collect::<Result<_, Failure>>()?;
         let granted = self.ask(&requests)?;
@@ -374,7 +452,7 @@ impl Years {
     fn at_sites(
         &mut self,
         jobs: &[JobId],
-        what: impl Fn(&State, JobId) -> Vec<Command>,
+        what: impl Fn(&State, JobId) -> Command,
     ) -> Result<Vec<JobId>, Failure> {
         let mut requests = Vec::new();
         let mut there = Vec::new();
@@ -386,8 +464,7 @@ impl Years {
                 .filter(|(_, member)| member.presence != Presence::Left);
             for (site, _) in here.filter(|_| job.phase == Phase::Running) {
                 there.push(*id);
-                let asked = what(&self.state, *id).into_iter();
-                requests.extend(asked.map(|command| Request::new(Actor::Site(site.clone()), command)));
+                requests.push(Request::new(Actor::Site(site.clone()), what(&self.state, *id)));
             }
         }
         self.ask(&requests)?;
@@ -455,10 +532,10 @@ impl Years {
 }
 
 /// A simple job: of one GPU, for some hours, at any site that may hold it.
-fn spec(owner: u32, label: Label) -> Result<JobSpec, Failure> {
+fn spec(project: &str, label: Label) -> Result<JobSpec, Failure> {
     Ok(JobSpec {
-        name: format!("job of {}", project(owner)),
-        project: name(&project(owner))?,
+        name: format!("job of {project}"),
+        project: name(project)?,
         program: String::new(),
         label,
         sites: 1,

@@ -3,6 +3,7 @@
 //! Each client submits one job at a time, and the next when a site has joined that one. Sites are clients, too: they hold one
 //! request for orders open, and of each job that comes they join it and say that it is done.
 
+use super::quantile;
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::found::Founding;
@@ -61,7 +62,7 @@ pub(super) fn run(url: &str, folder: &Folder, clients: usize, seconds: f64) -> R
         .map(|site| Ok((*site, Client::new(url, &folder.token(site)?)?)))
         .collect::<Result<_, Failure>>()?;
     let (stop, over, dispatched) = (&stop, &over, &dispatched);
-    let mut times: Vec<Took> = std::thread::scope(|scope| {
+    let times: Vec<Took> = std::thread::scope(|scope| {
         for (name, client) in &sites {
             let (give, take) = channel();
             let take = Mutex::new(take);
@@ -89,10 +90,7 @@ pub(super) fn run(url: &str, folder: &Folder, clients: usize, seconds: f64) -> R
         all.map(|all| all.into_iter().flatten().collect())
     })?;
     let per_s = (times.len() as f64 / seconds).round();
-    let mut of = |what: fn(&Took) -> f64, part: f64| {
-        times.sort_by(|a, b| what(a).total_cmp(&what(b)));
-        times.get((times.len() as f64 * part) as usize).map_or(0.0, what) * 1e3
-    };
+    let of = |what: fn(&Took) -> f64, part: f64| quantile(times.iter().map(what), part) * 1e3;
     Ok(json!({
         "jobs_per_s": per_s,
         "submit_p50_ms": of(|took| took.submit, 0.5), "submit_p99_ms": of(|took| took.submit, 0.99),
