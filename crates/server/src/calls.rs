@@ -124,7 +124,7 @@ async fn call(State(shared): State<Arc<Shared>>, bearer: Bearer, At(id): At<Call
 }
 
 fn view_of_call(state: &Consortium, actor: &Actor, call: &Call, now: Time) -> CallView {
-    let audits = may(state, actor, Action::Audit, &Resource::Consortium);
+    let audits = crate::views::audits(state, actor);
     CallView {
         is_open: call.opens <= now && now < call.closes,
         may_propose: may(state, actor, Action::Propose, &Resource::Call(call)),

@@ -8,17 +8,17 @@ use crate::metrics::Counts;
 use crate::provider::{Provider, ProviderConfig};
 use crate::rate::Rate;
 use crate::tally::Tally;
-use crate::writer::{self, Asked};
+use crate::writer::{Asked, Writer};
 use api::{Problem, Progress};
-use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time};
+use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time, apply};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::{
-    BlobError, Blobs, Bucket, BucketConfig, BucketError, Hold, Measured, Place, Reader, Sealer, Store,
+    BlobError, Blobs, Bucket, BucketConfig, BucketError, Entry, Hold, Measured, Place, Reader, Sealer, Store,
     StoreError, UploadLimits, Uploads,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -149,11 +149,12 @@ pub(crate) struct Shared {
     pub(crate) changed: watch::Sender<u64>,
     /// Why the hub has stopped; none while it runs.
     stopped: watch::Sender<Option<Stop>>,
+    /// What the log has, for all who read.
     state: RwLock<State>,
     asked: Mutex<Option<mpsc::Sender<Asked>>>,
     started: Instant,
     heard: Mutex<BTreeMap<SiteId, Heard>>,
-    progress: Mutex<BTreeMap<(JobId, SiteId), Progress>>,
+    progress: Mutex<BTreeMap<JobId, BTreeMap<SiteId, Progress>>>,
     /// Connections of those who have read what runs measured, for the next who do.
     readers: Mutex<Vec<Reader>>,
     pub(crate) lockout: Lockout,
@@ -218,7 +219,7 @@ impl Hub {
             clock: config.clock.clone(),
             changed: watch::channel(store.seq()).0,
             stopped: watch::channel(None).0,
-            state: RwLock::new(state),
+            state: RwLock::new(state.clone()),
             asked: Mutex::new(Some(asked)),
             started: Instant::now(),
             heard: Mutex::default(),
@@ -235,7 +236,15 @@ impl Hub {
         let writing = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("hub-writer".to_owned())
-            .spawn(move || writer::run(&writing, store, tally, sealer, requests))
+            .spawn(move || {
+                let writer = Writer {
+                    shared: &writing,
+                    store,
+                    state,
+                    tally,
+                };
+                writer.run(sealer, requests);
+            })
             .map_err(HubError::Runtime)?;
         let router = crate::router(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
         let stop = shared.until_stopped();
@@ -338,8 +347,14 @@ impl Shared {
         self.clock.now()
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    /// Has readers see what the log has now.
+    pub(crate) fn show(&self, entries: &[Entry]) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            for event in &entry.events {
+                apply(&mut state, event, entry.at);
+            }
+        }
     }
 
     /// Has the writer carry out a request.
@@ -410,15 +425,14 @@ impl Shared {
     }
 
     pub(crate) fn note_progress(&self, job: JobId, site: SiteId, progress: Progress) {
-        lock(&self.progress).insert((job, site), progress);
+        lock(&self.progress)
+            .entry(job)
+            .or_default()
+            .insert(site, progress);
     }
 
     pub(crate) fn progress_of(&self, job: JobId) -> BTreeMap<SiteId, Progress> {
-        let progress = lock(&self.progress);
-        let of_job = progress.iter().filter(|((other, _), _)| *other == job);
-        of_job
-            .map(|((_, site), progress)| (site.clone(), *progress))
-            .collect()
+        lock(&self.progress).get(&job).cloned().unwrap_or_default()
     }
 
     pub(crate) fn take_reader(&self) -> Option<Reader> {

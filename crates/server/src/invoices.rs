@@ -7,9 +7,8 @@ use crate::openapi::Routes;
 use crate::part::{Part, fits};
 use api::{Done, InvoiceCorrection, InvoiceLine, InvoiceSheet, InvoiceView, Problem, WhichInvoices};
 use axum::extract::State;
-use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, AwardId, Command, FlopSeconds, Invoice, InvoiceCommand, InvoiceId, JobId, Month, SiteId,
+    Actor, AwardId, Command, FlopSeconds, Invoice, InvoiceCommand, InvoiceId, JobId, Month, SiteId,
     State as Consortium, Time, Won,
 };
 use schemars::JsonSchema;
@@ -135,7 +134,7 @@ fn view(state: &Consortium, actor: &Actor, invoice: &Invoice, now: Time) -> Opti
 }
 
 fn sheet(state: &Consortium, actor: &Actor, invoice: &Invoice, now: Time) -> Option<InvoiceSheet> {
-    let audits = state.permit(actor, Action::Audit, &Resource::Consortium).is_ok();
+    let audits = crate::views::audits(state, actor);
     let told = |award: &AwardId| audits.then(|| award.clone());
     let lines = invoice.lines.iter();
     let lines = lines.flat_map(|(job, lines)| lines.iter().map(move |line| (*job, line)));

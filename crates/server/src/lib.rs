@@ -8,7 +8,7 @@
 //! # Ok::<(), server::HubError>(())
 //! ```
 //!
-//! One thread decides (`writer.rs`): it takes requests in the order of their arrival, changes the state,
+//! One thread decides (`writer.rs`): it takes requests in the order of their arrival, changes its state,
 //! commits the events of a whole batch at once, and only then answers. Everyone else reads. What is decided
 //! is in [`desk`], which has no I/O and runs under the simulator as well. Handlers live
 //! in one file for each sort of asker; an artifact's bytes leave through one function in `artifacts.rs`.
@@ -27,6 +27,7 @@ mod explain;
 mod extract;
 mod hub;
 mod huggingface;
+mod hush;
 mod id_token;
 mod in_time;
 mod invitations;
@@ -109,6 +110,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(session::callback())
         .merge(device::oauth())
         .fallback(extract::no_such_address)
+        .layer(axum::middleware::from_fn(hush::even_out))
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(&shared),
             metrics::count,

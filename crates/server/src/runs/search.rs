@@ -62,7 +62,7 @@ impl Search {
             self.order.compare(a, b).then_with(newest_first)
         });
         if let Some(after) = after {
-            // A run that is gone since leaves the rest as it would be behind it: that is what a part can't know.
+            // Without it nobody knows where the part before ended: the order may be by what has changed since.
             let at = found.iter().position(|row| row.run.id == after);
             let unknown = || {
                 let detail = "the part before ended with a run that isn't there any more";
