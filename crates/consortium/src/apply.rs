@@ -127,6 +127,8 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             };
             state.jobs.insert(*job, new);
             state.active.insert(*job);
+            let of_project = state.jobs_by_project.entry(spec.project.clone());
+            of_project.or_default().insert(*job);
         }
         Event::Ended { job, outcome } => {
             state.active.remove(job);
@@ -263,12 +265,15 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             notice,
             taken,
             ..
-        } => with(state, *job, |job| {
-            if let Some(member) = job.members.get_mut(site) {
-                member.watch.notice = Some(*notice);
-                member.watch.taken.clone_from(taken);
-            }
-        }),
+        } => {
+            state.idled.extend(taken.as_ref().map(|_| *job));
+            with(state, *job, |job| {
+                if let Some(member) = job.members.get_mut(site) {
+                    member.watch.notice = Some(*notice);
+                    member.watch.taken.clone_from(taken);
+                }
+            });
+        }
         Event::GivenBack { job, .. } => {
             crate::award::expect_back(state, *job);
             with(state, *job, |job| {

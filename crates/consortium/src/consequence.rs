@@ -1,6 +1,7 @@
 //! What follows by itself, from the passing of time or from what just happened: placements, rounds that open
 //! and close, jobs that end. [`Command::Tick`](crate::Command::Tick) asks for it, one step a job at a time,
-//! until nothing follows.
+//! until nothing follows. A placement looks at everyone who waits, so whoever knows that nothing has happened that it could
+//! depend on asks for the rest alone ([`follow`]).
 
 use crate::batch::{self, Stop};
 use crate::place::{Placing, place};
@@ -13,8 +14,8 @@ use std::collections::BTreeMap;
 /// A site that is placed and doesn't come is not waited for any longer than this.
 const START_GRACE_MS: u64 = 30_000;
 
-/// One step for each job that has one to take, oldest first, and then everything that can be placed.
-pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
+/// One step for each job that has one to take, oldest first, and then, if `moved`, everything that can be placed.
+pub fn follow(state: &State, now: Time, moved: bool) -> Vec<Event> {
     let due = crate::award::due::due(state, now);
     if !due.is_empty() {
         return due; // what an award gets or loses decides what can be placed
@@ -33,6 +34,9 @@ pub(crate) fn consequences(state: &State, now: Time) -> Vec<Event> {
     let mut notices = jobs.iter().map(|job| watch::notices(state, job));
     if let Some(notice) = notices.find(|events| !events.is_empty()) {
         return notice;
+    }
+    if !moved {
+        return events;
     }
     let turn = place(state, now);
     let stops = turn.stops.into_iter().map(|job| Event::Stopping {

@@ -7,7 +7,7 @@
 //! consequence, whichever request or passage of time brought it about.
 
 use crate::batch;
-use crate::consequence::{consequences, ended};
+use crate::consequence::{ended, follow};
 use crate::ledger::LedgerError;
 use crate::policy::Resource;
 use crate::seat::{join, report};
@@ -120,7 +120,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
             };
             Ok(current.map(|_| lost).into_iter().collect())
         }
-        Command::Tick => Ok(consequences(state, now)),
+        Command::Tick => Ok(follow(state, now, true)),
     }
 }
 
@@ -177,8 +177,7 @@ fn administer(state: &State, actor: &Actor, command: &Command, now: Time) -> Res
 // ---- projects: artifacts and jobs --------------------------------------------------------------------
 
 fn register(state: &State, actor: &Actor, output: &Output) -> Result<Vec<Event>, Refusal> {
-    let project = find(&state.projects, "project", &output.id.project)?;
-    state.permit(actor, Action::Contribute, &Resource::Project(project))?;
+    state.project_for(actor, &output.id.project)?;
     let mut artifact = inherit(state, output)?;
     if let Actor::Person(person) = actor {
         artifact.by.insert(person.clone());
@@ -250,8 +249,7 @@ pub(crate) fn strictest<'a>(
 }
 
 fn submit(state: &State, actor: &Actor, spec: &JobSpec) -> Result<Vec<Event>, Refusal> {
-    let project = find(&state.projects, "project", &spec.project)?;
-    state.permit(actor, Action::Contribute, &Resource::Project(project))?;
+    let project = state.project_for(actor, &spec.project)?;
     let Actor::Person(submitter) = actor else {
         return Err(Refusal::invalid(format!("{actor} can't submit jobs; people do")));
     };

@@ -197,6 +197,26 @@ pub enum Event {
     Remembered { key: String, what: Remembered },
 }
 
+impl Event {
+    /// Whether a job that waits may be able to start by this, or another place in the line be its due. Of these few it is
+    /// known that it isn't so; what follows from them may be of the others.
+    pub fn moves_the_queue(&self) -> bool {
+        !matches!(
+            self,
+            Self::Appropriated { .. }
+                | Self::CredentialIssued { .. }
+                | Self::CredentialRevoked { .. }
+                | Self::Run(..)
+                | Self::Contributed { .. }
+                | Self::Applied { .. }
+                | Self::Checkpointed { .. }
+                | Self::Metered { .. }
+                | Self::Posted(_)
+                | Self::Remembered { .. }
+        )
+    }
+}
+
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -4,7 +4,7 @@ use crate::batch::waits_for;
 use crate::place::{Candidate, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
 use crate::watch;
-use crate::{Job, JobId, OrganisationId, Phase, Price, ProjectId, SiteId, State, Time};
+use crate::{Job, JobId, Label, OrganisationId, Phase, Price, ProjectId, SiteId, State, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +95,7 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             idle,
         };
     }
-    let look = Look::new(state, now);
+    let mut look = Look::new(state, now);
     let candidates = look.candidates(job);
     if let Some(before) = waits_for(state, job) {
         return Explanation {
@@ -119,34 +119,58 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
     }
 }
 
-/// Who waits, first in the queue first, and for what.
-pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
-    let look = Look::new(state, now);
-    let projects = state.projects.keys().zip(0..);
-    let shares: BTreeMap<&ProjectId, u64> = projects
-        .map(|(id, project)| (id, look.queue.shares(project).0))
-        .collect();
-    // Jobs that ask for the same wait for the same.
-    let mut known: BTreeMap<_, String> = BTreeMap::new();
-    let in_line = look.line.iter().map(|handle| look.scene.jobs[*handle as usize]);
-    let queued = state.active_jobs().filter(|job| job.phase == Phase::Queued);
-    let later = queued.filter_map(|job| Some((job, Some(waits_for(state, job)?))));
-    let all = in_line.map(|job| (job, None)).chain(later);
-    let waits = (1..).zip(all).map(|(place, (job, before))| {
-        let spec = &job.spec;
-        let asks = (
+/// Who waits, first in the queue first. What each waits for is only reckoned for those that are told.
+pub struct Line<'a> {
+    look: Look<'a>,
+    /// The jobs that wait for machines, and then those that wait for other jobs.
+    jobs: Vec<&'a Job>,
+    shares: BTreeMap<&'a ProjectId, u64>,
+    known: BTreeMap<Wish<'a>, String>,
+}
+
+/// Jobs that ask for the same wait for the same: project, label, sites, GPUs and their sort, minutes, an image.
+type Wish<'a> = (&'a ProjectId, Label, u32, Option<u32>, Option<&'a str>, u32, bool);
+
+impl<'a> Line<'a> {
+    /// The queue at `now`.
+    pub fn new(state: &'a State, now: Time) -> Self {
+        let look = Look::new(state, now);
+        let projects = state.projects.keys().zip(0..);
+        let shares = projects.map(|(id, project)| (id, look.queue.shares(project).0));
+        let in_line = look.line.iter().map(|handle| look.scene.jobs[*handle as usize]);
+        let queued = state.active_jobs().filter(|job| job.phase == Phase::Queued);
+        let later = queued.filter(|job| waits_for(state, job).is_some());
+        Self {
+            jobs: in_line.chain(later).collect(),
+            shares: shares.collect(),
+            known: BTreeMap::new(),
+            look,
+        }
+    }
+
+    /// The jobs with their places, counted from 1.
+    pub fn places(&self) -> impl Iterator<Item = (u64, &'a Job)> {
+        (1..).zip(self.jobs.iter().copied())
+    }
+
+    /// What is to be said of the job at `place`.
+    pub fn tell(&mut self, place: u64, job: &'a Job) -> Waiting {
+        let (state, spec) = (self.look.scene.state, &job.spec);
+        let wish = (
             &spec.project,
             job.label,
             spec.sites,
             spec.gpus,
-            &spec.gpu,
+            spec.gpu.as_deref(),
             spec.wall_minutes,
             spec.has_image(),
         );
-        let why = match before {
+        let look = &mut self.look;
+        let why = match waits_for(state, job) {
             Some(before) => format!("{} has to be done before", before.id),
-            None => known
-                .entry(asks)
+            None => self
+                .known
+                .entry(wish)
                 .or_insert_with(|| in_short(&look.candidates(job)))
                 .clone(),
         };
@@ -157,12 +181,11 @@ pub fn waiting(state: &State, now: Time) -> Vec<Waiting> {
             name: spec.name.clone(),
             project: spec.project.clone(),
             organisation: project.map(|project| project.organisation.clone()),
-            share_millionths: shares.get(&spec.project).copied().unwrap_or(0),
+            share_millionths: self.shares.get(&spec.project).copied().unwrap_or(0),
             since: job.submitted,
             why,
         }
-    });
-    waits.collect()
+    }
 }
 
 /// The queue as it is now.
@@ -195,7 +218,7 @@ impl<'a> Look<'a> {
         line.position(|handle| self.queue.id(*handle) == job.id.0)
     }
 
-    fn candidates(&self, job: &Job) -> Vec<Candidate> {
+    fn candidates(&mut self, job: &'a Job) -> Vec<Candidate> {
         if let Some(placing) = self.placed.iter().find(|placing| placing.job == job.id) {
             return placing.candidates.clone();
         }

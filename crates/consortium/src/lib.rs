@@ -73,9 +73,10 @@ pub use call::{
     Call, CallCommand, CallEvent, Case, Judged, Judgement, Proposal, Review, Reviewer, Stage, Step,
 };
 pub use command::{Actor, Command, Output, Reading, Request};
+pub use consequence::follow;
 pub use decide::decide;
 pub use event::{Event, Outcome};
-pub use explain::{explain, waiting};
+pub use explain::explain;
 pub use id::{
     ArtifactId, AwardId, BadId, CallId, Digest, JobId, ModelId, OrganisationId, PersonId, ProjectId,
     ProposalId, SiteId,

@@ -6,9 +6,7 @@
 
 use crate::batch::{Again, waits_for};
 use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Move, Queue, Rules, Shape};
-use crate::{
-    Account, Action, Actor, AwardId, Decision, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label,
-};
+use crate::{Account, Action, Actor, AwardId, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label};
 use crate::{
     OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Sight, Site, SiteId, State, Time, Won,
 };
@@ -113,7 +111,7 @@ pub(crate) struct Placing {
 
 /// The state as the queue sees it.
 pub(crate) struct Scene<'a> {
-    state: &'a State,
+    pub(crate) state: &'a State,
     sites: Vec<&'a Site>,
     /// What each site may hold.
     sights: Vec<Sight<'a>>,
@@ -201,8 +199,9 @@ impl<'a> Scene<'a> {
         let mut placings = Vec::new();
         let moves = queue.round(now.0, &mut |handle, sites| {
             let job = self.jobs[handle as usize];
-            let entitled = |site: &u32| self.may_hold(job, self.sites[*site as usize]).allowed;
-            if !sites.iter().all(entitled) {
+            let policy = &self.state.policy;
+            let may_hold = |site: &u32| policy.hold(self.state, job, &self.sites[*site as usize].id);
+            if !sites.iter().all(|site| may_hold(site).allowed) {
                 return false;
             }
             let placed = self.reserve(job, sites);
@@ -241,9 +240,14 @@ impl<'a> Scene<'a> {
 
     /// Every site, in the order of their names: for a job that was just given `taken`, or that waits, maybe
     /// because what is free is kept for another.
-    pub(crate) fn verdicts(&self, job: &Job, taken: Option<&[u32]>, kept: Option<JobId>) -> Vec<Candidate> {
-        let sites = (0_u32..).zip(&self.sites);
-        let mut verdicts: Vec<Verdict> = sites.map(|(i, site)| self.verdict(job, i, site)).collect();
+    pub(crate) fn verdicts(
+        &mut self,
+        job: &'a Job,
+        taken: Option<&[u32]>,
+        kept: Option<JobId>,
+    ) -> Vec<Candidate> {
+        let sites = 0..self.sites.len();
+        let mut verdicts: Vec<Verdict> = sites.map(|i| self.verdict(job, i)).collect();
         let is_open = |i: &u32| matches!(verdicts[*i as usize], Verdict::Taken { .. });
         let mut open: Vec<u32> = (0..count(verdicts.len())).filter(is_open).collect();
         open.sort_by_key(|i| (marginal(self.sites[*i as usize]), *i));
@@ -276,8 +280,9 @@ impl<'a> Scene<'a> {
     }
 
     /// What is to be said of one site by itself; one that could be taken is.
-    fn verdict(&self, job: &Job, i: u32, site: &Site) -> Verdict {
-        let decision = self.may_hold(job, site);
+    fn verdict(&mut self, job: &'a Job, i: usize) -> Verdict {
+        let site = self.sites[i];
+        let decision = self.sights[i].decides_job(job);
         if !decision.allowed {
             return Verdict::Closed {
                 policies: decision.policies,
@@ -299,23 +304,17 @@ impl<'a> Scene<'a> {
                 wanted,
             };
         }
-        let others = self.holders[i as usize]
-            .iter()
-            .filter(|(other, _)| *other != job.id);
-        let others: Vec<(JobId, u32)> = others.copied().collect();
-        let held = others
-            .iter()
-            .fold(0_u32, |sum, (_, gpus)| sum.saturating_add(*gpus));
+        let others = || self.holders[i].iter().filter(|(other, _)| *other != job.id);
+        let held = others().fold(0_u32, |sum, (_, gpus)| sum.saturating_add(*gpus));
         let free = site.gpus.saturating_sub(held);
-        match others.as_slice() {
-            [(job, _)] if free < wanted => Verdict::Busy { job: *job },
-            _ if free < wanted => Verdict::Full { free, wanted },
-            _ => Verdict::Taken { price: site.price },
+        if free >= wanted {
+            return Verdict::Taken { price: site.price };
         }
-    }
-
-    fn may_hold(&self, job: &Job, site: &Site) -> Decision {
-        self.state.policy.hold(self.state, job, &site.id)
+        let mut others = others();
+        match (others.next(), others.next()) {
+            (Some((job, _)), None) => Verdict::Busy { job: *job },
+            _ => Verdict::Full { free, wanted },
+        }
     }
 
     /// The sites that may hold jobs like this one, have the right sort of GPU and can run its image.

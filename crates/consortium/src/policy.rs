@@ -154,10 +154,10 @@ impl Policy {
         &self.text
     }
 
-    /// Whether it names a single artifact, call, job, proposal or run, so that two with the same attributes may be told apart.
+    /// Whether it names a single artifact, call, job, project, proposal or run, so that two with the same attributes may be told apart.
     pub(crate) fn names_one(&self) -> bool {
         let named = &self.mentions.named;
-        ["Artifact", "Call", "Job", "Proposal", "Run"]
+        ["Artifact", "Call", "Job", "Project", "Proposal", "Run"]
             .iter()
             .any(|kind| named.contains(*kind))
     }
@@ -286,6 +286,22 @@ impl State {
     pub fn permit(&self, actor: &Actor, action: Action, resource: &Resource<'_>) -> Result<(), Refusal> {
         let decision = self.policy.ask(self, actor, action, resource);
         decision.require(|| format!("{actor} may not {} {}", action.verb(), resource.without_name()))
+    }
+
+    /// The project, if `actor` may contribute to it. Only its own people hear why they may not: to all others it isn't there,
+    /// whether it is or not.
+    pub fn project_for(&self, actor: &Actor, id: &ProjectId) -> Result<&Project, Refusal> {
+        let absent = || {
+            Refusal::not_found("project", format!("{id} in which {actor} works"))
+                .hint("`khub projects` lists those that one may know of")
+        };
+        let found = self.projects.get(id).ok_or_else(absent)?;
+        let works_in = matches!(actor, Actor::Person(person) if found.members.contains(person));
+        match self.permit(actor, Action::Contribute, &Resource::Project(found)) {
+            Err(refusal) if works_in => Err(refusal),
+            Err(_) => Err(absent()),
+            Ok(()) => Ok(found),
+        }
     }
 }
 
@@ -592,14 +608,10 @@ impl State {
                 ArtifactKind::Checkpoint => job.has_checkpoint(&artifact.id.digest),
                 _ => false,
             };
-            job.spec.project == artifact.id.project && (artifact.job == Some(job.id) || input() || made())
+            artifact.job == Some(job.id) || input() || made()
         };
         let still_in = |member: &&Member| member.presence != crate::Presence::Left;
-        let jobs = self
-            .active
-            .iter()
-            .filter_map(|id| self.jobs.get(id))
-            .filter(needs);
+        let jobs = self.active_jobs_of(&artifact.id.project).filter(needs);
         jobs.flat_map(|job| {
             job.members
                 .iter()

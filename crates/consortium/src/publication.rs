@@ -1,8 +1,7 @@
 //! Models under a name: a project's files, each an artifact with its own label, put together as revisions that
 //! never change. What a name may be read for is decided file by file, so nothing here is about who may see it.
 
-use crate::policy::Resource;
-use crate::{Action, Actor, ArtifactId, Digest, Event, ModelId, Project, ProjectId, Refusal, State, Time};
+use crate::{Actor, ArtifactId, Digest, Event, ModelId, ProjectId, Refusal, State, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,9 +64,7 @@ pub(crate) fn publish(
         project,
         files,
     } = publication;
-    let found = state.projects.get(project);
-    let found: &Project = found.ok_or_else(|| Refusal::not_found("project", project))?;
-    state.permit(actor, Action::Contribute, &Resource::Project(found))?;
+    let found = state.project_for(actor, project)?;
     if found.organisation != model.organisation {
         return Err(Refusal::invalid(format!(
             "project {project} is of {}, so its models can't be under {}",

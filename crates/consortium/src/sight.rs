@@ -12,9 +12,10 @@
 //! assert!(state.jobs.values().all(|job| sight.sees_job(job)));
 //! ```
 
-use crate::policy::Resource;
+use crate::policy::{Decision, Resource};
 use crate::{
-    Action, Actor, Artifact, Call, Case, Job, Label, OrganisationId, PersonId, ProjectId, Run, SiteId, State,
+    Action, Actor, Artifact, Call, Case, Job, Label, OrganisationId, PersonId, Project, ProjectId, Run,
+    SiteId, State,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,16 @@ pub struct Sight<'a> {
     actor: Actor,
     action: Action,
     shares: bool,
-    known: BTreeMap<Attributes<'a>, bool>,
+    /// Of which sets the policy asks nothing but whether the principal is in it.
+    asks: Asks,
+    known: BTreeMap<Attributes<'a>, Decision>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asks {
+    members: bool,
+    sites: bool,
+    by: bool,
 }
 
 /// All that Cedar is told of a resource but its name; see `resource_entity`, which this follows.
@@ -48,6 +58,7 @@ enum Attributes<'a> {
         by: Part<&'a PersonId>,
     },
     Call(Label),
+    Project(Part<&'a ProjectId>),
     Proposal {
         people: &'a BTreeSet<PersonId>,
         organisations: BTreeSet<&'a OrganisationId>,
@@ -74,6 +85,11 @@ impl<'a> Sight<'a> {
             actor: actor.clone(),
             action,
             shares: !state.policy.names_one(),
+            asks: Asks {
+                members: state.policy.asks_for_principal_in("members"),
+                sites: state.policy.asks_for_principal_in("sites"),
+                by: state.policy.asks_for_principal_in("by"),
+            },
             known: BTreeMap::new(),
         }
     }
@@ -83,20 +99,20 @@ impl<'a> Sight<'a> {
         let attributes = Attributes::Artifact {
             label: artifact.label,
             members: self.members(&artifact.id.project),
-            sites: self.sites(self.state.sites_that_need(artifact)),
-            by: self.people("by", &artifact.by, |by, person| by.contains(person)),
+            sites: self.sites(|| self.state.sites_that_need(artifact)),
+            by: self.people(self.asks.by, &artifact.by, |by, person| by.contains(person)),
         };
         self.answer(attributes, &Resource::Artifact(artifact))
     }
 
     /// Whether it may be done with this job.
     pub fn sees_job(&mut self, job: &'a Job) -> bool {
-        let attributes = Attributes::Job {
-            label: job.label,
-            members: self.members(&job.spec.project),
-            sites: self.sites(job.members.keys().filter(|_| job.is_active()).collect()),
-        };
-        self.answer(attributes, &Resource::Job(job))
+        self.answer(self.attributes_of_job(job), &Resource::Job(job))
+    }
+
+    /// The same, with the policies that decide.
+    pub fn decides_job(&mut self, job: &'a Job) -> Decision {
+        self.decide(self.attributes_of_job(job), &Resource::Job(job), Decision::clone)
     }
 
     /// Whether it may be done with this run.
@@ -104,9 +120,15 @@ impl<'a> Sight<'a> {
         let attributes = Attributes::Run {
             label: self.state.label_of_run(run),
             members: self.members(&run.project),
-            by: self.people("by", &run.by, PartialEq::eq),
+            by: self.people(self.asks.by, &run.by, PartialEq::eq),
         };
         self.answer(attributes, &Resource::Run(run))
+    }
+
+    /// Whether it may be done with this project.
+    pub fn sees_project(&mut self, project: &'a Project) -> bool {
+        let attributes = Attributes::Project(self.members(&project.id));
+        self.answer(attributes, &Resource::Project(project))
     }
 
     /// Whether it may be done with this call.
@@ -126,8 +148,16 @@ impl<'a> Sight<'a> {
         self.answer(attributes, &Resource::Proposal(case))
     }
 
+    fn attributes_of_job(&self, job: &'a Job) -> Attributes<'a> {
+        Attributes::Job {
+            label: job.label,
+            members: self.members(&job.spec.project),
+            sites: self.sites(|| job.members.keys().filter(|_| job.is_active()).collect()),
+        }
+    }
+
     fn members(&self, project: &'a ProjectId) -> Part<&'a ProjectId> {
-        self.people("members", project, |project, person| {
+        self.people(self.asks.members, project, |project, person| {
             let project = self.state.projects.get(project);
             project.is_some_and(|project| project.members.contains(person))
         })
@@ -135,33 +165,40 @@ impl<'a> Sight<'a> {
 
     fn people<T: ?Sized>(
         &self,
-        set: &str,
+        asks_for_principal: bool,
         all: &'a T,
         has: impl FnOnce(&T, &PersonId) -> bool,
     ) -> Part<&'a T> {
-        if !self.state.policy.asks_for_principal_in(set) {
-            return Part::All(all);
+        match (asks_for_principal, &self.actor) {
+            (false, _) => Part::All(all),
+            (true, Actor::Person(person)) => Part::Has(has(all, person)),
+            (true, _) => Part::Has(false),
         }
-        Part::Has(matches!(&self.actor, Actor::Person(person) if has(all, person)))
     }
 
-    fn sites(&self, all: BTreeSet<&'a SiteId>) -> Part<BTreeSet<&'a SiteId>> {
-        if !self.state.policy.asks_for_principal_in("sites") {
-            return Part::All(all);
+    fn sites(&self, all: impl FnOnce() -> BTreeSet<&'a SiteId>) -> Part<BTreeSet<&'a SiteId>> {
+        match (self.asks.sites, &self.actor) {
+            (false, _) => Part::All(all()),
+            (true, Actor::Site(site)) => Part::Has(all().contains(site)),
+            (true, _) => Part::Has(false),
         }
-        Part::Has(matches!(&self.actor, Actor::Site(site) if all.contains(site)))
     }
 
     fn answer(&mut self, attributes: Attributes<'a>, resource: &Resource<'_>) -> bool {
-        let ask = || {
-            self.state
-                .policy
-                .ask(self.state, &self.actor, self.action, resource)
-                .allowed
-        };
+        self.decide(attributes, resource, |decision| decision.allowed)
+    }
+
+    fn decide<T>(
+        &mut self,
+        attributes: Attributes<'a>,
+        resource: &Resource<'_>,
+        tell: impl FnOnce(&Decision) -> T,
+    ) -> T {
+        let policy = &self.state.policy;
+        let ask = || policy.ask(self.state, &self.actor, self.action, resource);
         match self.shares {
-            true => *self.known.entry(attributes).or_insert_with(ask),
-            false => ask(),
+            true => tell(self.known.entry(attributes).or_insert_with(ask)),
+            false => tell(&ask()),
         }
     }
 }

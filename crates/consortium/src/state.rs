@@ -79,6 +79,10 @@ pub struct State {
     pub jobs: BTreeMap<JobId, Job>,
     /// The jobs that hold or wait for machines.
     pub active: BTreeSet<JobId>,
+    /// The jobs of each project that has any.
+    pub jobs_by_project: BTreeMap<ProjectId, BTreeSet<JobId>>,
+    /// The jobs that have held machines idle so long that something was taken for it, given back since or not.
+    pub idled: BTreeSet<JobId>,
     /// Who holds how much.
     pub ledger: Ledger,
     /// What is owed to sites' owners, by site and month; a month in which nothing was settled has none.
@@ -107,6 +111,19 @@ impl State {
     /// The job that `request` made when it was asked before under the same key.
     pub fn remembered_job(&self, request: &crate::Request) -> Option<JobId> {
         self.remembered.get(&request.scoped_key()?)?.job
+    }
+
+    /// A project's jobs, oldest first.
+    pub fn jobs_of<'a>(&'a self, project: &ProjectId) -> impl DoubleEndedIterator<Item = &'a Job> + use<'a> {
+        let jobs = self.jobs_by_project.get(project).into_iter().flatten();
+        jobs.filter_map(|id| self.jobs.get(id))
+    }
+
+    /// A project's active jobs, oldest first.
+    pub(crate) fn active_jobs_of(&self, project: &ProjectId) -> impl Iterator<Item = &Job> {
+        let jobs = self.jobs_by_project.get(project);
+        let active = jobs.into_iter().flat_map(|jobs| jobs.intersection(&self.active));
+        active.filter_map(|id| self.jobs.get(id))
     }
 
     /// The active jobs, oldest first. Neighbours in `active` are mostly neighbours in `jobs`, too, and to step from

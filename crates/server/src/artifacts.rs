@@ -6,6 +6,7 @@ use crate::hub::Shared;
 use crate::openapi::{Operation, Routes, Tells};
 use crate::outgoing::Outgoing;
 use crate::part::{Limit, fits};
+use crate::views::known_project;
 use api::{Done, Problem};
 use axum::body::{Body as Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -96,7 +97,15 @@ async fn fetch(
     asked: HeaderMap,
 ) -> Result<Download, No> {
     let id = ArtifactId { project, digest };
-    let (reader, artifact) = let_out_in_time(&shared, &bearer.actor, &id).await?;
+    let out = let_out_in_time(&shared, &bearer.actor, &id).await;
+    let out = out.map_err(|problem| {
+        let hides = |state: &consortium::State| known_project(state, &bearer.actor, &id.project).is_err();
+        match problem.status == 403 && shared.read().is_ok_and(|state| hides(&state)) {
+            true => desk::absent(&id),
+            false => problem,
+        }
+    });
+    let (reader, artifact) = out?;
     stream(reader, &artifact, &asked).await.map(Download)
 }
 
@@ -212,9 +221,7 @@ async fn list(
     Ask(wanted): Ask<Wanted>,
 ) -> Answer<Vec<Artifact>> {
     let state = shared.read()?;
-    if !state.projects.contains_key(&project) {
-        return Err(Problem::new(404, "not-found", format!("there is no project {project}")).into());
-    }
+    known_project(&state, &bearer.actor, &project)?;
     // They are in the order of project and digest.
     let digest = wanted.after.unwrap_or(Digest([0; 32]));
     let from = ArtifactId { project, digest };

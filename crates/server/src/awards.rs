@@ -9,7 +9,7 @@ use api::{AwardView, Problem};
 use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, Award, AwardId, Command, Course, Holdings, ProjectId, State as Consortium, Time,
+    Action, Actor, Award, AwardId, Command, Course, Holdings, ProjectId, Sight, State as Consortium, Time,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,8 +43,13 @@ async fn awards(
     let state = shared.read()?;
     let audits = audits(&state, &bearer.actor);
     let of_project = |award: &&Award| fits(which.project.as_ref(), &award.project);
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Contribute);
+    let mut works_on = |award: &Award| {
+        let project = state.projects.get(&award.project);
+        project.is_some_and(|project| sight.sees_project(project))
+    };
     let seen = state.awards.values().filter(of_project);
-    let seen = seen.filter(|award| audits || works_on(&state, &bearer.actor, award));
+    let seen = seen.filter(|award| audits || works_on(award));
     let (holdings, now) = (state.holdings(), shared.now());
     let views = part.of(seen, |award| &award.id).filter_map(|award| {
         let holdings = holdings.get(&award.id)?;

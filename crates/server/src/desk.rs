@@ -4,7 +4,7 @@ use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob};
 use consortium::policy::Resource;
 use consortium::{
     Action, Actor, Artifact, ArtifactId, Command, Digest, Event, Job, JobId, Output, Phase, Presence,
-    Refusal, Request, RunCommand, SiteId, State, Time, apply, decide,
+    Refusal, Request, RunCommand, SiteId, State, Time, apply, decide, follow,
 };
 use std::collections::BTreeSet;
 use store::Entry;
@@ -41,13 +41,17 @@ pub fn carry_out(state: &mut State, requests: &[Request], now: Time) -> Turn {
         Ok(granted)
     });
     let answers = answers.collect();
-    let tick = Request::new(Actor::Hub, Command::Tick);
+    // What time alone moves in the queue is the next tick's business.
+    let mut moved = entries
+        .iter()
+        .flat_map(|entry| &entry.events)
+        .any(Event::moves_the_queue);
     loop {
-        // A tick is never refused; if it were, there would be nothing to do about it here.
-        let events = decide(state, &tick, now).unwrap_or_default();
+        let events = follow(state, now, moved);
         if events.is_empty() {
             return Turn { entries, answers };
         }
+        moved |= events.iter().any(Event::moves_the_queue);
         record(state, &mut entries, Actor::Hub, now, events);
     }
 }
@@ -115,12 +119,15 @@ pub fn named(state: &State) -> BTreeSet<Digest> {
 
 /// The artifact, if `actor` may have its bytes.
 pub fn readable<'a>(state: &'a State, actor: &Actor, id: &ArtifactId) -> Result<&'a Artifact, Problem> {
-    let artifact = state.artifacts.get(id).ok_or_else(|| {
-        let detail = format!("project {} has no artifact {}", id.project, id.digest);
-        Problem::new(404, "not-found", detail).hint("`khub artifacts PROJECT` lists those you may read")
-    })?;
+    let artifact = state.artifacts.get(id).ok_or_else(|| absent(id))?;
     state.permit(actor, Action::Read, &Resource::Artifact(artifact))?;
     Ok(artifact)
+}
+
+/// The artifact isn't there, or its project isn't one that who asks may know of.
+pub(crate) fn absent(id: &ArtifactId) -> Problem {
+    let detail = format!("project {} has no artifact {}", id.project, id.digest);
+    Problem::new(404, "not-found", detail).hint("`khub artifacts PROJECT` lists those you may read")
 }
 
 /// What `site` is to do; closed rounds from `from` on.

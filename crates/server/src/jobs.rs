@@ -7,11 +7,10 @@ use crate::part::{Limit, Part, fits};
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
 use axum::extract::State;
-use consortium::explain::{Explanation, Waiting};
+use consortium::explain::{Explanation, Line, Waiting};
 use consortium::policy::Resource;
 use consortium::{
-    Account, Action, Actor, Command, Job, JobId, JobSpec, OrganisationId, PersonId, ProjectId, Sight,
-    explain, waiting,
+    Account, Action, Actor, Command, Job, JobId, JobSpec, OrganisationId, PersonId, ProjectId, Sight, explain,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -62,10 +61,11 @@ async fn list(
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let before = page.before.unwrap_or(JobId(u64::MAX));
-    let newest_first = state.jobs.range(..before).rev().map(|(_, job)| job);
-    let asked = newest_first.filter(|job| {
-        fits(page.project.as_ref(), &job.spec.project) && fits(page.submitter.as_ref(), &job.submitter)
-    });
+    let newest_first: Box<dyn Iterator<Item = &Job>> = match &page.project {
+        Some(project) => Box::new(state.jobs_of(project).rev().filter(|job| job.id < before)),
+        None => Box::new(state.jobs.range(..before).rev().map(|(_, job)| job)),
+    };
+    let asked = newest_first.filter(|job| fits(page.submitter.as_ref(), &job.submitter));
     let seen = asked.filter(|job| sight.sees_job(job));
     let part = seen.take(page.limit.get());
     Ok(Json(part.map(|job| views::job(&shared, job)).collect()))
@@ -130,13 +130,19 @@ async fn queue(
 ) -> Answer<Vec<Waiting>> {
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    let waiting = waiting(&state, shared.now()).into_iter().filter(|waits| {
-        let job = state.jobs.get(&waits.job);
-        fits(wanted.project.as_ref(), &waits.project)
-            && (wanted.organisation.is_none() || wanted.organisation == waits.organisation)
-            && job.is_some_and(|job| sight.sees_job(job))
+    let mut line = Line::new(&state, shared.now());
+    let is_of = |job: &Job, organisation: &OrganisationId| {
+        let project = state.projects.get(&job.spec.project);
+        project.is_some_and(|project| project.organisation == *organisation)
+    };
+    let seen = line.places().filter(|(_, job)| {
+        fits(wanted.project.as_ref(), &job.spec.project)
+            && wanted.organisation.as_ref().is_none_or(|it| is_of(job, it))
+            && sight.sees_job(job)
     });
-    Ok(Json(part.of(waiting, |waits| &waits.place).collect()))
+    let part: Vec<(u64, &Job)> = part.of(seen, |(place, _)| place).collect();
+    let told = part.into_iter().map(|(place, job)| line.tell(place, job));
+    Ok(Json(told.collect()))
 }
 
 /// Which of a job's postings. Parts of the list go by the log's record, of which all are told together.

@@ -243,7 +243,8 @@ async fn people(
             && fits(wanted.standing.as_ref(), &state.person_standing(&it.id))
     });
     let views = part.of(fitting, |person| &person.id);
-    Ok(Json(views.map(|person| views::person(&state, person)).collect()))
+    let rolls = views::Rolls::of(&state);
+    Ok(Json(views.map(|person| rolls.view(person)).collect()))
 }
 
 /// What waits for a second person, for those who may be that person: of the office, and such as may read it.
@@ -296,13 +297,14 @@ async fn sites(
     let fitting = state.sites.values().filter(|site| {
         fits(wanted.owner.as_ref(), &site.owner) && fits(wanted.tenure.as_ref(), &site.tenure)
     });
+    let jobs = views::jobs_that_hold(&state, &bearer.actor);
     let views = part.of(fitting, |site| &site.id).map(|site| SiteView {
         site: site.clone(),
         silent_ms: shared
             .silence(&site.id)
             .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
         abilities: state.abilities.get(&site.id).cloned(),
-        job: views::job_that_holds(&state, &bearer.actor, &site.id),
+        job: jobs.get(&site.id).copied(),
     });
     Ok(Json(views.collect()))
 }

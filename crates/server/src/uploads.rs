@@ -15,8 +15,7 @@ use axum::body::{Body as Stream, HttpBody};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use consortium::policy::Resource;
-use consortium::{Action, Actor, ProjectId};
+use consortium::{Actor, ProjectId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -306,11 +305,8 @@ impl Shared {
     /// Whether `actor` may bring bytes for `project`: who may contribute to it, and a site that has a job of it.
     fn may_bring(&self, actor: &Actor, project: &ProjectId) -> Result<(), Problem> {
         let state = self.read()?;
-        let found = state.projects.get(project);
-        let found =
-            found.ok_or_else(|| Problem::new(404, "not-found", format!("there is no project {project}")))?;
         let Actor::Site(site) = actor else {
-            return Ok(state.permit(actor, Action::Contribute, &Resource::Project(found))?);
+            return Ok(state.project_for(actor, project).map(drop)?);
         };
         let mut jobs = state.active_jobs().filter(|job| job.spec.project == *project);
         if jobs.any(|job| job.members.contains_key(site)) {

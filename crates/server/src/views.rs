@@ -4,9 +4,10 @@ use crate::hub::Shared;
 use api::{JobView, Me, PersonView, Problem};
 use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, ArtifactId, Digest, Job, JobId, Person, Presence, Project, ProjectId, Sight, SiteId, State,
+    Action, Actor, ArtifactId, Digest, Job, JobId, Person, PersonId, Presence, Project, ProjectId, Sight,
+    SiteId, State,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether `actor` may look at the consortium's books.
 pub(crate) fn audits(state: &State, actor: &Actor) -> bool {
@@ -30,18 +31,32 @@ pub(crate) fn me(state: &State, actor: Actor) -> Me {
     }
 }
 
-pub(crate) fn person(state: &State, person: &Person) -> PersonView {
-    let stands = state.people_standings.get(&person.id);
-    let works_in = state
-        .projects
-        .values()
-        .filter(|project| project.members.contains(&person.id));
-    PersonView {
-        person: person.clone(),
-        standing: state.person_standing(&person.id),
-        since: stands.map(|it| it.since),
-        ground: stands.map(|it| it.ground.clone()),
-        projects: works_in.map(|project| project.id.clone()).collect(),
+/// Of each person, the projects that they work in, for a list of people.
+pub(crate) struct Rolls<'a> {
+    state: &'a State,
+    projects: BTreeMap<&'a PersonId, Vec<ProjectId>>,
+}
+
+impl<'a> Rolls<'a> {
+    pub(crate) fn of(state: &'a State) -> Self {
+        let mut projects: BTreeMap<&PersonId, Vec<ProjectId>> = BTreeMap::new();
+        for project in state.projects.values() {
+            for person in &project.members {
+                projects.entry(person).or_default().push(project.id.clone());
+            }
+        }
+        Self { state, projects }
+    }
+
+    pub(crate) fn view(&self, person: &Person) -> PersonView {
+        let stands = self.state.people_standings.get(&person.id);
+        PersonView {
+            person: person.clone(),
+            standing: self.state.person_standing(&person.id),
+            since: stands.map(|it| it.since),
+            ground: stands.map(|it| it.ground.clone()),
+            projects: self.projects.get(&person.id).cloned().unwrap_or_default(),
+        }
     }
 }
 
@@ -59,48 +74,74 @@ pub(crate) fn job(shared: &Shared, job: &Job) -> JobView {
 /// The projects of which `actor` may know anything: who works in one, whoever may audit, and whoever may read something
 /// of it.
 pub(crate) fn known_projects<'a>(state: &'a State, actor: &'a Actor) -> BTreeSet<&'a ProjectId> {
-    let (audits, mut sight) = (audits(state, actor), Sight::new(state, actor, Action::Read));
-    let all = state.projects.values();
-    let known = all.filter(|project| audits || knows(state, actor, &mut sight, project));
+    let mut eyes = Eyes::of(state, actor);
+    let known = state.projects.values().filter(|project| eyes.know(project));
     known.map(|project| &project.id).collect()
 }
 
 /// The same of one; who may not know of it hears that it isn't there.
 pub(crate) fn known_project(state: &State, actor: &Actor, id: &ProjectId) -> Result<(), Problem> {
-    let mut sight = Sight::new(state, actor, Action::Read);
-    let project = state.projects.get(id);
-    let known =
-        project.is_some_and(|project| audits(state, actor) || knows(state, actor, &mut sight, project));
+    let mut eyes = Eyes::of(state, actor);
+    let known = state.projects.get(id).is_some_and(|project| eyes.know(project));
     let unknown = || Problem::new(404, "not-found", format!("there is no project {id}"));
     known.then_some(()).ok_or_else(unknown)
 }
 
-fn knows<'a>(state: &'a State, actor: &'a Actor, sight: &mut Sight<'a>, project: &'a Project) -> bool {
-    let works_in = state.permit(actor, Action::Contribute, &Resource::Project(project));
-    let first = ArtifactId {
-        project: project.id.clone(),
-        digest: Digest([0; 32]),
-    };
-    let artifacts = state.artifacts.range(first..).map(|(_, artifact)| artifact);
-    let mut artifacts = artifacts.take_while(|artifact| artifact.id.project == project.id);
-    let mut jobs = state.jobs.values().filter(|job| job.spec.project == project.id);
-    works_in.is_ok()
-        || state.runs.of_project(&project.id).any(|run| sight.sees_run(run))
-        || artifacts.any(|artifact| sight.sees_artifact(artifact))
-        || jobs.any(|job| sight.sees_job(job))
+/// What decides whether somebody knows of a project.
+struct Eyes<'a> {
+    state: &'a State,
+    audits: bool,
+    contributes: Sight<'a>,
+    reads: Sight<'a>,
+}
+
+impl<'a> Eyes<'a> {
+    fn of(state: &'a State, actor: &Actor) -> Self {
+        Self {
+            state,
+            audits: audits(state, actor),
+            contributes: Sight::new(state, actor, Action::Contribute),
+            reads: Sight::new(state, actor, Action::Read),
+        }
+    }
+
+    fn know(&mut self, project: &'a Project) -> bool {
+        let first = ArtifactId {
+            project: project.id.clone(),
+            digest: Digest([0; 32]),
+        };
+        let artifacts = self.state.artifacts.range(first..).map(|(_, artifact)| artifact);
+        let mut artifacts = artifacts.take_while(|artifact| artifact.id.project == project.id);
+        self.audits
+            || self.contributes.sees_project(project)
+            || self
+                .state
+                .runs
+                .of_project(&project.id)
+                .any(|run| self.reads.sees_run(run))
+            || artifacts.any(|artifact| self.reads.sees_artifact(artifact))
+            || self
+                .state
+                .jobs_of(&project.id)
+                .any(|job| self.reads.sees_job(job))
+    }
 }
 
 pub(crate) fn may_read(state: &State, actor: &Actor, job: &Job) -> bool {
     state.permit(actor, Action::Read, &Resource::Job(job)).is_ok()
 }
 
-/// The job at `site`, if `actor` may know about it.
-pub(crate) fn job_that_holds(state: &State, actor: &Actor, site: &SiteId) -> Option<JobId> {
-    let active = state.active_jobs();
-    let mut holds = active.filter(|job| {
-        job.members
-            .get(site)
-            .is_some_and(|m| m.presence != Presence::Left)
-    });
-    holds.find(|job| may_read(state, actor, job)).map(|job| job.id)
+/// The oldest job at each site of which `actor` may know.
+pub(crate) fn jobs_that_hold<'a>(state: &'a State, actor: &Actor) -> BTreeMap<&'a SiteId, JobId> {
+    let mut sight = Sight::new(state, actor, Action::Read);
+    let mut holds = BTreeMap::new();
+    for job in state.active_jobs() {
+        let here = job.members.iter().filter(|(_, it)| it.presence != Presence::Left);
+        for (site, _) in here {
+            if !holds.contains_key(site) && sight.sees_job(job) {
+                holds.insert(site, job.id);
+            }
+        }
+    }
+    holds
 }

@@ -7,14 +7,14 @@ use crate::log::{Head, hash_of};
 use consortium::{Digest, State};
 
 /// Counts up when the rules see more in the same events than they did before.
-const SIGHT: u32 = 1;
+const SHAPE: u32 = 2;
 
 /// Another version may see more in the same events, and ships another policy, which is in force until one is adopted. So
 /// each makes its own snapshot.
 fn version() -> String {
     let policy = Digest::of(consortium::policy::SHIPPED.as_bytes()).hex();
     format!(
-        "{}.{SIGHT} with policy {}",
+        "{}.{SHAPE} with policy {}",
         env!("CARGO_PKG_VERSION"),
         &policy[..16]
     )

@@ -32,7 +32,7 @@ impl State {
             ..Holdings::default()
         };
         let mut all: BTreeMap<_, _> = self.awards.iter().map(|(id, it)| (id, new(it))).collect();
-        for job in self.jobs.values() {
+        for job in self.idled.iter().filter_map(|id| self.jobs.get(id)) {
             for stay in job.stays() {
                 if let Some(taken) = &stay.watch.taken
                     && let Some(of) = all.get_mut(&taken.award)

@@ -108,7 +108,8 @@ impl Queue {
             self.jobs[job as usize].ask.shape.gpus,
             self.jobs[job as usize].ask.project,
         );
-        let mut pool = self.pools[site as usize].clone();
+        // Mostly nobody may be stopped, and a copy of a large pool is dear.
+        let mut pool = None;
         let mut taken: Vec<&Run> = Vec::new();
         let mut less = BTreeMap::new();
         let mut held = None;
@@ -120,7 +121,8 @@ impl Queue {
             if gone || no_less || !self.may_give(job, run, site, &mut less) {
                 continue;
             }
-            free(&mut pool, run, site);
+            let pool = pool.get_or_insert_with(|| self.pools[site as usize].clone());
+            free(pool, run, site);
             taken.push(run);
             held = pool.find(gpus, None);
             if held.is_some() {
@@ -154,13 +156,18 @@ impl Queue {
         let gives = i64::try_from(run.gpus).unwrap_or(i64::MAX);
         let organisation = |project: u32| shares.projects[project as usize].organisation;
         let inside = organisation(ours) == organisation(theirs);
+        let wanted = || shares.of_organisation_with(ours, kind, more);
+        // To give only lowers a share.
+        if !inside && shares.of_organisation(theirs) < wanted() {
+            return false;
+        }
         let key = if inside { theirs } else { organisation(theirs) };
         let given = less.entry((inside, key)).or_insert(0);
         let left = -given.saturating_add(gives);
         let fair = if inside {
             shares.of_project_with(theirs, kind, left) >= shares.of_project_with(ours, kind, more)
         } else {
-            shares.of_organisation_with(theirs, kind, left) >= shares.of_organisation_with(ours, kind, more)
+            shares.of_organisation_with(theirs, kind, left) >= wanted()
         };
         if fair {
             *given = -left;

@@ -4,8 +4,8 @@ use super::{Run, RunCommand, RunEvent, RunId, RunStatus};
 use crate::decide::{check_name, find, keeping, strictest};
 use crate::policy::Resource;
 use crate::{
-    Action, Actor, Artifact, ArtifactId, ArtifactKind, Digest, Event, JobId, Label, PersonId, Project,
-    ProjectId, Refusal, Sight, State, Time,
+    Action, Actor, Artifact, ArtifactId, ArtifactKind, Digest, Event, JobId, Label, PersonId, ProjectId,
+    Refusal, Sight, State, Time,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,8 +91,7 @@ fn begin(state: &State, actor: &Actor, id: RunId, command: &RunCommand) -> Resul
     else {
         return Ok(Vec::new());
     };
-    let project: &Project = find(&state.projects, "project", project)?;
-    state.permit(actor, Action::Contribute, &Resource::Project(project))?;
+    let project = state.project_for(actor, project)?;
     let Actor::Person(person) = actor else {
         return Err(Refusal::invalid(format!("{actor} can't begin a run; people do")));
     };
@@ -173,8 +172,10 @@ fn used(
 /// here, so they don't count.
 fn usual_label(state: &State, actor: &Actor, project: &ProjectId) -> Label {
     let mut sight = Sight::new(state, actor, Action::Read);
-    let jobs = state.jobs.values().filter(|job| job.spec.project == *project);
-    let labels = jobs.filter(|job| sight.sees_job(job)).map(|job| job.label);
+    let labels = state
+        .jobs_of(project)
+        .filter(|job| sight.sees_job(job))
+        .map(|job| job.label);
     labels.max().unwrap_or(Label::Restricted)
 }
 

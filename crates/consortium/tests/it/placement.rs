@@ -1,10 +1,9 @@
 //! Where a job runs, what that costs, and the reasons in words.
 
 use crate::world::{RATED, World, award, id, output, person, site, spec};
-use consortium::explain::Start;
+use consortium::explain::{Line, Start};
 use consortium::{
     Account, Actor, Command, JobId, JobSpec, Label, Phase, Price, Site, SiteId, Tenure, Verdict, explain,
-    waiting,
 };
 
 /// What people read who ask why: the summary, then a line a site.
@@ -291,10 +290,10 @@ fn jobs_share_the_gpus_of_a_site_and_pay_for_their_part() {
     assert_eq!(explanation.changes, ["1 more GPUs become free at hangang"]);
     let never = explain(&world.state, world.job(wide), world.now);
     assert_eq!(never.start, Some(Start::Never));
-    let why: Vec<String> = waiting(&world.state, world.now)
-        .into_iter()
-        .map(|w| w.why)
-        .collect();
+    let mut line = Line::new(&world.state, world.now);
+    let places: Vec<_> = line.places().collect();
+    let why = places.into_iter().map(|(place, job)| line.tell(place, job).why);
+    let why: Vec<String> = why.collect();
     assert_eq!(
         why,
         [

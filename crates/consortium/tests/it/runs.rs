@@ -162,7 +162,7 @@ fn a_partner_logs_and_reads_her_own() {
         "she could not read it any more"
     );
     let elsewhere = no(&world, "jun", RunId([2; 16]), begin(None, None));
-    assert_eq!(elsewhere.0, RefusalKind::Forbidden, "he doesn't work there");
+    assert_eq!(elsewhere.0, RefusalKind::NotFound, "he doesn't work there");
 }
 
 #[test]

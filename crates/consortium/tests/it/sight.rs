@@ -233,6 +233,23 @@ fn compare(state: &State) -> usize {
             assert_eq!(sight.sees_job(job), asked, "{actor}, {}", job.id);
             rows += 1;
         }
+        let mut holds = Sight::new(state, &actor, Action::Hold);
+        for job in state.jobs.values() {
+            let asked = state.policy.ask(state, &actor, Action::Hold, &Resource::Job(job));
+            assert_eq!(holds.decides_job(job), asked, "{actor}, {}", job.id);
+            rows += 1;
+        }
+        let mut works = Sight::new(state, &actor, Action::Contribute);
+        for project in state.projects.values() {
+            let asked = state.permit(&actor, Action::Contribute, &Resource::Project(project));
+            assert_eq!(
+                works.sees_project(project),
+                asked.is_ok(),
+                "{actor}, {}",
+                project.id
+            );
+            rows += 1;
+        }
         for run in state.runs.all.values() {
             let asked = state.permit(&actor, Action::Read, &Resource::Run(run)).is_ok();
             assert_eq!(sight.sees_run(run), asked, "{actor}, {run:?}");

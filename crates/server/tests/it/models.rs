@@ -72,7 +72,7 @@ fn what_can_be_published() {
             "{path}: {text}"
         );
     }
-    assert_eq!(refused(world.person("jun").publish(&good)).0, 403);
+    assert_eq!(refused(world.person("jun").publish(&good)).0, 404);
     let first = minji.publish(&good).unwrap();
     // The same again is no new revision.
     assert_eq!(minji.publish(&good).unwrap().seq, first.seq);

@@ -228,7 +228,7 @@ fn an_upload_is_its_owners_alone() {
         json!(12)
     );
     // Who may bring something to a project, and who not.
-    for (who, status) in [("minji", 201), ("ingrid", 201), ("jun", 403), ("head", 403)] {
+    for (who, status) in [("minji", 201), ("ingrid", 201), ("jun", 404), ("head", 404)] {
         let told = Asker::person(&world, who).upload("reviews", b"other bytes");
         assert_eq!(told.status, status, "{who}: {}", told.body);
     }

@@ -7,7 +7,7 @@ use consortium::{
     InvoiceId, Job, JobId, Label, Person, Phase, Presence, ProjectId, Role, Round, SiteId, State, Time, Went,
     Won, apply,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Story {
     pub(super) fn check(&mut self) {
@@ -22,6 +22,7 @@ impl Story {
         check_years(state);
         check_labels(state);
         check_office(state);
+        check_finding(state);
         let mut holders: BTreeMap<&SiteId, JobId> = BTreeMap::new();
         for job in state.jobs.values() {
             check_phase(state, job);
@@ -144,6 +145,18 @@ fn check_rounds(job: &Job) {
     for (i, round) in job.rounds.iter().enumerate() {
         assert_eq!(round.number as usize, i, "{}", job.id);
     }
+}
+
+/// What is kept to find jobs by is what a look at all of them would find.
+fn check_finding(state: &State) {
+    let mut by_project: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for job in state.jobs.values() {
+        let of_project = by_project.entry(job.spec.project.clone()).or_default();
+        of_project.insert(job.id);
+    }
+    assert_eq!(state.jobs_by_project, by_project);
+    let active = state.jobs.values().filter(|job| job.is_active());
+    assert_eq!(state.active, active.map(|job| job.id).collect());
 }
 
 /// Somebody can always undo what was done about people.
