@@ -188,12 +188,14 @@ fn image(folder: &Path) -> Option<PathBuf> {
 #[test]
 fn who_holds_gpus_idle_is_told() {
     let world = World::start();
-    let terms = "watch set --busy 50 --sample 2 --report 0 --warn 0 --reduce 0 --by 10";
+    // Beside other tests a loop may get no more than a part of a processor.
+    let terms = "watch set --busy 15 --sample 2 --report 0 --warn 0 --reduce 0 --by 10";
     world.run_as("office", &terms.split(' ').collect::<Vec<_>>());
     let _site = world.site("desk", &["--gpus", "2"], &[]);
-    let until_told = "until [ -e go ]; do sleep 0.05; done\n";
-    let [idle, busy] =
-        [until_told, "until [ -e go ]; do :; done\n"].map(|script| world.submit("rtx", script, 0));
+    // They also end when the test has failed and its folder is gone.
+    let scripts =
+        ["sleep 0.5", ":"].map(|wait| format!("until [ -e go ] || ! [ -e script ]; do {wait}; done\n"));
+    let [idle, busy] = scripts.map(|script| world.submit("rtx", &script, 0));
     let watched = |view: &JobView| {
         view.job
             .members
@@ -214,7 +216,7 @@ fn who_holds_gpus_idle_is_told() {
         watched(view).is_some_and(|watch| watch.percent.is_some())
     });
     let watch = watched(&view).unwrap();
-    assert!(watch.percent >= Some(50) && watch.notice.is_none(), "{watch:?}");
+    assert!(watch.percent >= Some(15) && watch.notice.is_none(), "{watch:?}");
     world.run_as(
         "office",
         &["watch", "give-back", &idle.to_string(), "--ground", "a test"],
