@@ -129,6 +129,8 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             state.active.insert(*job);
             let of_project = state.jobs_by_project.entry(spec.project.clone());
             of_project.or_default().insert(*job);
+            let by_person = state.jobs_by_person.entry(submitter.clone());
+            by_person.or_default().insert(*job);
         }
         Event::Ended { job, outcome } => {
             state.active.remove(job);

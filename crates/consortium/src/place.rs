@@ -6,7 +6,7 @@
 
 use crate::batch::{Again, waits_for};
 use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Move, Queue, Rules, Shape};
-use crate::{Account, Action, Actor, AwardId, Digest, FlopSeconds, FlopsPerSecond, Job, JobId, Label};
+use crate::{Account, Action, Actor, AwardId, Digest, FlopSeconds, FlopsPerSecond, Job, JobId};
 use crate::{
     OrganisationId, Phase, Placed, Presence, Price, Project, ProjectId, Sight, Site, SiteId, State, Time, Won,
 };
@@ -154,7 +154,10 @@ impl<'a> Scene<'a> {
             state,
         };
         let nowhere = queue.allow(&[]);
-        let mut classes: BTreeMap<(u32, Label, Option<&str>, bool), u32> = BTreeMap::new();
+        // A site works in no project: only a policy that asks for more than that can tell two of them apart.
+        let policy = &state.policy;
+        let apart = policy.names_one() || !policy.asks_for_principal_in("members");
+        let mut classes = BTreeMap::new();
         for job in state.active_jobs() {
             let Some(project) = project_of.get(&job.spec.project) else {
                 continue;
@@ -165,7 +168,12 @@ impl<'a> Scene<'a> {
             if gone || (waits && waits_for(state, job).is_some()) {
                 continue;
             }
-            let class = (*project, job.label, job.spec.gpu.as_deref(), job.spec.has_image());
+            let class = (
+                apart.then_some(*project),
+                job.label,
+                job.spec.gpu.as_deref(),
+                job.spec.has_image(),
+            );
             let allowed = if waits {
                 *classes
                     .entry(class)

@@ -19,7 +19,7 @@ use cedar_policy as cedar;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -92,6 +92,9 @@ pub struct Decision {
 pub struct Policy {
     text: String,
     set: cedar::PolicySet,
+    /// By an action's name, the policies that can have a say about it: Cedar evaluates all that it is given, and most are
+    /// about other actions.
+    of_action: BTreeMap<&'static str, cedar::PolicySet>,
     mentions: Mentions,
 }
 
@@ -144,6 +147,7 @@ impl Policy {
         }
         Ok(Self {
             text: text.to_owned(),
+            of_action: by_action(&set)?,
             set,
             mentions,
         })
@@ -221,7 +225,8 @@ impl Policy {
         let Ok(entities) = cedar::Entities::from_entities([principal, resource], None) else {
             return denied;
         };
-        let answer = cedar::Authorizer::new().is_authorized(&request, &self.set, &entities);
+        let set = self.of_action.get(action.name()).unwrap_or(&self.set);
+        let answer = cedar::Authorizer::new().is_authorized(&request, set, &entities);
         let mut policies: Vec<String> = answer.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort();
         Decision {
@@ -306,6 +311,20 @@ impl State {
 }
 
 impl Action {
+    const ALL: [Self; 11] = [
+        Self::Administer,
+        Self::Audit,
+        Self::Contribute,
+        Self::Read,
+        Self::Hold,
+        Self::Propose,
+        Self::Review,
+        Self::Decide,
+        Self::ReadReviews,
+        Self::ReadReviewers,
+        Self::Bill,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Administer => "administer",
@@ -405,6 +424,22 @@ fn in_words(error: &cedar::ValidationError) -> String {
 }
 
 // ---- entities: what Cedar sees of the state ----------------------------------------------------------
+
+/// The schema has no groups of actions, so a policy is about those that it names, or about all.
+fn by_action(set: &cedar::PolicySet) -> Result<BTreeMap<&'static str, cedar::PolicySet>, BadPolicy> {
+    let about = |action: Action| {
+        let action = uid("Action", action.name());
+        let says = |policy: &&cedar::Policy| match policy.action_constraint() {
+            cedar::ActionConstraint::Any => true,
+            cedar::ActionConstraint::Eq(named) => named == action,
+            cedar::ActionConstraint::In(named) => named.contains(&action),
+        };
+        let set = cedar::PolicySet::from_policies(set.policies().filter(says).cloned());
+        set.map_err(|e| BadPolicy(e.to_string()))
+    };
+    let sets = Action::ALL.into_iter();
+    sets.map(|action| Ok((action.name(), about(action)?))).collect()
+}
 
 fn uid(kind: &str, id: &str) -> cedar::EntityUid {
     let kind = cedar::EntityTypeName::from_str(kind).expect("entity types are written in this file");
@@ -619,5 +654,45 @@ impl State {
                 .map(|(site, _)| site)
         })
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also of a policy that is about every action, of one that is about several, and of one that is about one.
+    #[test]
+    fn an_action_is_decided_by_the_policies_about_it_as_by_all() {
+        let more = r#"@id("any") permit (principal, action, resource == Project::"p");
+            @id("two") forbid (principal is Person, action in [Action::"contribute", Action::"audit"], resource);
+            @id("one") permit (principal is Site, action == Action::"hold", resource);"#;
+        for text in [SHIPPED.to_owned(), more.to_owned(), format!("{SHIPPED}{more}")] {
+            let policy = Policy::parse(&text).unwrap();
+            let request = |actor: &str, action: Action, resource: &str| {
+                let [actor, resource] = [actor, resource].map(|uid| uid.parse().unwrap());
+                let context = cedar::Context::empty();
+                cedar::Request::new(actor, uid("Action", action.name()), resource, context, None).unwrap()
+            };
+            let decide = |set: &cedar::PolicySet, request: &cedar::Request| {
+                let answer = cedar::Authorizer::new().is_authorized(request, set, &cedar::Entities::empty());
+                let reasons: BTreeSet<String> =
+                    answer.diagnostics().reason().map(ToString::to_string).collect();
+                (answer.decision(), reasons)
+            };
+            for actor in [r#"Hub::"hub""#, r#"Person::"p""#, r#"Site::"s""#] {
+                for resource in [r#"Consortium::"khub""#, r#"Project::"p""#, r#"Job::"job-1""#] {
+                    for action in Action::ALL {
+                        let request = request(actor, action, resource);
+                        let few = decide(&policy.of_action[action.name()], &request);
+                        assert_eq!(
+                            few,
+                            decide(&policy.set, &request),
+                            "{actor} {action:?} {resource}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

@@ -81,6 +81,8 @@ pub struct State {
     pub active: BTreeSet<JobId>,
     /// The jobs of each project that has any.
     pub jobs_by_project: BTreeMap<ProjectId, BTreeSet<JobId>>,
+    /// The jobs that each person has asked for.
+    pub jobs_by_person: BTreeMap<PersonId, BTreeSet<JobId>>,
     /// The jobs that have held machines idle so long that something was taken for it, given back since or not.
     pub idled: BTreeSet<JobId>,
     /// Who holds how much.
@@ -116,6 +118,12 @@ impl State {
     /// A project's jobs, oldest first.
     pub fn jobs_of<'a>(&'a self, project: &ProjectId) -> impl DoubleEndedIterator<Item = &'a Job> + use<'a> {
         let jobs = self.jobs_by_project.get(project).into_iter().flatten();
+        jobs.filter_map(|id| self.jobs.get(id))
+    }
+
+    /// The jobs that a person has asked for, oldest first.
+    pub fn jobs_by<'a>(&'a self, person: &PersonId) -> impl DoubleEndedIterator<Item = &'a Job> + use<'a> {
+        let jobs = self.jobs_by_person.get(person).into_iter().flatten();
         jobs.filter_map(|id| self.jobs.get(id))
     }
 

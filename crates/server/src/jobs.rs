@@ -15,7 +15,6 @@ use consortium::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
-use store::Reader;
 use tokio::time::timeout_at;
 
 pub(crate) fn routes() -> Routes {
@@ -61,9 +60,10 @@ async fn list(
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let before = page.before.unwrap_or(JobId(u64::MAX));
-    let newest_first: Box<dyn Iterator<Item = &Job>> = match &page.project {
-        Some(project) => Box::new(state.jobs_of(project).rev().filter(|job| job.id < before)),
-        None => Box::new(state.jobs.range(..before).rev().map(|(_, job)| job)),
+    let newest_first: Box<dyn Iterator<Item = &Job>> = match (&page.project, &page.submitter) {
+        (Some(project), _) => Box::new(state.jobs_of(project).rev().filter(|job| job.id < before)),
+        (_, Some(person)) => Box::new(state.jobs_by(person).rev().filter(|job| job.id < before)),
+        _ => Box::new(state.jobs.range(..before).rev().map(|(_, job)| job)),
     };
     let asked = newest_first.filter(|job| fits(page.submitter.as_ref(), &job.submitter));
     let seen = asked.filter(|job| sight.sees_job(job));
@@ -163,15 +163,8 @@ async fn postings(
         let state = shared.read()?;
         readable(&state, &bearer.actor, job)?;
     }
-    let reading = Arc::clone(&shared);
-    let read = move || Reader::open(&reading.log)?.postings(Some(job));
-    let internal =
-        |e: &dyn std::fmt::Display| Problem::new(500, "internal", format!("the ledger can't be read: {e}"));
-    let postings = tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|e| internal(&e))?;
+    let postings = shared.read_log(move |reader| reader.postings(Some(job))).await?;
     let postings = postings
-        .map_err(|e| internal(&e))?
         .into_iter()
         .filter(|posting| fits(wanted.account.as_ref(), &posting.account))
         .map(|posting| PostingView {

@@ -119,7 +119,7 @@ pub(crate) async fn points(
     shared.read()?.run_for(actor, run)?;
     let after = after.map(place).transpose()?;
     let read = move |reader: &store::Reader| reader.history(run, &key, after, limit + 1);
-    let mut points = shared.measured(read).await?;
+    let mut points = shared.read_log(read).await?;
     let more = points.len() > limit;
     points.truncate(limit);
     let next = points.last().filter(|_| more).map(place_of);
@@ -164,7 +164,7 @@ async fn thinned(
             after = Some(end);
         }
     };
-    shared.measured(read).await
+    shared.read_log(read).await
 }
 
 /// So many points of a history are in memory at once where only some of them are wanted.

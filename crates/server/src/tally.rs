@@ -105,7 +105,7 @@ fn full(why: String, hint: &str) -> Refusal {
 impl Shared {
     /// Reads what runs have measured, off the threads that answer. Connections are kept for the next who asks; one that
     /// has gone stale is replaced once.
-    pub(crate) async fn measured<T: Send + 'static>(
+    pub(crate) async fn read_log<T: Send + 'static>(
         self: &std::sync::Arc<Self>,
         read: impl Fn(&store::Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, api::Problem> {
@@ -126,7 +126,7 @@ impl Shared {
             api::Problem::new(
                 500,
                 "internal",
-                format!("what runs have measured can't be read: {why}"),
+                format!("the log's database can't be read: {why}"),
             )
         };
         let done: Result<T, StoreError> = tokio::task::spawn_blocking(work)

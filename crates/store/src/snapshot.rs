@@ -7,7 +7,7 @@ use crate::log::{Head, hash_of};
 use consortium::{Digest, State};
 
 /// Counts up when the rules see more in the same events than they did before.
-const SHAPE: u32 = 2;
+const SHAPE: u32 = 3;
 
 /// Another version may see more in the same events, and ships another policy, which is in force until one is adopted. So
 /// each makes its own snapshot.

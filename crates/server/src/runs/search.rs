@@ -115,7 +115,7 @@ async fn measure(
 ) -> Result<(), Problem> {
     let ids: Vec<RunId> = found.iter().map(|row| row.run.id).collect();
     let read = move |reader: &store::Reader| reader.last_points(&ids, keys.as_deref());
-    let mut last: BTreeMap<RunId, Vec<Last>> = shared.measured(read).await?;
+    let mut last: BTreeMap<RunId, Vec<Last>> = shared.read_log(read).await?;
     for row in found {
         row.last = last.remove(&row.run.id).unwrap_or_default();
     }

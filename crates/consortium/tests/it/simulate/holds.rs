@@ -150,11 +150,16 @@ fn check_rounds(job: &Job) {
 /// What is kept to find jobs by is what a look at all of them would find.
 fn check_finding(state: &State) {
     let mut by_project: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    let mut by_person: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for job in state.jobs.values() {
+        by_person.entry(job.submitter.clone()).or_default().insert(job.id);
         let of_project = by_project.entry(job.spec.project.clone()).or_default();
         of_project.insert(job.id);
     }
-    assert_eq!(state.jobs_by_project, by_project);
+    assert_eq!(
+        (&state.jobs_by_project, &state.jobs_by_person),
+        (&by_project, &by_person)
+    );
     let active = state.jobs.values().filter(|job| job.is_active());
     assert_eq!(state.active, active.map(|job| job.id).collect());
 }
