@@ -64,8 +64,8 @@ const PROJECTS: u32 = 400;
 const LATE: u32 = 4_000;
 /// Jobs that are there at once before that.
 const AT_ONCE: u32 = 400;
-/// How often each is metered: with what is put aside and given back, ten postings a job.
-const READINGS: u64 = 3;
+/// How often each is metered: with what is put aside and given back, twelve postings a job.
+const READINGS: u64 = 4;
 /// An artifact comes of every fifth job.
 const WITH_OUTPUT: u64 = 5;
 const HOUR: u64 = 3_600_000;
@@ -233,7 +233,7 @@ fn make(args: &Args) -> Result<Made, Failure> {
     let mut years = Years {
         store,
         state,
-        now: Time(now - batches * 5 * HOUR),
+        now: Time(now - batches * 6 * HOUR),
         postings: 0,
     };
     years.found(args.people)?;
