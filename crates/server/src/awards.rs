@@ -44,12 +44,8 @@ async fn awards(
     let audits = audits(&state, &bearer.actor);
     let of_project = |award: &&Award| fits(which.project.as_ref(), &award.project);
     let mut sight = Sight::new(&state, &bearer.actor, Action::Contribute);
-    let mut works_on = |award: &Award| {
-        let project = state.projects.get(&award.project);
-        project.is_some_and(|project| sight.sees_project(project))
-    };
     let seen = state.awards.values().filter(of_project);
-    let seen = seen.filter(|award| audits || works_on(award));
+    let seen = seen.filter(|award| audits || works_on(&state, &mut sight, award));
     let (holdings, now) = (state.holdings(), shared.now());
     let views = part.of(seen, |award| &award.id).filter_map(|award| {
         let holdings = holdings.get(&award.id)?;
@@ -60,8 +56,9 @@ async fn awards(
 
 async fn award(State(shared): State<Arc<Shared>>, bearer: Bearer, At(id): At<AwardId>) -> Answer<AwardView> {
     let state = shared.read()?;
+    let mut sight = Sight::new(&state, &bearer.actor, Action::Contribute);
     let known = state.awards.get(&id);
-    let seen = known.filter(|award| audits(&state, &bearer.actor) || works_on(&state, &bearer.actor, award));
+    let seen = known.filter(|award| audits(&state, &bearer.actor) || works_on(&state, &mut sight, award));
     let found = seen.and_then(|award| {
         let holdings = *state.holdings().get(&id)?;
         view(&state, &bearer.actor, award, holdings, shared.now())
@@ -98,11 +95,8 @@ fn view(
     })
 }
 
-fn works_on(state: &Consortium, actor: &Actor, award: &Award) -> bool {
-    let works_in = |project| {
-        state
-            .permit(actor, Action::Contribute, &Resource::Project(project))
-            .is_ok()
-    };
-    state.projects.get(&award.project).is_some_and(works_in)
+/// Whether the award is of a project that whoever looks contributes to.
+fn works_on<'a>(state: &'a Consortium, sight: &mut Sight<'a>, award: &Award) -> bool {
+    let project = state.projects.get(&award.project);
+    project.is_some_and(|project| sight.sees_project(project))
 }
