@@ -435,11 +435,44 @@ impl Shared {
         lock(&self.progress).get(&job).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn take_reader(&self) -> Option<Reader> {
+    /// Reads the log's database, off the threads that answer. Connections are kept for the next who asks; one that has
+    /// gone stale is replaced once.
+    pub(crate) async fn read_log<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl Fn(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let shared = Arc::clone(self);
+        let work = move || {
+            if let Some(reader) = shared.take_reader()
+                && let Ok(found) = read(&reader)
+            {
+                shared.put_reader(reader);
+                return Ok(found);
+            }
+            let reader = Reader::open(&shared.log)?;
+            let found = read(&reader)?;
+            shared.put_reader(reader);
+            Ok(found)
+        };
+        let internal = |why: &dyn std::fmt::Display| {
+            Problem::new(
+                500,
+                "internal",
+                format!("the log's database can't be read: {why}"),
+            )
+        };
+        let done: Result<T, StoreError> = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| internal(&e))?;
+        done.map_err(|e| internal(&e))
+    }
+
+    /// In a function of its own, so that the lock isn't held while the reader reads.
+    fn take_reader(&self) -> Option<Reader> {
         lock(&self.readers).pop()
     }
 
-    pub(crate) fn put_reader(&self, reader: Reader) {
+    fn put_reader(&self, reader: Reader) {
         let mut readers = lock(&self.readers);
         if readers.len() < READERS {
             readers.push(reader);
@@ -489,7 +522,7 @@ impl Drop for Hearing {
     }
 }
 
-/// So many connections are kept for those who read what runs measured.
+/// So many connections are kept for those who read the log's database.
 const READERS: usize = 4;
 
 /// How often a hub that stands by tries.

@@ -1,7 +1,6 @@
 //! How much runs have measured, so that nobody fills the disk. Only counts are held in memory; the points are in the
 //! database alone.
 
-use crate::hub::Shared;
 use consortium::{ProjectId, Refusal, RefusalKind, Run, RunId, State};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Measured, Store, StoreError};
@@ -99,40 +98,6 @@ fn full(why: String, hint: &str) -> Refusal {
         message: why,
         hint: Some(hint.to_owned()),
         policies: Vec::new(),
-    }
-}
-
-impl Shared {
-    /// Reads what runs have measured, off the threads that answer. Connections are kept for the next who asks; one that
-    /// has gone stale is replaced once.
-    pub(crate) async fn read_log<T: Send + 'static>(
-        self: &std::sync::Arc<Self>,
-        read: impl Fn(&store::Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, api::Problem> {
-        let shared = std::sync::Arc::clone(self);
-        let work = move || {
-            if let Some(reader) = shared.take_reader()
-                && let Ok(found) = read(&reader)
-            {
-                shared.put_reader(reader);
-                return Ok(found);
-            }
-            let reader = store::Reader::open(&shared.log)?;
-            let found = read(&reader)?;
-            shared.put_reader(reader);
-            Ok(found)
-        };
-        let internal = |why: &dyn std::fmt::Display| {
-            api::Problem::new(
-                500,
-                "internal",
-                format!("the log's database can't be read: {why}"),
-            )
-        };
-        let done: Result<T, StoreError> = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|e| internal(&e))?;
-        done.map_err(|e| internal(&e))
     }
 }
 
