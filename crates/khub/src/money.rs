@@ -129,8 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn in_words(money: &MoneyView) -> String {
-    let rows: Vec<Vec<String>> = money.years.iter().map(|year| row(year).to_vec()).collect();
-    let mut text = show::table(&HEAD, &rows);
+    let mut text = show::table(&HEAD, &rows(&money.years));
     for end in &money.year_ends {
         text.push_str(&decided(end));
     }
@@ -160,8 +159,17 @@ pub(crate) const HEAD: [&str; 8] = [
     "left",
 ];
 
-/// A fiscal year's row under [`HEAD`], in won.
-pub(crate) fn row(year: &FiscalYear) -> [String; 8] {
+/// Each fiscal year's row under [`HEAD`].
+pub(crate) fn rows(years: &[FiscalYear]) -> Vec<Vec<String>> {
+    let row = |year: &FiscalYear| {
+        let sums = sums(year).map(|won| won.0.to_string());
+        [&[name(year.year)][..], &sums[..]].concat()
+    };
+    years.iter().map(row).collect()
+}
+
+/// A fiscal year's sums, in the order of [`HEAD`].
+pub(crate) fn sums(year: &FiscalYear) -> [Won; 7] {
     let Book {
         appropriated,
         carried_in,
@@ -169,7 +177,7 @@ pub(crate) fn row(year: &FiscalYear) -> [String; 8] {
         carried_out,
         returned,
     } = year.book;
-    let sums = [
+    [
         appropriated,
         carried_in,
         awarded,
@@ -177,16 +185,14 @@ pub(crate) fn row(year: &FiscalYear) -> [String; 8] {
         carried_out,
         returned,
         year.left,
-    ];
-    let [a, b, c, d, e, f, g] = sums.map(|won| won.0.to_string());
-    [name(year.year), a, b, c, d, e, f, g]
+    ]
 }
 
 pub(crate) fn name(year: Option<u16>) -> String {
     year.map_or(UNDATED.to_owned(), |year| year.to_string())
 }
 
-/// How the office decides about what is left of a year that is over, in the year `now`.
+/// How the office decides about what is left of a year that is over, in the year `this`.
 pub(crate) fn command(year: &FiscalYear, this: u16) -> String {
     format!("khub money carry {} {this} --ground TEXT", name(year.year))
 }

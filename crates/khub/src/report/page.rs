@@ -2,8 +2,9 @@
 //! printed anywhere.
 
 use super::{By, Charge, Sum};
+use crate::money::sums;
 use crate::show::grouped;
-use consortium::{Account, Book, FiscalYear, Month, State, Won};
+use consortium::{Account, FiscalYear, Month, State, Won};
 use std::collections::BTreeMap;
 
 pub(super) fn html(state: &State, charges: &[Charge]) -> String {
@@ -87,23 +88,7 @@ fn money(state: &State, charges: &[Charge]) -> String {
 /// What became of each fiscal year's money.
 fn by_year(state: &State) -> String {
     let row = |of: &FiscalYear| {
-        let Book {
-            appropriated,
-            carried_in,
-            awarded,
-            carried_out,
-            returned,
-        } = of.book;
-        let sums = [
-            appropriated,
-            carried_in,
-            awarded,
-            of.spent,
-            carried_out,
-            returned,
-            of.left,
-        ];
-        let sums = sums.map(|won| format!("<td>{}</td>", in_won(won))).concat();
+        let sums = sums(of).map(|won| format!("<td>{}</td>", in_won(won))).concat();
         let name = of
             .year
             .map_or("연도 미지정 <small>undated</small>".to_owned(), |year| {

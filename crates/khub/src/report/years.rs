@@ -2,14 +2,13 @@
 
 use super::{Args, Format, lines, replay};
 use crate::failure::Failure;
-use crate::money::{HEAD, row};
+use crate::money::{HEAD, rows};
 use crate::show;
-use consortium::State;
 use store::Reader;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let state = replay(&Reader::open(args.data.log())?, &mut |_, _, _| {})?;
-    let rows = rows(&state);
+    let rows = rows(&state.fiscal_years());
     match args.format {
         Format::Table => show::print(&show::table(&HEAD, &rows)),
         Format::Csv => show::print(&lines(&HEAD, &rows)),
@@ -19,9 +18,4 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn rows(state: &State) -> Vec<Vec<String>> {
-    let years = state.fiscal_years();
-    years.iter().map(|year| row(year).to_vec()).collect()
 }
