@@ -173,8 +173,8 @@ async fn file(
         project: found.published.project.clone(),
         digest: *digest,
     };
-    let let_out = let_out_in_time(&shared, &bearer.actor, &id).await;
-    let (reader, artifact) = let_out.map_err(|problem| match problem.status {
+    let out = let_out_in_time(&shared, &bearer.actor, &id).await;
+    let (reader, artifact) = out.map_err(|problem| match problem.status {
         500.. => unavailable(problem),
         _ => gated(&found.model, problem),
     })?;

@@ -66,9 +66,7 @@ impl Leftovers {
     pub fn bytes(&self) -> u64 {
         self.fragment_bytes + self.unnamed.iter().map(|(_, bytes)| bytes).sum::<u64>()
     }
-}
 
-impl Leftovers {
     /// Adds the objects that have a newer one, and returns them.
     fn count_spare(&mut self, objects: &BTreeMap<Digest, Vec<Object>>) -> Vec<Object> {
         let older = objects
