@@ -161,7 +161,7 @@ pub(crate) fn waits_for<'a>(state: &'a State, job: &Job) -> Option<&'a Job> {
 
 /// What follows for a batch job from how things stand.
 pub(crate) fn next_step(state: &State, job: &Job) -> Vec<Event> {
-    let may_hold = |site: &SiteId| state.policy.hold(state, job, site).allowed;
+    let may_hold = |site: &SiteId| state.may_hold(site, job);
     match &job.phase {
         Phase::Queued => match waits_for(state, job) {
             Some(before) if !before.is_active() => {

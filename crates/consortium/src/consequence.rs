@@ -104,7 +104,7 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
     let members = job.members.iter().filter(|(_, m)| m.presence != Presence::Left);
     let (stay, out): (Vec<&SiteId>, Vec<&SiteId>) = members
         .map(|(site, _)| site)
-        .partition(|site| state.policy.hold(state, job, site).allowed);
+        .partition(|site| state.may_hold(site, job));
     if !out.is_empty() && job.outputs.is_empty() && stay.len() < job.spec.rounds.quorum as usize {
         let names: Vec<&str> = out.iter().map(|site| site.as_str()).collect();
         let reason = format!(

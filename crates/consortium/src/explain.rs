@@ -1,13 +1,15 @@
 //! Why a job is where it is: every site with the reason for or against it, in words.
 
 use crate::batch::waits_for;
-use crate::place::{Candidate, Scene, Verdict};
+use crate::place::{Board, Candidate, Placing, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
 use crate::watch;
 use crate::{Job, JobId, Label, OrganisationId, Phase, Price, ProjectId, SiteId, State, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The answer to "why?".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,8 +78,52 @@ pub struct Reason {
     pub because: String,
 }
 
+/// The queue at one moment: who stands where in it, who holds what, and what starts. Every active job is looked at to make
+/// one. It serves all who ask until an event [moves the queue](crate::Event::moves_the_queue) or some time has gone by.
+#[derive(Debug)]
+pub struct Outlook {
+    board: Board,
+    queue: Queue,
+    line: Vec<Handle>,
+    /// What starts at this very moment.
+    placed: Vec<Placing>,
+    /// What each project's organisation holds, in millionths of all GPUs.
+    shares: BTreeMap<ProjectId, u64>,
+    now: Time,
+}
+
+impl Outlook {
+    /// The queue at `now`.
+    pub fn new(state: &State, now: Time) -> Self {
+        let (mut scene, mut queue) = Scene::new(state, now);
+        let line = queue.line(now.0);
+        let projects = state.projects.keys().zip(0..);
+        let shares = projects.map(|(id, project)| (id.clone(), queue.shares(project).0));
+        let shares = shares.collect();
+        let placed = scene.round(&mut queue, now).placings;
+        Self {
+            shares,
+            board: scene.into_board(),
+            queue,
+            line,
+            placed,
+            now,
+        }
+    }
+
+    /// Of which moment it is.
+    pub fn at(&self) -> Time {
+        self.now
+    }
+}
+
 /// Explains `job`: as judged at its placement, or as it stands at `now` if it still waits.
 pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
+    explain_by(state, job, || Arc::new(Outlook::new(state, now)))
+}
+
+/// The same by an outlook that was made of `state`, or of one before it; it is asked for only if the job waits.
+pub fn explain_by(state: &State, job: &Job, outlook: impl FnOnce() -> Arc<Outlook>) -> Explanation {
     let reasons = |candidates: Vec<Candidate>| {
         let reasons = candidates
             .into_iter()
@@ -95,7 +141,8 @@ pub fn explain(state: &State, job: &Job, now: Time) -> Explanation {
             idle,
         };
     }
-    let mut look = Look::new(state, now);
+    let outlook = outlook();
+    let mut look = Look::new(state, &outlook);
     let candidates = look.candidates(job);
     if let Some(before) = waits_for(state, job) {
         return Explanation {
@@ -124,7 +171,6 @@ pub struct Line<'a> {
     look: Look<'a>,
     /// The jobs that wait for machines, and then those that wait for other jobs.
     jobs: Vec<&'a Job>,
-    shares: BTreeMap<&'a ProjectId, u64>,
     known: BTreeMap<Wish<'a>, String>,
 }
 
@@ -132,17 +178,14 @@ pub struct Line<'a> {
 type Wish<'a> = (&'a ProjectId, Label, u32, Option<u32>, Option<&'a str>, u32, bool);
 
 impl<'a> Line<'a> {
-    /// The queue at `now`.
-    pub fn new(state: &'a State, now: Time) -> Self {
-        let look = Look::new(state, now);
-        let projects = state.projects.keys().zip(0..);
-        let shares = projects.map(|(id, project)| (id, look.queue.shares(project).0));
-        let in_line = look.line.iter().map(|handle| look.scene.jobs[*handle as usize]);
+    /// The queue by an outlook that was made of `state`, or of one before it.
+    pub fn new(state: &'a State, outlook: &'a Outlook) -> Self {
+        let look = Look::new(state, outlook);
+        let in_line = outlook.line.iter().filter_map(|handle| look.scene.job(*handle));
         let queued = state.active_jobs().filter(|job| job.phase == Phase::Queued);
         let later = queued.filter(|job| waits_for(state, job).is_some());
         Self {
             jobs: in_line.chain(later).collect(),
-            shares: shares.collect(),
             known: BTreeMap::new(),
             look,
         }
@@ -181,57 +224,49 @@ impl<'a> Line<'a> {
             name: spec.name.clone(),
             project: spec.project.clone(),
             organisation: project.map(|project| project.organisation.clone()),
-            share_millionths: self.shares.get(&spec.project).copied().unwrap_or(0),
+            share_millionths: self.look.outlook.shares.get(&spec.project).copied().unwrap_or(0),
             since: job.submitted,
             why,
         }
     }
 }
 
-/// The queue as it is now.
+/// The queue of an outlook, in a state that has come of the outlook's.
 struct Look<'a> {
     scene: Scene<'a>,
-    queue: Queue,
-    line: Vec<Handle>,
-    /// What starts at this very moment.
-    placed: Vec<crate::place::Placing>,
-    now: Time,
+    outlook: &'a Outlook,
 }
 
 impl<'a> Look<'a> {
-    fn new(state: &'a State, now: Time) -> Self {
-        let (mut scene, mut queue) = Scene::new(state, now);
-        let line = queue.line(now.0);
-        let placed = scene.round(&mut queue, now).placings;
+    fn new(state: &'a State, outlook: &'a Outlook) -> Self {
         Self {
-            scene,
-            queue,
-            line,
-            placed,
-            now,
+            scene: Scene::of(state, Cow::Borrowed(&outlook.board)),
+            outlook,
         }
     }
 
     /// How many stand before a job in the line, if it does.
     fn at(&self, job: &Job) -> Option<usize> {
-        let mut line = self.line.iter();
-        line.position(|handle| self.queue.id(*handle) == job.id.0)
+        let mut line = self.outlook.line.iter();
+        line.position(|handle| self.outlook.queue.id(*handle) == job.id.0)
     }
 
     fn candidates(&mut self, job: &'a Job) -> Vec<Candidate> {
-        if let Some(placing) = self.placed.iter().find(|placing| placing.job == job.id) {
+        if let Some(placing) = self.outlook.placed.iter().find(|placing| placing.job == job.id) {
             return placing.candidates.clone();
         }
         let kept = self
+            .outlook
             .queue
             .reserved()
-            .map(|handle| self.scene.jobs[handle as usize].id);
+            .map(|handle| JobId(self.outlook.queue.id(handle)));
         self.scene
             .verdicts(job, None, kept.filter(|other| *other != job.id))
     }
 
-    fn start(self, at: usize) -> Start {
-        match self.scene.foresee(self.queue, self.line[at], self.now) {
+    fn start(&self, at: usize) -> Start {
+        let Outlook { queue, line, now, .. } = self.outlook;
+        match self.scene.foresee(queue.clone(), line[at], *now) {
             Foreseen::At(at) => Start::By(Time(at)),
             Foreseen::After(after) => Start::After(Time(after)),
             Foreseen::Never => Start::Never,

@@ -25,7 +25,7 @@ pub enum Kind {
 
 /// Where an organisation is at home. A foreign organisation is a partner: it may help with anything open to
 /// help, and restricted results stay closed to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Home {
     /// In Korea.
@@ -74,7 +74,7 @@ pub struct Person {
 }
 
 /// How the consortium came by a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tenure {
     /// Rented from its owner by the programme office.

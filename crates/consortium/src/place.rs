@@ -12,6 +12,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found about one site for one job.
@@ -109,16 +110,23 @@ pub(crate) struct Placing {
     pub(crate) candidates: Vec<Candidate>,
 }
 
+/// Who the numbers of a [`Queue`] are. Neither sites nor jobs ever go, so they are the same in all later states.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    sites: Vec<SiteId>,
+    /// Who holds GPUs of each site, and how many.
+    holders: Vec<Vec<(JobId, u32)>>,
+    /// The active jobs, by their handle in the queue.
+    jobs: Vec<JobId>,
+}
+
 /// The state as the queue sees it.
 pub(crate) struct Scene<'a> {
     pub(crate) state: &'a State,
     sites: Vec<&'a Site>,
     /// What each site may hold.
     sights: Vec<Sight<'a>>,
-    /// Who holds GPUs of each site, and how many.
-    holders: Vec<Vec<(JobId, u32)>>,
-    /// The active jobs, by their handle in the queue.
-    pub(crate) jobs: Vec<&'a Job>,
+    board: Cow<'a, Board>,
 }
 
 /// What awards have left while a round places one job after the other.
@@ -138,6 +146,23 @@ pub(crate) fn place(state: &State, now: Time) -> Turn {
 }
 
 impl<'a> Scene<'a> {
+    /// What a board is in a state that has all of its sites and jobs.
+    pub(crate) fn of(state: &'a State, board: Cow<'a, Board>) -> Self {
+        let sites = board.sites.iter().filter_map(|id| state.sites.get(id));
+        let sites: Vec<&Site> = sites.collect();
+        let holds = |site: &&Site| Sight::new(state, &Actor::Site(site.id.clone()), Action::Hold);
+        Self {
+            sights: sites.iter().map(holds).collect(),
+            sites,
+            board,
+            state,
+        }
+    }
+
+    pub(crate) fn into_board(self) -> Board {
+        self.board.into_owned()
+    }
+
     /// Everyone who waits and everyone who runs.
     pub(crate) fn new(state: &'a State, now: Time) -> (Self, Queue) {
         let sites: Vec<&Site> = state.sites.values().collect();
@@ -145,14 +170,12 @@ impl<'a> Scene<'a> {
         let project_of: BTreeMap<&ProjectId, u32> = state.projects.keys().zip(0..).collect();
         let mut queue = empty(state, &sites).from(now.0);
         let near = remember(state, now, &mut queue, &site_of, &project_of);
-        let holds = |site: &&Site| Sight::new(state, &Actor::Site(site.id.clone()), Action::Hold);
-        let mut scene = Self {
-            sights: sites.iter().map(holds).collect(),
+        let board = Board {
+            sites: state.sites.keys().cloned().collect(),
             holders: vec![Vec::new(); sites.len()],
             jobs: Vec::new(),
-            sites,
-            state,
         };
+        let mut scene = Self::of(state, Cow::Owned(board));
         let nowhere = queue.allow(&[]);
         // A site works in no project: only a policy that asks for more than that can tell two of them apart.
         let policy = &state.policy;
@@ -187,7 +210,7 @@ impl<'a> Scene<'a> {
                 .flatten();
             let near = near.map_or(nowhere, |sites| queue.allow(sites));
             let handle = submit(&mut queue, job, ask(job, *project, allowed, near));
-            scene.jobs.push(job);
+            scene.board.to_mut().jobs.push(job.id);
             if !waits {
                 let held = job
                     .members
@@ -206,10 +229,9 @@ impl<'a> Scene<'a> {
         let mut purse = Purse::default();
         let mut placings = Vec::new();
         let moves = queue.round(now.0, &mut |handle, sites| {
-            let job = self.jobs[handle as usize];
-            let policy = &self.state.policy;
-            let may_hold = |site: &u32| policy.hold(self.state, job, &self.sites[*site as usize].id);
-            if !sites.iter().all(|site| may_hold(site).allowed) {
+            let Some(job) = self.job(handle) else { return false };
+            let may_hold = |site: &u32| self.sights[*site as usize].sees_job(job);
+            if !sites.iter().all(may_hold) {
                 return false;
             }
             let placed = self.reserve(job, sites);
@@ -226,7 +248,7 @@ impl<'a> Scene<'a> {
             true
         });
         let stops = moves.into_iter().filter_map(|m| match m {
-            Move::Preempt { job } => Some(self.jobs[job as usize].id),
+            Move::Preempt { job } => Some(self.board.jobs[job as usize]),
             Move::Start { .. } => None,
         });
         Turn {
@@ -239,11 +261,14 @@ impl<'a> Scene<'a> {
     pub(crate) fn foresee(&self, queue: Queue, job: Handle, now: Time) -> Foreseen {
         let mut purse = Purse::default();
         queue.foresee(job, now.0, &mut |handle, sites| {
-            let job = self.jobs[handle as usize];
-            purse
-                .pay(self.state, &job.spec.project, &self.reserve(job, sites))
-                .is_some()
+            let pays = |job: &'a Job| purse.pay(self.state, &job.spec.project, &self.reserve(job, sites));
+            self.job(handle).and_then(pays).is_some()
         })
+    }
+
+    /// Whose handle in the queue it is.
+    pub(crate) fn job(&self, handle: Handle) -> Option<&'a Job> {
+        self.state.jobs.get(&self.board.jobs[handle as usize])
     }
 
     /// Every site, in the order of their names: for a job that was just given `taken`, or that waits, maybe
@@ -312,7 +337,7 @@ impl<'a> Scene<'a> {
                 wanted,
             };
         }
-        let others = || self.holders[i].iter().filter(|(other, _)| *other != job.id);
+        let others = || self.board.holders[i].iter().filter(|(other, _)| *other != job.id);
         let held = others().fold(0_u32, |sum, (_, gpus)| sum.saturating_add(*gpus));
         let free = site.gpus.saturating_sub(held);
         if free >= wanted {
@@ -335,9 +360,10 @@ impl<'a> Scene<'a> {
     }
 
     fn hold(&mut self, job: &Job, sites: &[u32]) {
+        let holders = &mut self.board.to_mut().holders;
         for site in sites {
             let gpus = job.spec.gpus.unwrap_or(self.sites[*site as usize].gpus);
-            self.holders[*site as usize].push((job.id, gpus));
+            holders[*site as usize].push((job.id, gpus));
         }
     }
 

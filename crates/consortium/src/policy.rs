@@ -11,8 +11,8 @@
 //! ```
 
 use crate::{
-    Actor, Artifact, ArtifactKind, Call, Case, Home, Job, JobId, JobSpec, Label, PersonId, Project,
-    ProjectId, Refusal, Role, Run, Site, SiteId, Standing, Tenure,
+    Actor, Artifact, ArtifactKind, Call, Case, Home, Job, JobId, JobSpec, Label, OrganisationId, PersonId,
+    Project, ProjectId, Refusal, Role, Run, Site, SiteId, Standing, Tenure,
 };
 use crate::{Member, State};
 use cedar_policy as cedar;
@@ -23,12 +23,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+mod known;
+
+pub(crate) use known::{Known, Principal, Question};
+
 /// The policy the project ships: the text of `policies/consortium.cedar`.
 pub const SHIPPED: &str = include_str!("../policies/consortium.cedar");
 const SCHEMA: &str = include_str!("../policies/khub.cedarschema");
 
 /// Something a person or a site may want to do; the schema says with what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Admit, appropriate, award, issue credentials.
@@ -96,6 +100,7 @@ pub struct Policy {
     /// about other actions.
     of_action: BTreeMap<&'static str, cedar::PolicySet>,
     mentions: Mentions,
+    known: Known,
 }
 
 /// What is written out in a policy's text, as Cedar parsed it: comments don't count.
@@ -150,6 +155,7 @@ impl Policy {
             of_action: by_action(&set)?,
             set,
             mentions,
+            known: Known::default(),
         })
     }
 
@@ -188,10 +194,9 @@ impl Policy {
         Some(policy.to_string())
     }
 
-    /// May `site` hold the job: its inputs, its weights and updates?
-    pub(crate) fn hold(&self, state: &State, job: &Job, site: &SiteId) -> Decision {
-        let actor = Actor::Site(site.clone());
-        self.ask(state, &actor, Action::Hold, &Resource::Job(job))
+    /// The answers that were given before, whatever the state was.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// May `actor` do `action` with `resource`?
@@ -212,7 +217,7 @@ impl Policy {
         {
             return denied;
         }
-        let principal = actor_entity(state, actor);
+        let principal = principal_entity(&Principal::of(state, actor));
         let resource = resource_entity(self, state, resource);
         let request = cedar::Request::new(
             principal.uid(),
@@ -476,46 +481,54 @@ fn home(home: Option<Home>) -> cedar::RestrictedExpression {
     })
 }
 
-fn standing(state: &State, actor: &Actor) -> cedar::RestrictedExpression {
+fn standing(standing: Option<Standing>) -> cedar::RestrictedExpression {
     // Whoever isn't known takes no part.
-    let standing = state.stands(actor).unwrap_or(Standing::Left);
-    text(&standing.to_string())
+    text(&standing.unwrap_or(Standing::Left).to_string())
 }
 
-fn actor_entity(state: &State, actor: &Actor) -> cedar::Entity {
-    match actor {
-        Actor::Hub => entity(uid("Hub", "hub"), vec![("home", home(Some(Home::Domestic)))]),
-        Actor::Person(id) => {
-            let person = state.people.get(id);
-            let organisation = person.map_or("", |p| p.organisation.as_str());
-            let roles = person
-                .map(|p| &p.roles)
-                .into_iter()
-                .flatten()
-                .map(|role| match role {
-                    Role::Office => text("office"),
-                    Role::Auditor => text("auditor"),
-                    Role::Cleared => text("cleared"),
-                });
+fn principal_entity(principal: &Principal) -> cedar::Entity {
+    let name = |organisation: &Option<OrganisationId>| {
+        text(organisation.as_ref().map_or("", OrganisationId::as_str))
+    };
+    match principal {
+        Principal::Hub => entity(uid("Hub", "hub"), vec![("home", home(Some(Home::Domestic)))]),
+        Principal::Person {
+            id,
+            home,
+            organisation,
+            standing,
+            roles,
+        } => {
+            let roles = roles.iter().map(|role| match role {
+                Role::Office => text("office"),
+                Role::Auditor => text("auditor"),
+                Role::Cleared => text("cleared"),
+            });
             let attributes = vec![
-                ("home", home(state.home_of_person(id))),
-                ("organisation", text(organisation)),
-                ("standing", standing(state, actor)),
+                ("home", self::home(*home)),
+                ("organisation", name(organisation)),
+                ("standing", self::standing(*standing)),
                 ("roles", cedar::RestrictedExpression::new_set(roles)),
             ];
             entity(uid("Person", id.as_str()), attributes)
         }
-        Actor::Site(id) => {
-            let owner = state.sites.get(id).map_or("", |site| site.owner.as_str());
-            let tenure = state.sites.get(id).map_or("", |site| match site.tenure {
-                Tenure::Rented => "rented",
-                Tenure::Member => "member",
-                Tenure::National => "national",
-            });
+        Principal::Site {
+            id,
+            home,
+            owner,
+            standing,
+            tenure,
+        } => {
+            let tenure = match tenure {
+                None => "",
+                Some(Tenure::Rented) => "rented",
+                Some(Tenure::Member) => "member",
+                Some(Tenure::National) => "national",
+            };
             let attributes = vec![
-                ("home", home(state.home_of_site(id))),
-                ("owner", text(owner)),
-                ("standing", standing(state, actor)),
+                ("home", self::home(*home)),
+                ("owner", name(owner)),
+                ("standing", self::standing(*standing)),
                 ("tenure", text(tenure)),
             ];
             entity(uid("Site", id.as_str()), attributes)
@@ -581,7 +594,7 @@ fn resource_entity(policy: &Policy, state: &State, resource: &Resource<'_>) -> c
             entity(uid("Call", call.id.as_str()), attributes)
         }
         Resource::Proposal(case) => proposal_entity(policy, state, case),
-        Resource::Site(site) => actor_entity(state, &Actor::Site(site.id.clone())),
+        Resource::Site(site) => principal_entity(&Principal::of(state, &Actor::Site(site.id.clone()))),
         Resource::Planned(spec, label) => guarded(
             uid("Job", &JobId(0).to_string()),
             *label,
@@ -620,12 +633,12 @@ fn people<'a>(people: impl Iterator<Item = &'a PersonId>) -> cedar::RestrictedEx
 }
 
 impl State {
-    fn home_of_person(&self, person: &PersonId) -> Option<Home> {
+    pub(super) fn home_of_person(&self, person: &PersonId) -> Option<Home> {
         let organisation = &self.people.get(person)?.organisation;
         Some(self.organisations.get(organisation)?.home)
     }
 
-    fn home_of_site(&self, site: &SiteId) -> Option<Home> {
+    pub(super) fn home_of_site(&self, site: &SiteId) -> Option<Home> {
         let owner = &self.sites.get(site)?.owner;
         Some(self.organisations.get(owner)?.home)
     }

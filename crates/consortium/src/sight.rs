@@ -12,7 +12,7 @@
 //! assert!(state.jobs.values().all(|job| sight.sees_job(job)));
 //! ```
 
-use crate::policy::{Decision, Resource};
+use crate::policy::{Decision, Principal, Question, Resource};
 use crate::{
     Action, Actor, Artifact, Call, Case, Job, Label, OrganisationId, PersonId, Project, ProjectId, Run,
     SiteId, State,
@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Sight<'a> {
     state: &'a State,
     actor: Actor,
+    principal: Principal,
     action: Action,
     shares: bool,
     /// Of which sets the policy asks nothing but whether the principal is in it.
@@ -83,6 +84,7 @@ impl<'a> Sight<'a> {
         Self {
             state,
             actor: actor.clone(),
+            principal: Principal::of(state, actor),
             action,
             shares: !state.policy.names_one(),
             asks: Asks {
@@ -196,9 +198,63 @@ impl<'a> Sight<'a> {
     ) -> T {
         let policy = &self.state.policy;
         let ask = || policy.ask(self.state, &self.actor, self.action, resource);
-        match self.shares {
-            true => tell(self.known.entry(attributes).or_insert_with(ask)),
-            false => tell(&ask()),
+        if !self.shares {
+            return tell(&ask());
         }
+        let known =
+            self.known
+                .entry(attributes)
+                .or_insert_with_key(|attributes| match attributes.question() {
+                    Some(question) => policy.known().answer(&self.principal, self.action, question, ask),
+                    None => ask(),
+                });
+        tell(known)
+    }
+}
+
+impl State {
+    /// May `site` hold the job: its inputs, its weights and updates?
+    pub(crate) fn may_hold(&self, site: &SiteId, job: &Job) -> bool {
+        Sight::new(self, &Actor::Site(site.clone()), Action::Hold).sees_job(job)
+    }
+}
+
+impl Attributes<'_> {
+    /// As what doesn't change with the state, if it can be said so.
+    fn question(&self) -> Option<Question> {
+        Some(match self {
+            Self::Artifact {
+                label,
+                members: Part::Has(member),
+                sites: Part::Has(site),
+                by: Part::Has(by),
+            } => Question::Artifact {
+                label: *label,
+                member: *member,
+                site: *site,
+                by: *by,
+            },
+            Self::Job {
+                label,
+                members: Part::Has(member),
+                sites: Part::Has(site),
+            } => Question::Job {
+                label: *label,
+                member: *member,
+                site: *site,
+            },
+            Self::Run {
+                label,
+                members: Part::Has(member),
+                by: Part::Has(by),
+            } => Question::Run {
+                label: *label,
+                member: *member,
+                by: *by,
+            },
+            Self::Call(label) => Question::Call(*label),
+            Self::Project(Part::Has(member)) => Question::Project { member: *member },
+            _ => return None,
+        })
     }
 }

@@ -5,11 +5,13 @@ use crate::desk::{self, Granted};
 use crate::device::Devices;
 use crate::lockout::Lockout;
 use crate::metrics::Counts;
+use crate::outlook::Outlooks;
 use crate::provider::{Provider, ProviderConfig};
 use crate::rate::Rate;
 use crate::tally::Tally;
 use crate::writer::{Asked, Writer};
 use api::{Problem, Progress};
+use consortium::explain::Outlook;
 use consortium::{Actor, Command, Credential, Digest, Holder, JobId, Request, SiteId, State, Time, apply};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -155,7 +157,9 @@ pub(crate) struct Shared {
     started: Instant,
     heard: Mutex<BTreeMap<SiteId, Heard>>,
     progress: Mutex<BTreeMap<JobId, BTreeMap<SiteId, Progress>>>,
-    /// Connections of those who have read what runs measured, for the next who do.
+    /// The queue, as those who read see it.
+    outlooks: Outlooks,
+    /// Connections to the log's database of those who have read from it, for the next who do.
     readers: Mutex<Vec<Reader>>,
     pub(crate) lockout: Lockout,
     pub(crate) rate: Rate,
@@ -224,6 +228,7 @@ impl Hub {
             started: Instant::now(),
             heard: Mutex::default(),
             progress: Mutex::default(),
+            outlooks: Outlooks::default(),
             readers: Mutex::default(),
             lockout: Lockout::of(config.unknown_tokens),
             rate: Rate::new(config.rate),
@@ -355,6 +360,12 @@ impl Shared {
                 apply(&mut state, event, entry.at);
             }
         }
+        self.outlooks.follow(entries);
+    }
+
+    /// The queue as it is in `state`, which is being [read](Self::read).
+    pub(crate) fn outlook(&self, state: &State) -> Arc<Outlook> {
+        self.outlooks.of(state, self.now())
     }
 
     /// Has the writer carry out a request.

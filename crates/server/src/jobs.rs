@@ -7,10 +7,10 @@ use crate::part::{Limit, Part, fits};
 use crate::views;
 use api::{Done, JobView, PostingView, Problem};
 use axum::extract::State;
-use consortium::explain::{Explanation, Line, Waiting};
+use consortium::explain::{Explanation, Line, Waiting, explain_by};
 use consortium::policy::Resource;
 use consortium::{
-    Account, Action, Actor, Command, Job, JobId, JobSpec, OrganisationId, PersonId, ProjectId, Sight, explain,
+    Account, Action, Actor, Command, Job, JobId, JobSpec, OrganisationId, PersonId, ProjectId, Sight,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -106,11 +106,8 @@ async fn explanation(
     At(job): At<JobId>,
 ) -> Answer<Explanation> {
     let state = shared.read()?;
-    Ok(Json(explain(
-        &state,
-        readable(&state, &bearer.actor, job)?,
-        shared.now(),
-    )))
+    let job = readable(&state, &bearer.actor, job)?;
+    Ok(Json(explain_by(&state, job, || shared.outlook(&state))))
 }
 
 /// Whose jobs of those that wait. Parts of the list go by the place.
@@ -130,7 +127,8 @@ async fn queue(
 ) -> Answer<Vec<Waiting>> {
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
-    let mut line = Line::new(&state, shared.now());
+    let outlook = shared.outlook(&state);
+    let mut line = Line::new(&state, &outlook);
     let is_of = |job: &Job, organisation: &OrganisationId| {
         let project = state.projects.get(&job.spec.project);
         project.is_some_and(|project| project.organisation == *organisation)

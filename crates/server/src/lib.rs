@@ -43,6 +43,7 @@ mod offers;
 mod office;
 mod openapi;
 mod outgoing;
+mod outlook;
 mod pages;
 mod part;
 mod provider;

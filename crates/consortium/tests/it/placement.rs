@@ -1,7 +1,7 @@
 //! Where a job runs, what that costs, and the reasons in words.
 
 use crate::world::{RATED, World, award, id, output, person, site, spec};
-use consortium::explain::{Line, Start};
+use consortium::explain::{Line, Outlook, Start};
 use consortium::{
     Account, Actor, Command, JobId, JobSpec, Label, Phase, Price, Site, SiteId, Tenure, Verdict, explain,
 };
@@ -290,7 +290,8 @@ fn jobs_share_the_gpus_of_a_site_and_pay_for_their_part() {
     assert_eq!(explanation.changes, ["1 more GPUs become free at hangang"]);
     let never = explain(&world.state, world.job(wide), world.now);
     assert_eq!(never.start, Some(Start::Never));
-    let mut line = Line::new(&world.state, world.now);
+    let outlook = Outlook::new(&world.state, world.now);
+    let mut line = Line::new(&world.state, &outlook);
     let places: Vec<_> = line.places().collect();
     let why = places.into_iter().map(|(place, job)| line.tell(place, job).why);
     let why: Vec<String> = why.collect();
