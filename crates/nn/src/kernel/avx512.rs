@@ -10,7 +10,7 @@
 use super::drive::Tile;
 use super::element::{Element, Target, View};
 use super::pack::Panels;
-use super::{Format, Level, Unit};
+use super::{Format, Level, Unit, amx};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -123,7 +123,7 @@ unsafe fn pairs(x: __m512) -> __m512bh {
 
 /// `c = [c +] alpha * sums`, where the mask has a bit for each column.
 #[inline(always)]
-unsafe fn write<C: Element, const BF16: bool, const V: usize>(
+pub(super) unsafe fn write<C: Element, const BF16: bool, const V: usize>(
     c: *mut C,
     sums: [__m512; V],
     alpha: __m512,
@@ -201,6 +201,7 @@ pub(super) unsafe fn pack<E: Element>(format: Format, to: Panels, from: View<'_,
     // SAFETY: the caller's promise.
     unsafe {
         match (format.unit, to.width) {
+            (Unit::Pair, _) if format.level == Level::Amx => pack_squares::<E>(to, from, lines, k),
             (Unit::F32, ROWS) => pack_f32::<E, ROWS>(to, from, lines, k),
             (Unit::F32, _) => pack_f32::<E, COLS>(to, from, lines, k),
             (Unit::Rounded, ROWS) => pack_rounded::<E, ROWS>(to, from, lines, k),
@@ -214,23 +215,30 @@ pub(super) unsafe fn pack<E: Element>(format: Format, to: Panels, from: View<'_,
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn pack_f32<E: Element, const W: usize>(to: Panels, from: View<'_, E>, lines: usize, k: usize) {
     // SAFETY: the caller's promise.
-    unsafe { by_direction::<E, F32, W>(to, from, lines, k) }
+    unsafe { by_direction::<E, F32, W, 1>(to, from, lines, k) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn pack_rounded<E: Element, const W: usize>(to: Panels, from: View<'_, E>, lines: usize, k: usize) {
     // SAFETY: the caller's promise.
-    unsafe { by_direction::<E, Rounded, W>(to, from, lines, k) }
+    unsafe { by_direction::<E, Rounded, W, 1>(to, from, lines, k) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn pack_pairs<E: Element, const W: usize>(to: Panels, from: View<'_, E>, lines: usize, k: usize) {
     // SAFETY: the caller's promise.
-    unsafe { by_direction::<E, Pair, W>(to, from, lines, k) }
+    unsafe { by_direction::<E, Pair, W, 1>(to, from, lines, k) }
+}
+
+/// For the squares of AMX: with whole squares along k.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn pack_squares<E: Element>(to: Panels, from: View<'_, E>, lines: usize, k: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { by_direction::<E, Pair, COLS, { amx::DEEP }>(to, from, lines, k) }
 }
 
 /// How 16 units are made.
-trait Source {
+pub(super) trait Source {
     /// Elements along k in a unit.
     const DEPTH: usize;
     /// 16 units of one line from `n` elements side by side; what is missing is 0.
@@ -242,11 +250,11 @@ trait Source {
 
 struct F32;
 struct Rounded;
-struct Pair;
+pub(super) struct Pair;
 
 /// The lowest `n` bits, at most 16.
 #[inline(always)]
-fn low(n: usize) -> u16 {
+pub(super) fn low(n: usize) -> u16 {
     ((1u32 << n.min(16)) - 1) as u16
 }
 
@@ -318,7 +326,7 @@ impl Source for Pair {
 }
 
 #[inline(always)]
-unsafe fn by_direction<E: Element, S: Source, const W: usize>(
+unsafe fn by_direction<E: Element, S: Source, const W: usize, const GROUP: usize>(
     to: Panels,
     from: View<'_, E>,
     lines: usize,
@@ -327,22 +335,22 @@ unsafe fn by_direction<E: Element, S: Source, const W: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if from.by_rows() {
-            transposing::<E, S, W>(to, from, lines, k);
+            transposing::<E, S, W, GROUP>(to, from, lines, k);
         } else {
-            straight::<E, S, W>(to, from, lines, k);
+            straight::<E, S, W, GROUP>(to, from, lines, k);
         }
     }
 }
 
 /// The lines' elements lie side by side along k: squares of 16 x 16 units are transposed.
 #[inline(always)]
-unsafe fn transposing<E: Element, S: Source, const W: usize>(
+unsafe fn transposing<E: Element, S: Source, const W: usize, const GROUP: usize>(
     to: Panels,
     from: View<'_, E>,
     lines: usize,
     k: usize,
 ) {
-    let units = k.div_ceil(S::DEPTH);
+    let units = k.div_ceil(S::DEPTH).next_multiple_of(GROUP);
     for first in (0..lines).step_by(W) {
         let panel = to.panel(first / W);
         for unit in (0..units).step_by(16) {
@@ -372,13 +380,13 @@ unsafe fn transposing<E: Element, S: Source, const W: usize>(
 /// Lines lie side by side: copies of 16 lanes. A few units of all panels at a time, since the panels share the
 /// source's cache lines and pages.
 #[inline(always)]
-unsafe fn straight<E: Element, S: Source, const W: usize>(
+unsafe fn straight<E: Element, S: Source, const W: usize, const GROUP: usize>(
     to: Panels,
     from: View<'_, E>,
     lines: usize,
     k: usize,
 ) {
-    let units = k.div_ceil(S::DEPTH);
+    let units = k.div_ceil(S::DEPTH).next_multiple_of(GROUP);
     let last = units.saturating_sub(1);
     for units in (0..units).step_by(8).map(|u| u..units.min(u + 8)) {
         for first in (0..lines).step_by(W) {
@@ -394,7 +402,11 @@ unsafe fn straight<E: Element, S: Source, const W: usize>(
                             unit + AHEAD_ACROSS,
                         );
                         let at = from.pointer(first + half, unit * S::DEPTH);
-                        let row = S::across(at, low(lines), from.column_stride(), more);
+                        let row = if GROUP == 1 || unit * S::DEPTH < k {
+                            S::across(at, low(lines), from.column_stride(), more)
+                        } else {
+                            _mm512_setzero_si512()
+                        };
                         store::<W>(to.panel(first / W).add(unit * W + half), row, unit == last);
                     }
                 }
@@ -419,7 +431,7 @@ unsafe fn store<const W: usize>(to: *mut u32, x: __m512i, last: bool) {
 
 /// Asks for the 16 units of a line that start at `unit`, should they exist.
 #[inline(always)]
-fn prefetch_along<E: Element, S: Source>(from: &View<'_, E>, line: usize, unit: usize) {
+pub(super) fn prefetch_along<E: Element, S: Source>(from: &View<'_, E>, line: usize, unit: usize) {
     let at = from.pointer(line, unit * S::DEPTH).cast::<i8>();
     for offset in (0..16 * S::DEPTH * size_of::<E>()).step_by(64) {
         // SAFETY: a prefetch reads nothing and can't fail.
@@ -441,7 +453,7 @@ fn prefetch_across<E: Element, S: Source>(from: &View<'_, E>, lines: Range<usize
 
 /// A square of 16 x 16 units, transposed: pairs, fours, then quarters of registers.
 #[inline(always)]
-unsafe fn transposed(x: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) unsafe fn transposed(x: [__m512i; 16]) -> [__m512i; 16] {
     // SAFETY: the caller's level.
     unsafe {
         let zero = _mm512_setzero_si512();

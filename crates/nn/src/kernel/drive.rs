@@ -1,11 +1,11 @@
 //! Who packs what, and which panels meet in which order: the story at the top of [`super`], as code.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 use super::element::{Element, Target, View};
 use super::pack::{self, Buffer, Panels};
 use super::plain;
 use super::{BLOCK, Format, Level, Operand};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -66,7 +66,7 @@ impl<C: Element> Job<'_, C> {
         striped_lines: usize,
     ) {
         let width = self.format.lines(operand);
-        let units = self.k.div_ceil(self.format.depth()).max(1);
+        let units = self.format.units(self.k).max(1);
         // Whole panels of at least one block of k.
         let most = SHARED / units.min(BLOCK) / width * width;
         let cut = most.min(shared_lines.next_multiple_of(width));
@@ -109,7 +109,7 @@ impl<C: Element> Job<'_, C> {
                                 sums: elsewhere.then_some(sums),
                                 lines: lines.len(),
                             };
-                            self.pack_shared(panels, shared.skip(first, k), part.lines, part.k.len());
+                            self.pack_shared(&part, shared.skip(first, k));
                             self.stripes(&part, striped.skip(from, 0), stripes.len());
                         }
                     }
@@ -118,8 +118,9 @@ impl<C: Element> Job<'_, C> {
         });
     }
 
-    /// Packs `lines` lines of `k` elements, with all threads.
-    unsafe fn pack_shared<S: Element>(&self, to: Panels, from: View<'_, S>, lines: usize, k: usize) {
+    /// Packs the part's lines, with all threads.
+    unsafe fn pack_shared<S: Element>(&self, part: &Part<'_, C>, from: View<'_, S>) {
+        let (to, lines, k) = (part.panels, part.lines, part.k.len());
         // Small enough to share out evenly, and whole cache lines of a source that lies along the lines.
         let (deep, wide) = (256 * self.format.depth(), 8 * to.width);
         let (down, across) = (k.div_ceil(deep), lines.div_ceil(wide));
@@ -128,14 +129,14 @@ impl<C: Element> Job<'_, C> {
             let to = to.skip(line / to.width, first / self.format.depth());
             let (lines, k) = (wide.min(lines - line), deep.min(k - first));
             // SAFETY: tasks write to different panels or different units of them.
-            unsafe { pack::pack(self.format, to, from.skip(line, first), lines, k) };
+            unsafe { pack::pack(self.format, part.operand, to, from.skip(line, first), lines, k) };
         });
     }
 
     /// Cuts the other operand into stripes of whole panels, a task each.
     unsafe fn stripes<T: Element>(&self, part: &Part<'_, C>, striped: View<'_, T>, lines: usize) {
         let width = self.format.lines(part.operand.other());
-        let units = part.k.len().div_ceil(self.format.depth()).clamp(1, BLOCK);
+        let units = self.format.units(part.k.len()).clamp(1, BLOCK);
         let panels = lines.div_ceil(width);
         let most = (STRIPE / (units * width)).max(1);
         let tasks = if self.threads == 1 {
@@ -159,7 +160,7 @@ impl<C: Element> Job<'_, C> {
         let format = self.format;
         let width = format.lines(part.operand.other());
         let deep = BLOCK * format.depth();
-        let panel = width * part.k.len().div_ceil(format.depth()).min(BLOCK);
+        let panel = width * format.units(part.k.len()).min(BLOCK);
         let (rows, cols) = part.operand.tile(&(0..part.lines), &stripe);
         let size = (rows.len(), cols.len());
         with_scratch(&TASK_SCRATCH, stripe.len().div_ceil(width) * panel, |scratch| {
@@ -170,7 +171,8 @@ impl<C: Element> Job<'_, C> {
             unsafe {
                 for k in (part.k.start..part.k.end.max(1)).step_by(deep) {
                     let some = deep.min(part.k.end - k);
-                    pack::pack(format, packed, striped.skip(stripe.start, k), stripe.len(), some);
+                    let (other, from) = (part.operand.other(), striped.skip(stripe.start, k));
+                    pack::pack(format, other, packed, from, stripe.len(), some);
                     let shared = part.panels.skip(0, (k - part.k.start) / format.depth());
                     let (a, b) = match part.operand {
                         Operand::A => (shared, packed),
@@ -235,6 +237,9 @@ impl Tiles {
     /// # Safety
     /// The panels must hold `k` elements of `m` and `n` lines, and `c` must be so large and the caller's alone.
     pub(super) unsafe fn run<C: Element>(&self, (m, n): (usize, usize), c: &Target<'_, C>, add: bool) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a level comes from `Level::all`, which asked the processor.
+        let _taken = (self.format.level == Level::Amx).then(|| unsafe { amx::Registers::take() });
         let (down, across) = (m.div_ceil(self.a.width), n.div_ceil(self.b.width));
         let (outer, inner) = if self.by_columns {
             (across, down)
@@ -246,7 +251,7 @@ impl Tiles {
                 let (p, q) = if self.by_columns { (i, o) } else { (o, i) };
                 let (row, col) = (p * self.a.width, q * self.b.width);
                 let tile = Tile {
-                    k: self.k.div_ceil(self.format.depth()),
+                    k: self.format.units(self.k),
                     a: self.a.panel(p),
                     b: self.b.panel(q),
                     rows: self.a.width.min(m - row),
@@ -279,6 +284,8 @@ impl Tile {
         // SAFETY: a level comes from `Level::all`, which asked the processor.
         unsafe {
             match format.level {
+                #[cfg(target_arch = "x86_64")]
+                Level::Amx => amx::tile(self, c),
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512Bf16 | Level::Avx512 => avx512::tile(format, self, c),
                 #[cfg(target_arch = "x86_64")]

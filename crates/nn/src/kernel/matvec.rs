@@ -45,7 +45,7 @@ fn rows_as<E: Element>(level: Level, w: &[E], x: &[f32], y: &mut [f32]) {
     match level {
         // SAFETY: a level comes from `Level::all`, which asked the processor.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16 | Level::Avx512 => unsafe { avx512(w, x, y) },
+        Level::Amx | Level::Avx512Bf16 | Level::Avx512 => unsafe { avx512(w, x, y) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2(w, x, y) },

@@ -25,6 +25,9 @@
 //! added up in order: the same bits whatever the number of threads, the position in C and which operand was
 //! shared. (The portable level rounds the products where the processor has no fused instruction.)
 //!
+//! (AMX sums up a bf16 product's even and odd k apart in each square: other bits than without it, and as many as with any
+//! other number of threads.)
+//!
 //! The instruction for bf16 takes and makes no denormal numbers: below 1e-38, they are 0.
 
 #![allow(
@@ -32,6 +35,8 @@
     reason = "vector instructions and tiles of one matrix written by several threads"
 )]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod drive;
@@ -83,6 +88,9 @@ pub(crate) enum Threads {
 /// What a processor can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
+    /// For bf16; all else is as without it.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
@@ -106,6 +114,9 @@ impl Level {
                     levels.insert(0, Self::Avx512);
                     if is_x86_feature_detected!("avx512bf16") {
                         levels.insert(0, Self::Avx512Bf16);
+                        if amx::is_there() {
+                            levels.insert(0, Self::Amx);
+                        }
                     }
                 }
             }
@@ -137,8 +148,13 @@ impl Format {
         let unit = match (math, level) {
             (Math::F32, _) => Unit::F32,
             #[cfg(target_arch = "x86_64")]
-            (Math::Bf16, Level::Avx512Bf16) => Unit::Pair,
+            (Math::Bf16, Level::Amx | Level::Avx512Bf16) => Unit::Pair,
             (Math::Bf16, _) => Unit::Rounded,
+        };
+        let level = match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx if unit != Unit::Pair => Level::Avx512Bf16,
+            level => level,
         };
         Self { level, unit }
     }
@@ -153,9 +169,21 @@ impl Format {
         if self.unit == Unit::Pair { 2 } else { 1 }
     }
 
+    /// Units of so many elements along k, with those that are 0.
+    fn units(self, k: usize) -> usize {
+        let units = k.div_ceil(self.depth());
+        match self.level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => units.next_multiple_of(amx::DEEP),
+            _ => units,
+        }
+    }
+
     /// Lines in a panel of this operand.
     fn lines(self, operand: Operand) -> usize {
         match (self.level, operand) {
+            #[cfg(target_arch = "x86_64")]
+            (Level::Amx, _) => amx::LINES,
             #[cfg(target_arch = "x86_64")]
             (Level::Avx512Bf16 | Level::Avx512, Operand::A) => avx512::ROWS,
             #[cfg(target_arch = "x86_64")]

@@ -8,10 +8,11 @@
 //! pairs:  k=0 1   k=0 1   k=0 1   ...        k=2 3   k=2 3   k=2 3   ...
 //! ```
 //!
-//! What is missing in the last unit of an odd k is 0. What is missing in the last panel may be anything.
+//! What is missing in the last unit of an odd k is 0. What is missing in the last panel may be anything. Panels of A for AMX
+//! have another order ([`super::amx`]).
 
 use super::element::{Bf16, Element, View};
-use super::{Format, Level, Unit};
+use super::{Format, Level, Operand, Unit};
 
 /// Where panels are.
 #[derive(Debug, Clone, Copy)]
@@ -52,12 +53,23 @@ impl Panels {
 ///
 /// # Safety
 /// `from` must be readable and `to` writable so far, and by nobody else.
-pub(super) unsafe fn pack<E: Element>(format: Format, to: Panels, from: View<'_, E>, lines: usize, k: usize) {
+pub(super) unsafe fn pack<E: Element>(
+    format: Format,
+    operand: Operand,
+    to: Panels,
+    from: View<'_, E>,
+    lines: usize,
+    k: usize,
+) {
     // SAFETY: the caller's promise; a level comes from `Level::all`, which asked the processor.
     unsafe {
         match format.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 | Level::Avx512 => super::avx512::pack(format, to, from, lines, k),
+            Level::Amx if operand == Operand::A => super::amx::pack_rows(to, from, lines, k),
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx | Level::Avx512Bf16 | Level::Avx512 => {
+                super::avx512::pack(format, to, from, lines, k);
+            }
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => pack_avx2(format, to, from, lines, k),
             Level::Portable => pack_plain(format, to, from, lines, k),
