@@ -10,7 +10,7 @@ use crate::trainer::{Act, Trainer};
 use api::ApiError;
 use consortium::{Command, Digest, JobId, SiteId};
 use site::{Answer, Do, Files, Heard, Machine, SiteError};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 use sync::{Order, Said};
@@ -32,10 +32,10 @@ pub(crate) struct Place {
 struct Process {
     machine: Machine,
     began: Millis,
-    /// What was heard while the machine waited for an answer.
+    /// What was heard and is not told yet.
     inbox: VecDeque<Heard>,
-    /// What is under way, and the number of the request.
-    doing: Option<(u64, Do)>,
+    /// What is under way by the request's number, with the machine's.
+    doing: BTreeMap<u64, (u64, Do)>,
     poller: Poller,
     program: Option<Program>,
     requests: u64,
@@ -93,7 +93,7 @@ impl Place {
             machine: Machine::new(self.id.clone()),
             began: stage.now,
             inbox: VecDeque::new(),
-            doing: None,
+            doing: BTreeMap::new(),
             poller: Poller {
                 pause: PAUSES.0,
                 ..Poller::default()
@@ -158,11 +158,9 @@ impl Place {
         if process.poller.open == Some(number) {
             process.poller.open = None;
             self.polled(reply, stage, watch);
-        } else if process.doing.as_ref().is_some_and(|(other, _)| *other == number)
-            && let Some((_, todo)) = process.doing.take()
-        {
+        } else if let Some((number, todo)) = process.doing.remove(&number) {
             let answer = self.done(&todo, reply);
-            self.tell_machine(answer, stage, watch);
+            self.tell_machine(number, answer, stage, watch);
             self.pump(stage, watch);
         }
     }
@@ -221,11 +219,11 @@ impl Place {
 
     /// Lets the machine work until it has to wait.
     fn pump(&mut self, stage: &mut Stage, watch: &mut Watch) {
-        while let Some(process) = self.process.as_mut().filter(|process| process.doing.is_none()) {
+        while let Some(process) = &mut self.process {
             let now = since(process.began, stage.now);
-            if let Some(todo) = process.machine.next(now) {
-                if let Some(answer) = self.begin(todo, stage) {
-                    self.tell_machine(answer, stage, watch);
+            if let Some((number, todo)) = process.machine.next(now) {
+                if let Some(answer) = self.begin(number, todo, stage) {
+                    self.tell_machine(number, answer, stage, watch);
                 }
             } else if let Some(heard) = process.inbox.pop_front() {
                 process.machine.hear(heard, now);
@@ -241,16 +239,22 @@ impl Place {
         }
     }
 
-    fn tell_machine(&mut self, answer: Result<Answer, SiteError>, stage: &Stage, watch: &mut Watch) {
+    fn tell_machine(
+        &mut self,
+        number: u64,
+        answer: Result<Answer, SiteError>,
+        stage: &Stage,
+        watch: &mut Watch,
+    ) {
         let Some(process) = &mut self.process else { return };
         let now = since(process.began, stage.now);
-        if let Err(error) = process.machine.answer(answer, now) {
+        if let Err(error) = process.machine.answer(number, answer, now) {
             watch.break_off(format!("site {} gave up: {error}", self.id));
         }
     }
 
     /// Does at once what needs no one else, and answers; or sends a request.
-    fn begin(&mut self, todo: Do, stage: &mut Stage) -> Option<Result<Answer, SiteError>> {
+    fn begin(&mut self, number: u64, todo: Do, stage: &mut Stage) -> Option<Result<Answer, SiteError>> {
         let peer = self.peer();
         let process = self.process.as_mut()?;
         let ask = match &todo {
@@ -274,7 +278,7 @@ impl Place {
             }
         };
         process.requests += 1;
-        process.doing = Some((process.requests, todo));
+        process.doing.insert(process.requests, (number, todo));
         stage.ask(peer, process.requests, &ask);
         None
     }

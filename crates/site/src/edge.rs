@@ -1,12 +1,13 @@
-//! The edge between the machine and the world: the hub over HTTP, files, programs and the clock.
+//! The edge between the machine and the world: files, programs and the clock. The hub is `carry.rs`'.
 
 use crate::batch;
+use crate::carry::{Carrier, Ways};
 use crate::machine::{Answer, Do, Files, Heard, Machine};
 use crate::poll::Poller;
 use crate::program::Program;
 use crate::{SiteConfig, SiteError};
-use api::{ApiError, Bytes, measure};
-use consortium::{Actor, ArtifactId, Command, SiteId};
+use api::ApiError;
+use consortium::{Actor, SiteId};
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,6 +18,8 @@ use sync::JobFolder;
 pub(crate) enum Word {
     /// Something for the machine.
     Heard(Heard),
+    /// How what has that number went, on its way to the hub or from it.
+    Carried(u64, Result<Answer, SiteError>),
     /// Something for people.
     Note(String),
     /// The hub refuses to give orders.
@@ -66,8 +69,10 @@ impl Site {
     pub fn run(self, log: &dyn Fn(&str)) -> Result<(), SiteError> {
         let began = Instant::now();
         let mut machine = Machine::new(self.id.clone());
+        let carrier = Carrier::new(self.config.client.clone(), &self.config.folder);
         let mut hands = Hands {
             site: &self,
+            ways: Ways::open(&carrier, &self.tell),
             poller: Poller::start(self.config.client.clone(), self.id.clone(), self.tell.clone()),
             log,
             program: None,
@@ -86,7 +91,7 @@ impl Site {
                 Ok(Word::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     if let Some(last) = machine.reading(began.elapsed()) {
                         // A hub that doesn't hear it charges for less.
-                        let _ = hands.carry_out(last);
+                        let _ = carrier.carry(last);
                     }
                     return Ok(());
                 }
@@ -98,12 +103,17 @@ impl Site {
                     machine.hear(Heard::Orders(orders), began.elapsed());
                 }
                 Ok(Word::Heard(heard)) => machine.hear(heard, began.elapsed()),
+                Ok(Word::Carried(number, answer)) => machine.answer(number, answer, began.elapsed())?,
                 Ok(Word::Note(line)) => log(&line),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            while let Some(todo) = machine.next(began.elapsed()) {
-                let answer = hands.carry_out(todo);
-                machine.answer(answer, began.elapsed())?;
+            while let Some((number, todo)) = machine.next(began.elapsed()) {
+                if let Some(way) = todo.way() {
+                    hands.ways.begin(way, number, todo);
+                } else {
+                    let answer = hands.carry_out(todo);
+                    machine.answer(number, answer, began.elapsed())?;
+                }
             }
             hands.poller.wants(machine.committed());
         }
@@ -113,26 +123,18 @@ impl Site {
 /// What does as the machine says.
 struct Hands<'a> {
     site: &'a Site,
+    ways: Ways,
     poller: Poller,
     log: &'a dyn Fn(&str),
     program: Option<Program>,
 }
 
 impl Hands<'_> {
+    /// Does what has no way.
     fn carry_out(&mut self, todo: Do) -> Result<Answer, SiteError> {
         let config = &self.site.config;
-        let client = &config.client;
         let folder = |job| JobFolder::new(config.folder.join("jobs").join(format!("{job}")));
         match todo {
-            Do::Ask(command) => return self.ask(command),
-            Do::Fetch { job, id, file } => return self.fetch(&id, &folder(job).file(&file)),
-            Do::Upload { job, project, file } => {
-                let path = folder(job).file(&file);
-                let (digest, bytes) = measure(&path).map_err(at(&path))?;
-                client.upload(&path, &ArtifactId { project, digest })?;
-                return Ok(Answer::Uploaded(digest, bytes));
-            }
-            Do::Progress(job, progress) => client.progress(job, &progress)?,
             Do::Prepare { job, text } => {
                 let folder = folder(job);
                 for part in ["inputs", "updates", "outer", "outputs"] {
@@ -163,68 +165,11 @@ impl Hands<'_> {
             Do::Remove(job, Files::All) => remove(folder(job).root())?,
             Do::Note(line) => (self.log)(&line),
             Do::Refresh => self.poller.refresh(),
+            Do::Ask(_) | Do::Fetch { .. } | Do::Upload { .. } | Do::Progress(..) => {
+                unreachable!("it goes its way: {todo:?}")
+            }
         }
         Ok(Answer::Done)
-    }
-
-    fn ask(&self, command: Command) -> Result<Answer, SiteError> {
-        let client = &self.site.config.client;
-        match command {
-            Command::Join { job } => return Ok(Answer::Joined(client.join(job)?)),
-            Command::Contribute {
-                job,
-                round,
-                attempt,
-                update,
-            } => client.contribute(job, round, attempt, &update),
-            Command::Applied {
-                job,
-                round,
-                attempt,
-                outer,
-            } => client.applied(job, round, attempt, &outer),
-            Command::Checkpoint {
-                job,
-                round,
-                attempt,
-                digest,
-                bytes,
-            } => client.checkpoint(job, round, attempt, &Bytes { digest, bytes }),
-            Command::Reset {
-                job,
-                attempt,
-                applied,
-            } => client.reset(job, attempt, applied),
-            Command::Meter { job, reading } => client.meter(job, &reading),
-            Command::Leave {
-                job,
-                attempt,
-                outputs,
-            } => client.leave(job, attempt, &outputs),
-            Command::Fail {
-                job,
-                attempt,
-                message,
-            } => client.fail(job, attempt, &message),
-            other => unreachable!("a site's machine doesn't ask for {other:?}"),
-        }?;
-        Ok(Answer::Done)
-    }
-
-    /// Makes sure that the artifact lies at `path`; answers how many bytes had to be fetched for it.
-    fn fetch(&self, id: &ArtifactId, path: &Path) -> Result<Answer, SiteError> {
-        if measure(path).is_ok_and(|(found, _)| found == id.digest) {
-            return Ok(Answer::Fetched(0));
-        }
-        let saved = self.site.config.client.save(id, path);
-        saved.map(Answer::Fetched).map_err(|error| match error {
-            // A disk that doesn't take it is the site's own trouble, which no other try mends.
-            ApiError::File { why, .. } => SiteError::File {
-                path: path.to_owned(),
-                why,
-            },
-            other => other.into(),
-        })
     }
 }
 
@@ -239,7 +184,7 @@ fn remove_updates(folder: &JobFolder, round: u32) {
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SiteError {
+pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> SiteError {
     let path = path.to_owned();
     move |why| SiteError::File { path, why }
 }

@@ -14,9 +14,11 @@
 //! The hub never tells a site a single step. The orders say how a job stands; `step.rs` compares that with
 //! what the site has done and names the next step, so that a lost message, a restart of either side or an
 //! order heard twice lead to the same place. `stay.rs` says what each step takes. None of that does anything
-//! by itself: [`Machine`] says what to do, and `edge.rs` does it. The simulator does it in another way.
+//! by itself: [`Machine`] says what to do, and `edge.rs` does it, `carry.rs` what goes to the hub and comes from it. The
+//! simulator does it in another way.
 
 mod batch;
+mod carry;
 mod edge;
 mod machine;
 mod poll;
@@ -26,7 +28,7 @@ mod step;
 
 pub use batch::{Batches, Container, SlurmConfig};
 pub use edge::Site;
-pub use machine::{Answer, Do, Files, Heard, Machine};
+pub use machine::{Answer, Do, Files, Heard, Machine, Way};
 pub use program::{Programs, Source};
 
 use api::{ApiError, Client};

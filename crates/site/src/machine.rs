@@ -2,7 +2,7 @@ use crate::SiteError;
 use crate::stay::{After, Stay};
 use api::{ApiError, Orders, Progress};
 use consortium::{ArtifactId, Command, Digest, JobId, ProjectId, SiteId};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use sync::{Order, Said};
 
@@ -14,8 +14,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a site does, without I/O: it is told what is heard and what the time is, and says what to do. A
 /// crash is nothing but a new machine.
 ///
-/// Whoever runs it does one thing at a time, and tells it what was heard only between two of them. Times are
-/// what has passed since the machine was made.
+/// Whoever runs it does at once what has no [`Way`], and answers before anything else. What goes to the hub or comes
+/// from it is begun, and answered when it is done; meanwhile the machine says what else to do, so that no transfer
+/// holds up the program, and hears what there is to hear. Times are what has passed since the machine was made.
 ///
 /// ```
 /// use site::{Do, Heard, Machine};
@@ -40,8 +41,12 @@ pub struct Machine {
     programs: u64,
     /// What is to be done before the next step is taken.
     chores: VecDeque<Do>,
+    /// That step, with its number.
+    step: Option<(u64, Do)>,
+    /// The last number that was given to something to do.
+    numbers: u64,
     /// What was said to do and is not answered yet.
-    asked: Option<Do>,
+    asked: BTreeMap<u64, Do>,
 }
 
 /// What a machine hears.
@@ -72,6 +77,8 @@ pub enum Do {
         job: JobId,
         project: ProjectId,
         file: String,
+        /// What else is sent goes first, even if it comes later.
+        gives_way: bool,
     },
     /// Tell the hub how the job gets on: for people's eyes alone, so it may get lost.
     Progress(JobId, Progress),
@@ -93,6 +100,46 @@ pub enum Do {
     Note(String),
     /// Get the orders once more, even if they are the known ones.
     Refresh,
+}
+
+/// The ways between a site and its hub. Each carries one thing at a time, and none waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    /// Requests on whose answers it depends what follows.
+    Ask,
+    /// What may get lost, because more of it follows: how a job gets on, and meter readings.
+    Tell,
+    /// Updates and results, to the hub.
+    Send,
+    /// What all agree on, to the hub, for those who join later. It gives way to [`Way::Send`].
+    Keep,
+    /// Artifacts, from the hub.
+    Fetch,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Ask, Self::Tell, Self::Send, Self::Keep, Self::Fetch];
+}
+
+impl Do {
+    /// The way that it takes; none is done here and at once.
+    pub fn way(&self) -> Option<Way> {
+        match self {
+            Self::Ask(Command::Meter { .. }) | Self::Progress(..) => Some(Way::Tell),
+            Self::Ask(_) => Some(Way::Ask),
+            Self::Fetch { .. } => Some(Way::Fetch),
+            Self::Upload { gives_way: false, .. } => Some(Way::Send),
+            Self::Upload { gives_way: true, .. } => Some(Way::Keep),
+            Self::Prepare { .. }
+            | Self::Start { .. }
+            | Self::Order(_)
+            | Self::Stop
+            | Self::Remove(..)
+            | Self::Note(_)
+            | Self::Refresh => None,
+        }
+    }
 }
 
 /// What is removed of a job's folder.
@@ -130,7 +177,9 @@ impl Machine {
             metered: Duration::ZERO,
             programs: 0,
             chores: VecDeque::new(),
-            asked: None,
+            step: None,
+            numbers: 0,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -147,7 +196,6 @@ impl Machine {
 
     /// Tells it what was heard.
     pub fn hear(&mut self, heard: Heard, now: Duration) {
-        debug_assert_eq!(self.asked, None, "one thing at a time");
         let (stay, chores) = (&mut self.stay, &mut self.chores);
         match heard {
             Heard::Orders(orders) => self.take(orders, now),
@@ -164,19 +212,24 @@ impl Machine {
         }
     }
 
-    /// The next thing to do; none if something must be heard first. It is to be answered before the next.
-    pub fn next(&mut self, now: Duration) -> Option<Do> {
-        debug_assert_eq!(self.asked, None, "one thing at a time");
-        self.asked = self.choose(now);
-        self.asked.clone()
+    /// The next thing to do, with the number that its answer is to have; none if something must be heard first.
+    pub fn next(&mut self, now: Duration) -> Option<(u64, Do)> {
+        let (number, todo) = self.choose(now)?;
+        self.asked.insert(number, todo.clone());
+        Some((number, todo))
     }
 
-    /// Tells it how the last thing was done. An error that comes back is one that no waiting mends.
-    pub fn answer(&mut self, answer: Result<Answer, SiteError>, now: Duration) -> Result<(), SiteError> {
-        let (Some(asked), Some(stay)) = (self.asked.take(), &mut self.stay) else {
-            return Ok(());
+    /// Tells it how the thing of that number was done. An error that comes back is one that no waiting mends.
+    pub fn answer(
+        &mut self,
+        number: u64,
+        answer: Result<Answer, SiteError>,
+        now: Duration,
+    ) -> Result<(), SiteError> {
+        let (Some(asked), Some(stay)) = (self.asked.remove(&number), &mut self.stay) else {
+            return Ok(()); // it was for a job that has ended here
         };
-        match stay.answered(&asked, answer, now, &mut self.chores) {
+        match stay.answered(number, &asked, answer, now, &mut self.chores) {
             Ok(After::Again) => Ok(()),
             Ok(After::Left) => {
                 self.left.insert(stay.id());
@@ -208,32 +261,45 @@ impl Machine {
         }
     }
 
-    fn choose(&mut self, now: Duration) -> Option<Do> {
+    fn choose(&mut self, now: Duration) -> Option<(u64, Do)> {
         if let Some(chore) = self.chores.pop_front() {
-            return Some(chore);
+            return Some((self.number(), chore));
         }
-        if self.pause.is_some_and(|until| now < until) {
+        if let Some(step) = self.step.take() {
+            return Some(step);
+        }
+        self.pause = self.pause.filter(|until| now < *until);
+        let away = self.pause.is_some();
+        let number = self.number();
+        let stay = self.stay.as_mut();
+        self.step = stay
+            .and_then(|stay| stay.next(number, away, now, &mut self.chores))
+            .map(|todo| (number, todo));
+        // What a step needs first comes before it.
+        if let Some(chore) = self.chores.pop_front() {
+            return Some((self.number(), chore));
+        }
+        if self.step.is_some() {
+            return self.step.take();
+        }
+        if away || now.saturating_sub(self.metered) < METER_EVERY {
             return None;
         }
-        self.pause = None;
-        if let Some(stay) = &mut self.stay
-            && let Some(todo) = stay.next(now, &mut self.chores)
-        {
-            // What a step needs first comes before it.
-            self.chores.push_back(todo);
-            return self.chores.pop_front();
-        }
-        if now.saturating_sub(self.metered) >= METER_EVERY {
-            self.metered = now;
-            return self.reading(now);
-        }
-        None
+        self.metered = now;
+        Some((number, self.stay.as_mut()?.meter(number, now)?))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Stops the program and removes the job's folder: results stay at the hub, not at the sites.
     fn clear(&mut self) {
         if let Some(stay) = self.stay.take() {
             self.programs = stay.programs();
+            self.asked.clear();
+            self.step = None;
             self.chores.extend([Do::Stop, Do::Remove(stay.id(), Files::All)]);
         }
     }

@@ -1,7 +1,7 @@
 //! A site's stay in a job: says what each step that [`crate::step`] names takes, one thing after the other.
 
 use crate::SiteError;
-use crate::machine::{Answer, Do, Files};
+use crate::machine::{Answer, Do, Files, Way};
 use crate::step::{Done, Step, next};
 use api::{ApiError, Progress, SiteJob};
 use consortium::{
@@ -40,7 +40,8 @@ pub(crate) struct Stay {
     outputs: Vec<Written>,
     /// Those of the outputs that the hub has the bytes of.
     brought: Vec<Output>,
-    /// The meter was read for the last time.
+    /// The number of the meter's last reading, and whether the hub has it.
+    last_reading: Option<u64>,
     read: bool,
     progress: Option<Progress>,
     progress_told: Duration,
@@ -93,6 +94,7 @@ impl Stay {
             untold: Vec::new(),
             outputs: Vec::new(),
             brought: Vec::new(),
+            last_reading: None,
             read: false,
             progress: None,
             progress_told: now,
@@ -185,6 +187,7 @@ impl Stay {
             Said::Saved { round, file } => {
                 self.done.busy = false;
                 self.done.unkept = true;
+                self.done.saved_sent = false;
                 self.saved = Some(Saved {
                     round,
                     file,
@@ -223,15 +226,42 @@ impl Stay {
         }
     }
 
-    /// What to do now; none if something must be heard first. What has to come before it goes into `chores`.
-    pub(crate) fn next(&mut self, now: Duration, chores: &mut VecDeque<Do>) -> Option<Do> {
+    /// What to do now, under that number; none if something must be heard first. What has to come before it goes into
+    /// `chores`. A hub that is `away` is asked for nothing.
+    pub(crate) fn next(
+        &mut self,
+        number: u64,
+        away: bool,
+        now: Duration,
+        chores: &mut VecDeque<Do>,
+    ) -> Option<Do> {
+        self.done.away = away;
+        let todo = self.choose(number, now, chores)?;
+        if let Some(way) = todo.way() {
+            self.done.under_way.insert(way, number);
+        }
+        Some(todo)
+    }
+
+    /// The same for the meter, if there is an attempt and nothing before it on its way.
+    pub(crate) fn meter(&mut self, number: u64, now: Duration) -> Option<Do> {
+        let reading = self.reading(now).filter(|_| self.done.is_free(Way::Tell))?;
+        self.done.under_way.insert(Way::Tell, number);
+        Some(reading)
+    }
+
+    fn choose(&mut self, number: u64, now: Duration, chores: &mut VecDeque<Do>) -> Option<Do> {
         if now.saturating_sub(self.progress_told) >= PROGRESS_EVERY
+            && self.done.is_free(Way::Tell)
             && let Some(progress) = self.progress.take()
         {
             self.progress_told = now;
             return Some(Do::Progress(self.job.id, progress));
         }
         if let (Some(message), Some(attempt)) = (self.failure.clone(), self.done.attempt) {
+            if !self.done.is_free(Way::Ask) {
+                return None;
+            }
             chores.push_back(Do::Note(format!("{} failed: {message}", self.id())));
             let job = self.job.id;
             return Some(Do::Ask(Command::Fail {
@@ -256,10 +286,8 @@ impl Stay {
                 }
                 Step::Start => return Some(self.start()),
                 Step::Tell => return self.tell(),
-                Step::Restore => match self.restore() {
-                    Some(todo) => return Some(todo),
-                    None => self.done.restored = true,
-                },
+                Step::FetchAgreed => return self.fetch_agreed(),
+                Step::Restore => return self.restore(),
                 Step::TellLoss => {
                     return Some(Do::Ask(Command::Reset {
                         job: self.job.id,
@@ -279,22 +307,26 @@ impl Stay {
                         end: interval.end,
                     }));
                 }
+                Step::Send(round) => {
+                    let update = self.done.updates.iter().position(|other| *other == round)?;
+                    return Some(self.send(&self.updates.get(update)?.file, false));
+                }
                 Step::Contribute => return self.contribute(),
-                Step::Forget => self.forget_update(),
+                Step::Forget => self.forget_update(*self.done.updates.first()?),
                 Step::Drop => {
                     let first = self.done.updates.first().copied();
                     self.done.missed = first.filter(|round| *round >= self.committed());
-                    self.done.updates.clear();
-                    self.updates.clear();
+                    self.forget_updates();
                     self.note("an update came too late; its samples go to others", chores);
                 }
                 Step::Save(round) => {
                     self.done.saved = Some(round);
                     return Some(self.order(Order::Save { round }));
                 }
+                Step::SendSaved => return Some(self.send(&self.saved.as_ref()?.file, true)),
                 Step::Keep => return self.keep(),
                 Step::Finish => return Some(self.order(Order::Finish)),
-                Step::Leave => return self.leave(now),
+                Step::Leave => return self.leave(number, now),
             }
         }
     }
@@ -302,16 +334,28 @@ impl Stay {
     /// How that was done. An error that comes back is for the site; those that only concern the job are not.
     pub(crate) fn answered(
         &mut self,
+        number: u64,
         asked: &Do,
         answer: Result<Answer, SiteError>,
         now: Duration,
         chores: &mut VecDeque<Do>,
     ) -> Result<After, SiteError> {
+        if let Some(way) = asked.way() {
+            if self.done.under_way.get(&way) != Some(&number) {
+                return Ok(After::Again); // what it was for is forgotten
+            }
+            self.done.under_way.remove(&way);
+        }
         match (asked, answer) {
+            (Do::Ask(Command::Meter { .. }), answer) => return self.metered(number, answer),
             (Do::Ask(command), answer) => return self.granted(command, answer, now, chores),
             (Do::Upload { file, .. }, answer) => self.uploaded(file, answer)?,
             (Do::Fetch { file, .. }, Ok(Answer::Fetched(bytes))) => {
                 self.here.insert(file.clone());
+                let kept = self.job.checkpoint.as_ref().map(|kept| kept.round);
+                if let Some(round) = kept.filter(|round| JobFolder::outer_file(*round) == *file) {
+                    self.done.agreed_here = Some(round);
+                }
                 if self.done.fetched {
                     self.usage.received += bytes;
                 }
@@ -425,48 +469,41 @@ impl Stay {
         })
     }
 
-    /// First the bytes, then the order.
+    fn fetch_agreed(&self) -> Option<Do> {
+        let kept = self.job.checkpoint.as_ref()?;
+        Some(self.fetch(kept.digest, JobFolder::outer_file(kept.round)))
+    }
+
     fn restore(&mut self) -> Option<Do> {
         let kept = self.job.checkpoint.clone()?;
-        let file = JobFolder::outer_file(kept.round);
-        if !self.here.contains(&file) {
-            return Some(self.fetch(kept.digest, file));
-        }
         Some(self.order(Order::Restore {
             round: kept.round,
-            file,
+            file: JobFolder::outer_file(kept.round),
             outer: kept.outer.to_string(),
         }))
     }
 
-    /// First the bytes, then the word that others may begin with them.
+    /// The word that others may begin with it.
     fn keep(&self) -> Option<Do> {
-        let (saved, attempt) = (self.saved.as_ref()?, self.done.attempt?);
-        let job = self.job.id;
-        let Some((digest, bytes)) = saved.stored else {
-            return Some(self.send(&saved.file));
-        };
+        let saved = self.saved.as_ref()?;
+        let (digest, bytes) = saved.stored?;
         Some(Do::Ask(Command::Checkpoint {
-            job,
+            job: self.job.id,
             round: saved.round,
-            attempt,
+            attempt: self.done.attempt?,
             digest,
             bytes,
         }))
     }
 
-    /// First the bytes, then the word that they count.
+    /// The word that the bytes count.
     fn contribute(&self) -> Option<Do> {
         let (update, round) = (self.updates.front()?, *self.done.updates.first()?);
-        let attempt = self.done.attempt?;
-        let job = self.job.id;
-        let Some((digest, bytes)) = update.stored else {
-            return Some(self.send(&update.file));
-        };
+        let (digest, bytes) = update.stored?;
         Some(Do::Ask(Command::Contribute {
-            job,
+            job: self.job.id,
             round,
-            attempt,
+            attempt: self.done.attempt?,
             update: Update {
                 digest,
                 bytes,
@@ -478,11 +515,12 @@ impl Stay {
         }))
     }
 
-    fn send(&self, file: &str) -> Do {
+    fn send(&self, file: &str, gives_way: bool) -> Do {
         Do::Upload {
             job: self.job.id,
             project: self.job.spec.project.clone(),
             file: file.to_owned(),
+            gives_way,
         }
     }
 
@@ -497,18 +535,24 @@ impl Stay {
     }
 
     /// First the results, then the meter's last reading, then the word that this was all.
-    fn leave(&self, now: Duration) -> Option<Do> {
+    fn leave(&mut self, number: u64, now: Duration) -> Option<Do> {
         let job = self.job.id;
+        let is_free = |way| self.done.is_free(way);
         let outputs = if self.job.results {
             &[]
         } else {
             self.outputs.as_slice()
         };
         if let Some(written) = outputs.get(self.brought.len()) {
-            return Some(self.send(&written.file));
+            return is_free(Way::Send).then(|| self.send(&written.file, false));
         }
         if !self.read {
-            return self.reading(now);
+            let reading = self.reading(now).filter(|_| is_free(Way::Tell))?;
+            self.last_reading = Some(number);
+            return Some(reading);
+        }
+        if !is_free(Way::Ask) {
+            return None;
         }
         Some(Do::Ask(Command::Leave {
             job,
@@ -552,33 +596,32 @@ impl Stay {
                 self.usage = Usage::default();
             }
             (Command::Applied { round, .. }, Ok(_)) => {
-                self.untold.remove(0);
+                self.untold.retain(|(other, _)| other != round);
                 self.done.untold = !self.untold.is_empty();
-                // Applied updates are in the weights; the hub keeps them for those who come later.
-                chores.push_back(Do::Remove(self.job.id, Files::Updates(*round)));
-                let of_round = JobFolder::update_file(*round, "");
-                let of_round = of_round.trim_end_matches(".update");
-                self.here.retain(|file| !file.starts_with(of_round));
+                // Applied updates are in the weights; the hub keeps them for those who come later. A program that was
+                // started again meanwhile may still need them.
+                if self.committed() > *round {
+                    chores.push_back(Do::Remove(self.job.id, Files::Updates(*round)));
+                    let of_round = JobFolder::update_file(*round, "");
+                    let of_round = of_round.trim_end_matches(".update");
+                    self.here.retain(|file| !file.starts_with(of_round));
+                }
             }
             (Command::Contribute { round, .. }, Ok(_)) => {
                 self.done.contributed.insert(*round);
-                self.forget_update();
+                self.forget_update(*round);
             }
             // The round closed without it, or the stay is over: fresh orders tell which, and what follows.
-            (Command::Contribute { .. }, Err(error)) => {
+            (Command::Contribute { round, .. }, Err(error)) => {
                 // A hub that was started again doesn't know who sent the bytes.
-                if let Some(update) = self.updates.front_mut() {
-                    update.stored = None;
-                }
+                self.done.sent.remove(round);
                 return Err(error);
             }
             (Command::Checkpoint { .. }, Ok(_)) => self.done.unkept = false,
             // Others may still join from an earlier one.
             (Command::Checkpoint { .. }, Err(error)) if is_conflict(&error) => self.done.unkept = false,
             (Command::Checkpoint { .. }, Err(error)) => {
-                if let Some(saved) = &mut self.saved {
-                    saved.stored = None;
-                }
+                self.done.saved_sent = false;
                 return Err(error);
             }
             (Command::Reset { .. }, Ok(_)) => {
@@ -586,7 +629,6 @@ impl Stay {
                 let what = "what was its own is lost; it goes on from what all agree on";
                 self.note(what, chores);
             }
-            (Command::Meter { .. }, answer) => return self.metered(answer),
             (Command::Leave { .. }, Ok(_)) => {
                 self.note("left", chores);
                 return Ok(After::Left);
@@ -606,8 +648,8 @@ impl Stay {
 
     /// Readings are totals: one that doesn't get through is in the next. Only the last must get through, and
     /// a reading that is refused must not keep the results from coming.
-    fn metered(&mut self, answer: Result<Answer, SiteError>) -> Result<After, SiteError> {
-        if next(&self.job, &self.done) == Step::Leave {
+    fn metered(&mut self, number: u64, answer: Result<Answer, SiteError>) -> Result<After, SiteError> {
+        if self.last_reading == Some(number) {
             match answer {
                 Ok(_) | Err(SiteError::Api(ApiError::Refused(_))) => self.read = true,
                 Err(error) => return Err(error),
@@ -621,14 +663,17 @@ impl Stay {
         if let Some(saved) = self.saved.as_mut().filter(|saved| saved.file == file) {
             if let Answer::Uploaded(digest, bytes) = answer? {
                 saved.stored = Some((digest, bytes));
+                self.done.saved_sent = true;
                 self.usage.sent += bytes;
             }
             return Ok(());
         }
-        let update = self.updates.iter_mut().find(|update| update.file == file);
+        let updates = self.updates.iter_mut().zip(&self.done.updates);
+        let update = updates.into_iter().find(|(update, _)| update.file == file);
         match (answer, update) {
-            (Ok(Answer::Uploaded(digest, bytes)), Some(update)) => {
+            (Ok(Answer::Uploaded(digest, bytes)), Some((update, round))) => {
                 update.stored = Some((digest, bytes));
+                self.done.sent.insert(*round);
                 self.usage.sent += bytes;
             }
             (Ok(Answer::Uploaded(digest, bytes)), None) => {
@@ -643,10 +688,15 @@ impl Stay {
                 });
                 self.brought.extend(output);
             }
-            (Err(SiteError::File { why, .. }), Some(update)) => {
+            (Err(SiteError::File { why, .. }), Some((update, _))) => {
                 self.failure = Some(format!("its update {} can't be read: {why}", update.file));
             }
-            (answer, _) => drop(answer?),
+            (Err(error), None) if self.outputs.iter().any(|written| written.file == file) => {
+                return Err(error);
+            }
+            // It was for an update that the hub has already.
+            (_, None) => {}
+            (answer, Some(_)) => drop(answer?),
         }
         Ok(())
     }
@@ -673,9 +723,20 @@ impl Stay {
         self.done.untold = !self.untold.is_empty();
     }
 
-    fn forget_update(&mut self) {
-        self.updates.pop_front();
-        self.done.updates.remove(0);
+    fn forget_update(&mut self, round: u32) {
+        if let Some(place) = self.done.updates.iter().position(|other| *other == round) {
+            self.updates.remove(place);
+            self.done.updates.remove(place);
+            self.done.sent.remove(&round);
+        }
+    }
+
+    /// What is sent of them is no longer theirs: a round that is trained again has another update in the same file.
+    fn forget_updates(&mut self) {
+        self.updates.clear();
+        self.done.updates.clear();
+        self.done.sent.clear();
+        self.done.under_way.remove(&Way::Send);
     }
 
     fn forget_program(&mut self, chores: &mut VecDeque<Do>) {
@@ -685,8 +746,13 @@ impl Stay {
         self.saved = None;
         self.untold.clear();
         self.here.clear();
-        let done = std::mem::take(&mut self.done);
+        let mut done = std::mem::take(&mut self.done);
+        // The hub's answers still count; what was sent or fetched for the program doesn't.
+        done.under_way
+            .retain(|way, _| matches!(way, Way::Ask | Way::Tell));
         self.done = Done {
+            under_way: done.under_way,
+            away: done.away,
             fetched: done.fetched,
             attempt: done.attempt,
             contributed: done.contributed,
@@ -737,6 +803,9 @@ mod tests {
             attempt: 1,
             outer,
         };
-        assert_eq!(stay.next(Duration::ZERO, &mut chores), Some(Do::Ask(told)));
+        assert_eq!(
+            stay.next(1, false, Duration::ZERO, &mut chores),
+            Some(Do::Ask(told))
+        );
     }
 }

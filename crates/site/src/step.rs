@@ -1,12 +1,14 @@
 //! The next step of a site in a job: a function of how the job stands and what the site has done. It holds
 //! no history, so whatever was lost or happened twice, the next step is the right one.
 //!
-//! The program and the links work at the same time: while it trains, updates are handed in and those of
-//! closed rounds are collected, so that it need not wait for them when they are to be applied.
+//! The program and the ways to the hub work at the same time: while it trains, updates are handed in and those of
+//! closed rounds are collected, so that it need not wait for them when they are to be applied. A step that a way
+//! is too busy for is left out, and the next one is taken.
 
+use crate::machine::Way;
 use api::{OpenRound, SiteJob};
 use consortium::{Interval, Phase, Presence};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the site has done in a job, as far as the next step depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,8 +29,14 @@ pub(crate) struct Done {
     pub(crate) reset: bool,
     /// The program works on an order.
     pub(crate) busy: bool,
+    /// What is under way to the hub or from it, by its number.
+    pub(crate) under_way: BTreeMap<Way, u64>,
+    /// The hub couldn't be reached, and is left alone for a moment.
+    pub(crate) away: bool,
     /// The rounds of the updates at hand, in the order they were trained.
     pub(crate) updates: Vec<u32>,
+    /// Those of them whose bytes the hub has.
+    pub(crate) sent: BTreeSet<u32>,
     /// Rounds that the hub has this site's update of.
     pub(crate) contributed: BTreeSet<u32>,
     /// A round that closed without this site's update: what was trained since is to be undone first.
@@ -41,6 +49,10 @@ pub(crate) struct Done {
     pub(crate) saved: Option<u32>,
     /// That is at hand, and not at the hub yet.
     pub(crate) unkept: bool,
+    /// The hub has the bytes of it, and not the word.
+    pub(crate) saved_sent: bool,
+    /// The round of what others agree on, as far as it has been fetched.
+    pub(crate) agreed_here: Option<u32>,
     /// The results are written.
     pub(crate) finished: bool,
 }
@@ -58,7 +70,9 @@ pub(crate) enum Step {
     Start,
     /// Tell the digest of an applied round.
     Tell,
-    /// Have the program begin with what others agree on.
+    /// Get what others agree on.
+    FetchAgreed,
+    /// Have the program begin with it.
     Restore,
     /// Tell that what the site had of its own is lost.
     TellLoss,
@@ -68,6 +82,8 @@ pub(crate) enum Step {
     Commit(u32),
     /// Train.
     Train(u32, Interval),
+    /// Send the bytes of an update at hand.
+    Send(u32),
     /// Hand in the first of the updates at hand.
     Contribute,
     /// The hub has it already.
@@ -76,7 +92,9 @@ pub(crate) enum Step {
     Drop,
     /// Have what all agree on written for others.
     Save(u32),
-    /// Bring that to the hub.
+    /// Send that to the hub.
+    SendSaved,
+    /// Tell the hub that others may begin with it.
     Keep,
     /// Have the results written.
     Finish,
@@ -88,22 +106,24 @@ pub(crate) enum Step {
 
 pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
     if !done.fetched {
-        return Step::Fetch;
+        return done.if_free(Way::Fetch, Step::Fetch).unwrap_or(Step::Wait);
     }
     // Orders may be older than the attempt that this site began after them; those say nothing about it.
     let absent = job.attempt == done.attempt.unwrap_or(0) && !matches!(job.presence, Presence::Present(_));
     if done.attempt.is_none_or(|attempt| job.attempt > attempt) || absent {
-        let reset = job.presence == Presence::Diverged && done.started;
-        return if reset { Step::Reset } else { Step::Join };
+        if job.presence == Presence::Diverged && done.started {
+            return Step::Reset;
+        }
+        return done.if_free(Way::Ask, Step::Join).unwrap_or(Step::Wait);
     }
     if !done.started {
         return Step::Start;
     }
-    if done.untold {
+    if done.untold && done.is_free(Way::Ask) {
         return Step::Tell;
     }
-    if let Some(Step::Drop) = hand_in(job, done) {
-        return Step::Drop; // before anything is trained on top of it
+    if let Some(step @ (Step::Drop | Step::Forget)) = settled(job, done) {
+        return step; // before anything is trained on top of it
     }
     let Some(committed) = done.committed else {
         return Step::Wait;
@@ -111,26 +131,45 @@ pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
     let order = if done.busy {
         None
     } else {
-        order(job, done, committed)
+        order(job, done, committed).filter(|step| *step != Step::Wait)
     };
     order
-        .or_else(|| hand_in(job, done))
+        .or_else(|| hand_in(done))
         .or_else(|| collect(job, done, committed))
-        .or_else(|| done.unkept.then_some(Step::Keep))
+        .or_else(|| keep(job, done))
         .unwrap_or_else(|| finish(job, done, committed))
 }
 
-/// What the program is to do now, if it can do something.
+impl Done {
+    /// Whether something may be begun on that way.
+    pub(crate) fn is_free(&self, way: Way) -> bool {
+        !self.away && !self.under_way.contains_key(&way)
+    }
+
+    fn if_free(&self, way: Way, step: Step) -> Option<Step> {
+        self.is_free(way).then_some(step)
+    }
+}
+
+/// What the program is to do now, if it can do something; or that it has to wait for the hub first.
 fn order(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
-    if done.fresh && !done.restored && committed == 0 && job.checkpoint.is_some() {
-        return Some(Step::Restore);
+    if let Some(kept) = &job.checkpoint
+        && done.fresh
+        && !done.restored
+        && committed == 0
+    {
+        return match done.agreed_here == Some(kept.round) {
+            true => Some(Step::Restore),
+            false => done.if_free(Way::Fetch, Step::FetchAgreed).or(Some(Step::Wait)),
+        };
     }
     if done.fresh && !done.reset && job.contributed {
-        return Some(Step::TellLoss);
+        return done.if_free(Way::Ask, Step::TellLoss).or(Some(Step::Wait));
     }
     let last = committed.checked_sub(1);
     let due = last.filter(|last| job.lead && job.spec.rounds.keeps_checkpoint(*last));
-    let due = due.filter(|_| job.phase == Phase::Running);
+    // On a slow link the last one may still be on its way.
+    let due = due.filter(|_| job.phase == Phase::Running && !done.unkept);
     let known = job.checkpoint.as_ref().map(|kept| kept.round).max(done.saved);
     if let Some(last) = due.filter(|last| known.is_none_or(|known| known < *last)) {
         return Some(Step::Save(last));
@@ -151,23 +190,43 @@ fn trains(open: &OpenRound, done: &Done, committed: u32) -> bool {
     !trained && done.missed.is_none() && (open.needs..=round).contains(&committed)
 }
 
-/// What becomes of the first update at hand. Updates are handed in in the order they were trained: each rests
-/// on those before it.
-fn hand_in(job: &SiteJob, done: &Done) -> Option<Step> {
+/// What has become of the first update at hand, if its round doesn't wait for it any more. Updates are handed in in
+/// the order they were trained: each rests on those before it.
+fn settled(job: &SiteJob, done: &Done) -> Option<Step> {
     let round = *done.updates.first()?;
     let open = job.open.iter().find(|open| open.number == round);
-    Some(match open.map(|open| open.contributed) {
-        Some(None) => Step::Contribute,
-        Some(Some(_)) => Step::Forget,
-        None if job.counted.contains(&round) => Step::Forget,
-        None => Step::Drop,
-    })
+    match open.map(|open| open.contributed) {
+        Some(None) => None,
+        Some(Some(_)) => Some(Step::Forget),
+        None if job.counted.contains(&round) => Some(Step::Forget),
+        None => Some(Step::Drop),
+    }
+}
+
+/// First the bytes, then the word; the bytes of the next update travel while the word is given.
+fn hand_in(done: &Done) -> Option<Step> {
+    let first = done.updates.first()?;
+    let ready = done.sent.contains(first) && done.is_free(Way::Ask);
+    let unsent = done.updates.iter().find(|round| !done.sent.contains(round));
+    let send = || done.if_free(Way::Send, Step::Send(*unsent?));
+    ready.then_some(Step::Contribute).or_else(send)
 }
 
 fn collect(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
     let mut missing = job.closed.iter().map(|round| round.number);
     let missing = missing.find(|round| *round >= committed && !done.collected.contains(round));
-    missing.map(Step::Collect)
+    done.if_free(Way::Fetch, Step::Collect(missing?))
+}
+
+/// At the end there are the results.
+fn keep(job: &SiteJob, done: &Done) -> Option<Step> {
+    if !done.unkept || job.phase != Phase::Running {
+        return None;
+    }
+    match done.saved_sent {
+        true => done.if_free(Way::Ask, Step::Keep),
+        false => done.if_free(Way::Keep, Step::SendSaved),
+    }
 }
 
 fn finish(job: &SiteJob, done: &Done, committed: u32) -> Step {
@@ -315,10 +374,20 @@ pub(crate) mod tests {
                 Step::Wait,
             ),
             (
-                "hand in",
+                "send",
                 job(0),
                 Done {
                     updates: vec![0],
+                    ..done(0)
+                },
+                Step::Send(0),
+            ),
+            (
+                "then hand in",
+                job(0),
+                Done {
+                    updates: vec![0],
+                    sent: [0].into(),
                     ..done(0)
                 },
                 Step::Contribute,
@@ -493,7 +562,12 @@ pub(crate) mod tests {
             collected: collected.iter().copied().collect(),
             ..done(0)
         };
-        assert_eq!(next(&job, &training(&[1], &[])), Step::Contribute);
+        assert_eq!(next(&job, &training(&[1], &[])), Step::Send(1));
+        let sent = Done {
+            sent: [1].into(),
+            ..training(&[1], &[])
+        };
+        assert_eq!(next(&job, &sent), Step::Contribute);
         assert_eq!(next(&job, &training(&[], &[])), Step::Collect(0));
         assert_eq!(next(&job, &training(&[], &[0])), Step::Wait);
         let idle = |done: Done| Done { busy: false, ..done };
@@ -516,6 +590,58 @@ pub(crate) mod tests {
             Step::Train(2, INTERVAL),
             "and is trained before 1 is handed in"
         );
+    }
+
+    #[test]
+    fn a_busy_way_holds_up_neither_the_program_nor_the_other_ways() {
+        let mut job = overlapping();
+        let on = |ways: &[Way], done: Done| Done {
+            under_way: ways.iter().map(|way| (*way, 1)).collect(),
+            ..done
+        };
+        // The word of an applied round and an update are under way: the program trains.
+        let applied = Done {
+            updates: vec![1],
+            untold: true,
+            ..done(1)
+        };
+        assert_eq!(next(&job, &applied), Step::Tell);
+        let telling = on(&[Way::Ask, Way::Send], applied.clone());
+        assert_eq!(next(&job, &telling), Step::Train(2, INTERVAL));
+        // It is at work: each way that is free has its step.
+        let training = |done: Done| Done { busy: true, ..done };
+        let behind = training(Done {
+            updates: vec![1, 2],
+            sent: [1].into(),
+            collected: BTreeSet::new(),
+            unkept: true,
+            ..done(0)
+        });
+        let steps = [
+            (vec![], Step::Contribute),
+            (vec![Way::Ask], Step::Send(2)),
+            (vec![Way::Ask, Way::Send], Step::Collect(0)),
+            (vec![Way::Ask, Way::Send, Way::Fetch], Step::SendSaved),
+            (vec![Way::Ask, Way::Send, Way::Fetch, Way::Keep], Step::Wait),
+        ];
+        for (ways, step) in steps {
+            assert_eq!(next(&job, &on(&ways, behind.clone())), step, "{ways:?}");
+        }
+        // A hub that can't be reached is left alone, and the program goes on.
+        let away = |done: Done| Done { away: true, ..done };
+        assert_eq!(next(&job, &away(behind)), Step::Wait);
+        assert_eq!(next(&job, &away(applied)), Step::Train(2, INTERVAL));
+        // But it waits for what it is to begin with.
+        job.checkpoint = Some(api::KeptOuter {
+            round: 0,
+            digest: Digest::of(b"c"),
+            outer: Digest::of(b"o"),
+        });
+        let fresh = Done {
+            fresh: true,
+            ..done(0)
+        };
+        assert_eq!(next(&job, &on(&[Way::Fetch], fresh)), Step::Wait);
     }
 
     #[test]
@@ -555,7 +681,12 @@ pub(crate) mod tests {
             busy: true,
             ..done(1)
         };
-        assert_eq!(next(&job, &saved), Step::Keep);
+        assert_eq!(next(&job, &saved), Step::SendSaved);
+        let sent = Done {
+            saved_sent: true,
+            ..saved
+        };
+        assert_eq!(next(&job, &sent), Step::Keep);
         job.checkpoint = Some(api::KeptOuter {
             round: 0,
             digest: Digest::of(b"c"),
@@ -566,7 +697,12 @@ pub(crate) mod tests {
             fresh: true,
             ..done(0)
         };
-        assert_eq!(next(&job, &fresh), Step::Restore);
+        assert_eq!(next(&job, &fresh), Step::FetchAgreed);
+        let fetched = Done {
+            agreed_here: Some(0),
+            ..fresh.clone()
+        };
+        assert_eq!(next(&job, &fetched), Step::Restore);
         job.contributed = true;
         let restored = Done {
             restored: true,

@@ -1,0 +1,218 @@
+//! What goes to the hub and comes from it, over HTTP: a thread for each [`Way`], so that none waits for another.
+
+use crate::SiteError;
+use crate::edge::{Word, at};
+use crate::machine::{Answer, Do, Way};
+use api::{ApiError, Bytes, Client, measure};
+use consortium::{ArtifactId, Command, JobId};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use sync::JobFolder;
+
+/// The threads; they end with it, once what is under way is done.
+pub(crate) struct Ways([(Way, Sender<(u64, Do)>); Way::ALL.len()]);
+
+impl Ways {
+    pub(crate) fn open(carrier: &Carrier, tell: &Sender<Word>) -> Self {
+        let yields = Arc::new(Yields::default());
+        Self(Way::ALL.map(|way| {
+            let (sender, queue) = channel();
+            let carrier = carrier.on(way, &yields);
+            let (tell, yields) = (tell.clone(), Arc::clone(&yields));
+            std::thread::spawn(move || travel(&carrier, way, &queue, &tell, &yields));
+            (way, sender)
+        }))
+    }
+
+    /// Begins something; its answer comes as a [`Word::Carried`].
+    pub(crate) fn begin(&self, way: Way, number: u64, todo: Do) {
+        let queue = self.0.iter().find(|(other, _)| *other == way);
+        // Its thread ends only with this.
+        let _ = queue.map(|(_, queue)| queue.send((number, todo)));
+    }
+}
+
+fn travel(carrier: &Carrier, way: Way, queue: &Receiver<(u64, Do)>, tell: &Sender<Word>, yields: &Yields) {
+    for (number, todo) in queue {
+        let first = (way == Way::Send).then(|| yields.go_first());
+        let answer = carrier.carry(todo);
+        drop(first);
+        if tell.send(Word::Carried(number, answer)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets one transfer wait while others go first.
+#[derive(Default)]
+struct Yields {
+    first: Mutex<u32>,
+    over: Condvar,
+}
+
+impl Yields {
+    /// What is returned goes first until it is dropped.
+    fn go_first(&self) -> First<'_> {
+        *self.lock() += 1;
+        First(self)
+    }
+
+    /// Waits until nothing goes first.
+    fn give_way(&self) {
+        let first = self.lock();
+        let waited = self.over.wait_while(first, |first| *first > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u32> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct First<'a>(&'a Yields);
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.over.notify_all();
+    }
+}
+
+/// Speaks with the hub.
+#[derive(Clone)]
+pub(crate) struct Carrier {
+    client: Client,
+    /// Where the site keeps its jobs.
+    folder: PathBuf,
+}
+
+impl Carrier {
+    pub(crate) fn new(client: Client, folder: &Path) -> Self {
+        Self {
+            client,
+            folder: folder.join("jobs"),
+        }
+    }
+
+    /// The same for a thread of its own.
+    fn on(&self, way: Way, yields: &Arc<Yields>) -> Self {
+        let mut carrier = self.clone();
+        if way == Way::Keep {
+            let yields = Arc::clone(yields);
+            // The client tells of every piece before it is sent.
+            carrier.client = carrier.client.telling(move |_, _| yields.give_way());
+        }
+        carrier
+    }
+
+    /// Does what has a way.
+    pub(crate) fn carry(&self, todo: Do) -> Result<Answer, SiteError> {
+        match todo {
+            Do::Ask(command) => self.ask(command),
+            Do::Fetch { job, id, file } => self.fetch(&id, &self.file(job, &file)),
+            Do::Upload {
+                job, project, file, ..
+            } => {
+                let path = self.file(job, &file);
+                let (digest, bytes) = measure(&path).map_err(at(&path))?;
+                self.client.upload(&path, &ArtifactId { project, digest })?;
+                Ok(Answer::Uploaded(digest, bytes))
+            }
+            Do::Progress(job, progress) => {
+                self.client.progress(job, &progress)?;
+                Ok(Answer::Done)
+            }
+            other => unreachable!("it has no way: {other:?}"),
+        }
+    }
+
+    fn file(&self, job: JobId, file: &str) -> PathBuf {
+        JobFolder::new(self.folder.join(format!("{job}"))).file(file)
+    }
+
+    fn ask(&self, command: Command) -> Result<Answer, SiteError> {
+        let client = &self.client;
+        match command {
+            Command::Join { job } => return Ok(Answer::Joined(client.join(job)?)),
+            Command::Contribute {
+                job,
+                round,
+                attempt,
+                update,
+            } => client.contribute(job, round, attempt, &update),
+            Command::Applied {
+                job,
+                round,
+                attempt,
+                outer,
+            } => client.applied(job, round, attempt, &outer),
+            Command::Checkpoint {
+                job,
+                round,
+                attempt,
+                digest,
+                bytes,
+            } => client.checkpoint(job, round, attempt, &Bytes { digest, bytes }),
+            Command::Reset {
+                job,
+                attempt,
+                applied,
+            } => client.reset(job, attempt, applied),
+            Command::Meter { job, reading } => client.meter(job, &reading),
+            Command::Leave {
+                job,
+                attempt,
+                outputs,
+            } => client.leave(job, attempt, &outputs),
+            Command::Fail {
+                job,
+                attempt,
+                message,
+            } => client.fail(job, attempt, &message),
+            other => unreachable!("a site's machine doesn't ask for {other:?}"),
+        }?;
+        Ok(Answer::Done)
+    }
+
+    /// Makes sure that the artifact lies at `path`; answers how many bytes had to be fetched for it.
+    fn fetch(&self, id: &ArtifactId, path: &Path) -> Result<Answer, SiteError> {
+        if measure(path).is_ok_and(|(found, _)| found == id.digest) {
+            return Ok(Answer::Fetched(0));
+        }
+        let saved = self.client.save(id, path);
+        saved.map(Answer::Fetched).map_err(|error| match error {
+            // A disk that doesn't take it is the site's own trouble, which no other try mends.
+            ApiError::File { why, .. } => SiteError::File {
+                path: path.to_owned(),
+                why,
+            },
+            other => other.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gives_way_waits_until_nothing_goes_first() {
+        let yields = Arc::new(Yields::default());
+        yields.give_way(); // nothing does
+        let (one, other) = (yields.go_first(), yields.go_first());
+        let (tell, told) = channel();
+        let waits = Arc::clone(&yields);
+        let waiting = std::thread::spawn(move || {
+            tell.send("waits").unwrap();
+            waits.give_way();
+            tell.send("goes on").unwrap();
+        });
+        assert_eq!(told.recv(), Ok("waits"));
+        drop(one);
+        assert!(told.try_recv().is_err(), "one still goes first");
+        drop(other);
+        assert_eq!(told.recv(), Ok("goes on"));
+        waiting.join().unwrap();
+    }
+}
