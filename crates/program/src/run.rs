@@ -409,7 +409,9 @@ impl<'a, P: Programme> Process<'a, P> {
             )));
         }
         if round == committed {
+            let began = Instant::now();
             self.apply(round, accepted)?;
+            self.voice.note_applied(round, began.elapsed())?;
         }
         self.say_committed(round)
     }
@@ -528,7 +530,17 @@ struct Metrics {
     tokens_per_s: f32,
     /// What the step took.
     seconds: f32,
-    /// What the program waited for orders since the step before.
+    /// What the program waited for orders since the line before.
+    waited_s: f32,
+}
+
+/// The line of a round that was applied: after the last one no step follows, and what was waited for it counts too.
+#[derive(Serialize)]
+struct AppliedMetrics {
+    applied: u32,
+    /// What it took.
+    seconds: f32,
+    /// As for a step.
     waited_s: f32,
 }
 
@@ -580,11 +592,7 @@ impl<'a> Voice<'a> {
             seconds,
             waited_s: std::mem::take(&mut self.waited).as_secs_f32(),
         };
-        let mut line = serde_json::to_string(&metrics).expect("metrics are plain data");
-        line.push('\n');
-        self.metrics
-            .write_all(line.as_bytes())
-            .map_err(at(&self.metrics_path))?;
+        self.write(&metrics)?;
         if self.told.is_some_and(|told| now.duration_since(told) < PATIENCE) {
             return Ok(());
         }
@@ -596,6 +604,22 @@ impl<'a> Voice<'a> {
             tokens: metrics.tokens,
             tokens_per_s: self.speed,
         })
+    }
+
+    fn note_applied(&mut self, round: u32, took: Duration) -> Result<(), RunError> {
+        let waited_s = std::mem::take(&mut self.waited).as_secs_f32();
+        self.write(&AppliedMetrics {
+            applied: round,
+            seconds: took.as_secs_f32(),
+            waited_s,
+        })
+    }
+
+    fn write(&mut self, metrics: &impl Serialize) -> Result<(), RunError> {
+        let mut line = serde_json::to_string(metrics).expect("metrics are plain data");
+        line.push('\n');
+        let written = self.metrics.write_all(line.as_bytes());
+        written.map_err(at(&self.metrics_path))
     }
 }
 

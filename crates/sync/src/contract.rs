@@ -8,7 +8,7 @@
 //! updates/       one update a site and round
 //! outer/         what all sites agree on, as it is kept for those who join later
 //! outputs/       what comes out, with report.json: what the program says of itself at the end
-//! metrics.jsonl  a line a step
+//! metrics.jsonl  a line a step, and one a round that was applied
 //! ```
 //!
 //! The site writes [`Order`]s, the program answers with [`Said`]. End of input means: stop at once; a program

@@ -348,17 +348,20 @@ fn named(id: &Value) -> String {
     }
 }
 
-/// The part of the time that steps took, of that and of what was waited between them. What was waited before
-/// the first step is the job's beginning and no part of it.
+/// The part of the time that steps took, of that and of what was waited for orders until the last round was applied.
+/// What was waited before the first step is the job's beginning and no part of it.
 fn computing(metrics: &str) -> f64 {
     let lines = metrics
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let (mut steps, mut waited) = (0.0, 0.0);
-    for (i, line) in lines.enumerate() {
-        steps += line["seconds"].as_f64().unwrap_or(0.0);
-        if i > 0 {
+    for line in lines {
+        if steps > 0.0 {
             waited += line["waited_s"].as_f64().unwrap_or(0.0);
+        }
+        // Lines of rounds that were applied have none, and what they took is no computing.
+        if line["step"].is_u64() {
+            steps += line["seconds"].as_f64().unwrap_or(0.0);
         }
     }
     steps / f64::max(steps + waited, 1e-9)
@@ -389,11 +392,15 @@ mod tests {
 
     #[test]
     fn what_was_waited_is_no_computing() {
-        let line = |seconds: f64, waited: f64| format!("{{\"seconds\":{seconds},\"waited_s\":{waited}}}\n");
+        let of = |what: &str, seconds: f64, waited: f64| {
+            format!("{{\"{what}\":3,\"seconds\":{seconds},\"waited_s\":{waited}}}\n")
+        };
         let metrics = [
-            line(1.0, 9.0),
-            line(2.0, 0.5),
-            line(3.0, 0.5),
+            of("step", 1.0, 9.0),
+            of("step", 2.0, 0.5),
+            of("applied", 4.0, 0.25),
+            of("step", 3.0, 0.0),
+            of("applied", 4.0, 0.25),
             "{\"sec".to_owned(),
         ]
         .concat();

@@ -103,6 +103,7 @@ fn a_stop_leaves_no_trace() {
     running.commit(1, &[accepted(1, "seoul")]);
     told.push((update, running.committed(1)));
     told.push(turn(&running, &site, 2));
+    assert_eq!(noted(&site, "applied"), [0, 1, 2], "the last one's wait counts too");
     running.end().unwrap();
     assert!(told == undisturbed);
 }
@@ -627,13 +628,21 @@ fn write(site: &Site, round: u32, from: &str, update: &[u8]) {
 
 /// Lines by round.
 fn metrics(site: &Site) -> Vec<(u64, usize)> {
-    let text = fs::read_to_string(site.folder.metrics()).unwrap();
     let mut lines = BTreeMap::new();
-    for line in text.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        *lines.entry(line["round"].as_u64().unwrap()).or_default() += 1;
+    for round in noted(site, "round") {
+        *lines.entry(round).or_default() += 1;
     }
     lines.into_iter().collect()
+}
+
+/// The numbers in those lines of metrics that have one of that name; each tells what was waited before it.
+fn noted(site: &Site, name: &str) -> Vec<u64> {
+    let text = fs::read_to_string(site.folder.metrics()).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines = lines.inspect(|line| assert!(line["waited_s"].as_f64().unwrap() >= 0.0));
+    lines.filter_map(|line| line[name].as_u64()).collect()
 }
 
 fn accepted(round: u32, site: &str) -> Accepted {
