@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync::contract::{JobFile, Written};
 use sync::{
-    Accepted, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update, fragments,
-    socket,
+    Accepted, Codec, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update,
+    fragments, socket,
 };
 
 /// How often Python is asked whether somebody interrupts it.
@@ -72,6 +72,8 @@ struct Place {
     weights: Vec<f32>,
     /// What is trained on now.
     under_way: Option<(u32, u64, u64)>,
+    /// How its update is to be written.
+    codec: Codec,
     out: Box<dyn Write + Send>,
     orders: Receiver<Result<Order, String>>,
     ended: Arc<AtomicBool>,
@@ -315,6 +317,7 @@ impl Place {
             weights: 0,
         };
         Ok(Self {
+            codec: kind.job.rounds.codec,
             state: State::new(Agreed::new(Vec::new(), outer), &kind),
             folder,
             kind,
@@ -395,8 +398,14 @@ impl Place {
             Err(RecvTimeoutError::Disconnected) => return Ok(self.end()),
         };
         match order {
-            Order::Train { round, first, end } => {
+            Order::Train {
+                round,
+                first,
+                end,
+                codec,
+            } => {
                 self.under_way = None;
+                self.codec = codec.unwrap_or(self.kind.job.rounds.codec);
                 Ok(self.train(round, first, end)?)
             }
             Order::Commit { round, updates } => self.commit(round, &updates).map(|()| None),
@@ -475,7 +484,7 @@ impl Place {
             round,
             range,
             self.weights.clone(),
-            rounds.codec,
+            self.codec,
         );
         let update = update.map_err(|error| SeatError::Diverged { round, error })?;
         let answer = Said::Update {

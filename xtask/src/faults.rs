@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// How many updates close a round; with 1, whoever is away is not waited for, and its samples may be left over.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
     quorum: u32,
+    /// How updates are written: fp32, int8, int4, sparse or auto.
+    #[arg(long, default_value = "int4")]
+    codec: String,
     /// For how many seconds a link is cut in the second run.
     #[arg(long, default_value_t = 60)]
     cut: u64,
@@ -257,6 +260,7 @@ mod tests {
         let args = |seed| Args {
             seed,
             quorum: 2,
+            codec: "int4".into(),
             rounds: 24,
             samples: 128,
             cut: 60,

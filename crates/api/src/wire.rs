@@ -1,7 +1,7 @@
 //! Answers of the hub. Requests are the nouns of `consortium` themselves.
 
 use consortium::{
-    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Digest, FlopSeconds,
+    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Codec, Digest, FlopSeconds,
     FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, OfferTerms, Organisation,
     OrganisationId, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed, Round, Scope, Site,
     SiteId, Standing, Time, Won,
@@ -394,6 +394,9 @@ pub struct OpenRound {
     pub needs: u32,
     /// The update the hub has from it already.
     pub contributed: Option<Digest>,
+    /// How the update is to be written, where the job leaves that open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
 }
 
 /// Whether someone may do something, and which policies decided.

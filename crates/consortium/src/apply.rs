@@ -5,8 +5,8 @@ use crate::batch::Again;
 use crate::job::Past;
 use crate::watch::{Terms, Watch};
 use crate::{
-    Artifact, ArtifactId, ArtifactKind, Digest, Event, Interval, Job, JobId, Label, Member, Outcome, Phase,
-    Placed, Presence,
+    Artifact, ArtifactId, ArtifactKind, Codec, Digest, Event, Interval, Job, JobId, Label, Member, Outcome,
+    Phase, Placed, Presence,
 };
 use crate::{OuterCheckpoint, Proposed, Round, SiteId, Stands, State, Time, Update, Usage, Won};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,12 +201,17 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
         Event::Diverged { job, site, round, .. } => {
             with(state, *job, |job| disbelieve(job, site, *round));
         }
-        Event::RoundOpened { job, round, members } => with(state, *job, |job| {
+        Event::RoundOpened {
+            job,
+            round,
+            members,
+            codec,
+        } => with(state, *job, |job| {
             let taken: Vec<_> = members.iter().map(|(_, interval)| *interval).collect();
             job.returned.retain(|interval| !taken.contains(interval));
             let furthest = taken.iter().map(|interval| interval.end).max().unwrap_or(0);
             job.next_sample = job.next_sample.max(furthest);
-            open(job, *round, members, at);
+            open(job, *round, members, *codec, at);
         }),
         Event::RoundClosed {
             job,
@@ -464,7 +469,7 @@ fn member(placed: &Placed, before: u32) -> Member {
 }
 
 /// Opens a round, or lets more sites into one that is open.
-fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], at: Time) {
+fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], codec: Option<Codec>, at: Time) {
     let known = job
         .rounds
         .get_mut(number as usize)
@@ -477,6 +482,7 @@ fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], at: Time) {
         number,
         opened: at,
         members: members.iter().cloned().collect(),
+        codec,
         updates: BTreeMap::new(),
         quorum_at: None,
         closed: None,

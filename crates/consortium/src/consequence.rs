@@ -4,6 +4,7 @@
 //! depend on asks for the rest alone ([`follow`]).
 
 use crate::batch::{self, Stop};
+use crate::codec;
 use crate::place::{Placing, place};
 use crate::watch;
 use crate::{
@@ -236,6 +237,7 @@ fn let_in(job: &Job, round: &Round) -> Vec<Event> {
         job: job.id,
         round: round.number,
         members: share(job, &late),
+        codec: round.codec,
     }]
 }
 
@@ -268,10 +270,13 @@ fn open(job: &Job, now: Time) -> Vec<Event> {
     if present.len() < quorum || (expected && job.rounds.is_empty() && !waited) {
         return Vec::new();
     }
+    let members = share(job, &present);
+    let sites: Vec<&SiteId> = members.iter().map(|(site, _)| site).collect();
     vec![Event::RoundOpened {
         job: job.id,
         round: number,
-        members: share(job, &present),
+        codec: codec::chosen(job, &sites),
+        members,
     }]
 }
 

@@ -5,9 +5,9 @@ use crate::batch::{Again, Stop};
 use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
-    Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Credential, Digest, Interval,
-    InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, MoneyEvent, OfferEvent, Organisation, PeopleEvent,
-    Person, PersonId,
+    Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Codec, Credential, Digest,
+    Interval, InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, MoneyEvent, OfferEvent, Organisation,
+    PeopleEvent, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, RunEvent, RunId, Site, SiteId,
@@ -116,6 +116,9 @@ pub enum Event {
         job: JobId,
         round: u32,
         members: Vec<(SiteId, Interval)>,
+        /// How its updates are written, where the job leaves that open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        codec: Option<Codec>,
     },
     /// An update counts, if its round closes with it.
     Contributed {

@@ -294,7 +294,7 @@ fn summary(job: &Job, place: Option<u64>) -> String {
             job.id,
             on(),
             closed(job),
-            job.spec.rounds.described()
+            job.spec.rounds.described(job.codec())
         ),
         Phase::Finishing => format!(
             "{} has closed all rounds on {} and writes its results",

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 /// grace_seconds = 30
 /// fragments = 4       # a round sends a quarter of the model
 /// overlap = 1         # while it travels, training goes on
-/// codec = "int4"      # fp32, int8, int4 or sparse
+/// codec = "int4"      # fp32, int8, int4 or sparse; or auto: what the slowest link has room for
 /// checkpoint_every = 50
 ///
 /// [settings]          # the program's own; the rules don't read them
@@ -305,6 +305,11 @@ impl Job {
     /// The site that writes the results: the first that is there.
     pub fn lead(&self) -> Option<&SiteId> {
         self.present().map(|(site, _)| site).next()
+    }
+
+    /// The last round's codec, where the job leaves it open.
+    pub fn codec(&self) -> Option<crate::Codec> {
+        self.rounds.last()?.codec
     }
 
     /// Whether all that are there have told what the last round led to, and told the same.

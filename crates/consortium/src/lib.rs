@@ -33,6 +33,7 @@ mod award;
 mod batch;
 mod calendar;
 mod call;
+mod codec;
 pub mod command;
 mod consequence;
 mod credential;
@@ -72,6 +73,7 @@ pub use calendar::{Day, Month};
 pub use call::{
     Call, CallCommand, CallEvent, Case, Judged, Judgement, Proposal, Review, Reviewer, Stage, Step,
 };
+pub use codec::{Codec, CodecSpec, Link, Pace};
 pub use command::{Actor, Command, Output, Reading, Request};
 pub use consequence::follow;
 pub use decide::decide;
@@ -101,7 +103,7 @@ pub use policy::{Action, Decision, Policy};
 pub use publication::{Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
 pub use release::Proposed;
-pub use round::{Codec, Interval, OuterCheckpoint, Round, RoundSpec, Update};
+pub use round::{Interval, OuterCheckpoint, Round, RoundSpec, Update};
 pub use run::{Run, RunCommand, RunEvent, RunId, RunStatus, Runs};
 pub use sight::Sight;
 pub use standing::{Standing, Stands};

@@ -12,11 +12,10 @@
 //! count on      opens only for samples that the rounds before left over
 //! ```
 
-use crate::{Digest, SiteId, Time};
+use crate::{Codec, CodecSpec, Digest, Pace, SiteId, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// How sites train together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,27 +35,12 @@ pub struct RoundSpec {
     /// For how many rounds updates may travel while training goes on; with 0 it waits for them.
     #[serde(default)]
     pub overlap: u32,
-    /// How an update is written.
+    /// How an update is written, or that the links decide.
     #[serde(default)]
-    pub codec: Codec,
+    pub codec: CodecSpec,
     /// After how many rounds the lead site keeps a checkpoint for those who join later; 0 is never.
     #[serde(default = "fifty")]
     pub checkpoint_every: u32,
-}
-
-/// How an update is written; `sync` says what each costs and how exact it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Codec {
-    /// Four bytes a weight: the reference.
-    Fp32,
-    /// One byte a weight.
-    #[default]
-    Int8,
-    /// Half a byte a weight; what is rounded off comes with the next update.
-    Int4,
-    /// The largest weights of a block alone; the others come with later updates.
-    Sparse,
 }
 
 /// Samples `first..end` of the run's data order.
@@ -83,6 +67,9 @@ pub struct Update {
     pub steps: u32,
     /// Mean loss of the interval, in millionths of a nat a token.
     pub loss_micronats: i64,
+    /// How fast the site was; told where the links decide about the codec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
 }
 
 /// One round.
@@ -94,6 +81,9 @@ pub struct Round {
     pub opened: Time,
     /// Who takes part, and on which samples.
     pub members: BTreeMap<SiteId, Interval>,
+    /// How its updates are written, where the job leaves that open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
     /// What has come in, in site order.
     pub updates: BTreeMap<SiteId, Update>,
     /// When there were enough updates to close it.
@@ -137,9 +127,13 @@ impl RoundSpec {
         (!whole).then(|| round % self.fragments)
     }
 
-    /// How updates travel, in words.
-    pub fn described(&self) -> String {
-        let mut words = format!("updates in {}", self.codec);
+    /// How updates travel, in words; `chosen` is the last round's codec, where the links decide.
+    pub fn described(&self, chosen: Option<Codec>) -> String {
+        let mut words = match (self.codec.fixed(), chosen) {
+            (Some(codec), _) => format!("updates in {codec}"),
+            (None, Some(codec)) => format!("updates in {codec} by the slowest link"),
+            (None, None) => "updates in a codec by the slowest link".to_owned(),
+        };
         if self.fragments > 1 {
             words += &format!(", a fragment of {} a round", self.fragments);
         }
@@ -177,7 +171,7 @@ impl Default for RoundSpec {
             grace_seconds: 30,
             fragments: one(),
             overlap: 0,
-            codec: Codec::default(),
+            codec: CodecSpec::default(),
             checkpoint_every: fifty(),
         }
     }
@@ -190,17 +184,6 @@ pub(crate) fn one() -> u32 {
 
 fn fifty() -> u32 {
     50
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Fp32 => "fp32",
-            Self::Int8 => "int8",
-            Self::Int4 => "int4",
-            Self::Sparse => "sparse",
-        })
-    }
 }
 
 impl Round {

@@ -7,7 +7,7 @@ use crate::script;
 use crate::show;
 use api::JobView;
 use consortium::explain::{Explanation, Start, Waiting};
-use consortium::{ArtifactKind, Digest, JobId, JobSpec, Label, Phase, ProjectId, RoundSpec, Time};
+use consortium::{ArtifactKind, Digest, Job, JobId, JobSpec, Label, Phase, ProjectId, Time};
 use std::path::{Path, PathBuf};
 
 /// Ask for a job.
@@ -198,7 +198,7 @@ fn row(view: &JobView) -> Vec<String> {
         job.label.to_string(),
         phase(&job.phase).to_owned(),
         of_training(format!("{}/{}", view.committed, job.spec.rounds.count)),
-        of_training(updates(&job.spec.rounds)),
+        of_training(updates(job)),
         if sites.is_empty() {
             "none yet".to_owned()
         } else {
@@ -208,9 +208,13 @@ fn row(view: &JobView) -> Vec<String> {
     ]
 }
 
-/// Codec, fragments and overlap, as `int4 1/4 +1`.
-fn updates(rounds: &RoundSpec) -> String {
+/// Codec, fragments and overlap, as `int4 1/4 +1`; `auto int4 1/4 +1` where the links decide.
+fn updates(job: &Job) -> String {
+    let rounds = &job.spec.rounds;
     let mut text = rounds.codec.to_string();
+    if let Some(codec) = job.codec() {
+        text += &format!(" {codec}");
+    }
     if rounds.fragments > 1 {
         text += &format!(" 1/{}", rounds.fragments);
     }

@@ -29,7 +29,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use sync::contract::{BadLine, JobFile, Written};
 use sync::{
-    Accepted, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update, fragments,
+    Accepted, Codec, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update,
+    fragments,
 };
 use train::{Flow, Moments, Report, Step, TrainConfig, Trainer};
 
@@ -195,7 +196,12 @@ fn obey<P: Programme>(
         let mut process = Process::<P>::start(P::open(folder, &job, own)?, folder, &job, said)?;
         while let Some(order) = process.wait(&orders) {
             match order? {
-                Order::Train { round, first, end } => process.train(round, first, end, &orders)?,
+                Order::Train {
+                    round,
+                    first,
+                    end,
+                    codec,
+                } => process.train(round, (first, end), codec, &orders)?,
                 Order::Commit { round, updates } => process.commit(round, &updates)?,
                 Order::Save { round } => process.save(round)?,
                 Order::Restore { round, file, outer } => process.restore(round, &file, &outer)?,
@@ -289,7 +295,13 @@ impl<'a, P: Programme> Process<'a, P> {
     }
 
     /// Trains, unless that is done already, and says where the update lies. Says nothing if the orders end.
-    fn train(&mut self, round: u32, first: u64, end: u64, orders: &Orders) -> Result<(), RunError> {
+    fn train(
+        &mut self,
+        round: u32,
+        (first, end): (u64, u64),
+        codec: Option<Codec>,
+        orders: &Orders,
+    ) -> Result<(), RunError> {
         self.check_train(round, first, end)?;
         let file = JobFolder::update_file(round, &self.job.site);
         if let Some(place) = self.state.local.place(round) {
@@ -315,7 +327,7 @@ impl<'a, P: Programme> Process<'a, P> {
             round,
             range,
             params.clone(),
-            self.job.rounds.codec,
+            codec.unwrap_or(self.job.rounds.codec),
         );
         let update = update.map_err(|error| RunError::Diverged { round, error })?;
         let answer = Said::Update {

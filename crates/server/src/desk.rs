@@ -149,6 +149,7 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
             interval: *round.members.get(site)?,
             needs: job.spec.rounds.needs(round.number),
             contributed: round.updates.get(site).map(|update| update.digest),
+            codec: round.codec,
         })
     });
     let checkpoint = job.checkpoint.as_ref().and_then(|kept| {

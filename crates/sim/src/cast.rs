@@ -13,7 +13,7 @@ use crate::disk::Bytes;
 use crate::stage::Peer;
 use crate::trainer::Settings;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, Codec, Command, Digest, FlopSeconds, FlopsPerSecond, Home,
+    Actor, ArtifactId, ArtifactKind, Award, CodecSpec, Command, Digest, FlopSeconds, FlopsPerSecond, Home,
     JobSpec, Kind, Label, Organisation, Output, Person, Price, Programme, Project, Request, Role, RoundSpec,
     Site, SiteId, Tenure, Won,
 };
@@ -177,7 +177,15 @@ fn draw_job(job: u64, at_home: usize, all: usize, dice: &mut Dice) -> JobSpec {
             grace_seconds: dice.pick(&[0, 1, 5, 30]),
             fragments: dice.between(1, count.min(3)) as u32,
             overlap: if count > 1 { dice.pick(&[0, 1]) } else { 0 },
-            codec: dice.pick(&[Codec::Fp32, Codec::Int8, Codec::Int4, Codec::Sparse]),
+            codec: match dice.one_in(2) {
+                true => CodecSpec::Auto,
+                false => dice.pick(&[
+                    CodecSpec::Fp32,
+                    CodecSpec::Int8,
+                    CodecSpec::Int4,
+                    CodecSpec::Sparse,
+                ]),
+            },
             checkpoint_every: dice.pick(&[0, 1, 2, 3]),
         },
         settings: serde_json::to_value(Settings {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`Rounds`] | rounds open and close once, in order; exactly the updates that came in count, in site order |
 //! | [`Samples`] | every sample of the data order is trained on once, or waits in the queue; none is left at a job's end |
-//! | [`Weights`] | all sites reach the weights that the log alone gives, bit for bit; the results are those |
+//! | [`Weights`] | updates are written in their round's codec; all sites reach the weights that the log alone gives, bit for bit; the results are those |
 //! | [`Books`] | postings sum to zero, nothing is overdrawn, what was set aside is given back |
 //! | [`Confirmed`] | what was confirmed is in the log after any crash, and nothing is done twice |
 //! | [`Entitled`] | no byte of a restricted artifact is let out to a site whose owner may not read it |
@@ -16,8 +16,8 @@ use crate::disk::Bytes;
 use crate::hub::{entries, replay};
 use crate::trainer::{self, Settings};
 use consortium::{
-    Account, Actor, ArtifactId, ArtifactKind, Digest, Event, Interval, JobId, JobSpec, Label, Outcome,
-    RoundSpec, SiteId, State, Usage,
+    Account, Actor, ArtifactId, ArtifactKind, Codec, CodecSpec, Digest, Event, Interval, JobId, JobSpec,
+    Label, Outcome, RoundSpec, SiteId, State, Usage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use store::Entry;
@@ -73,6 +73,11 @@ impl Watch {
     /// How many rounds are closed.
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.0.values().map(|rounds| rounds.closed as usize).sum()
+    }
+
+    /// In how many rounds the codec changed.
+    pub(crate) fn changes(&self) -> usize {
+        self.rounds.0.values().map(|rounds| rounds.changes).sum()
     }
 
     /// Whether every job has ended, but for those that wait for more sites than may ever hold them.
@@ -228,6 +233,9 @@ struct JobRounds {
     closed: u32,
     /// The open rounds' members and what came in, in order.
     open: VecDeque<BTreeMap<SiteId, Option<Digest>>>,
+    /// The last round's codec, where the links decide, and how often it changed.
+    codec: Option<Codec>,
+    changes: usize,
 }
 
 impl Rounds {
@@ -240,9 +248,20 @@ impl Rounds {
             Event::Submitted { job, spec, .. } => {
                 self.0.entry(*job).or_default().rounds = spec.rounds.clone();
             }
-            Event::RoundOpened { job, round, members } => {
+            Event::RoundOpened {
+                job,
+                round,
+                members,
+                codec,
+            } => {
                 let rounds = self.0.entry(*job).or_default();
+                let by_link = rounds.rounds.codec == CodecSpec::Auto;
+                if codec.is_some() != by_link || *codec == Some(Codec::Fp32) {
+                    return Err(format!("{job} opens round {round} in {codec:?}"));
+                }
                 if *round == rounds.next() {
+                    let last = std::mem::replace(&mut rounds.codec, *codec);
+                    rounds.changes += usize::from(*round > 0 && last != *codec);
                     if rounds.closed < rounds.rounds.needs(*round) {
                         return Err(format!("{job} opens round {round} after {}", rounds.closed));
                     }
@@ -329,7 +348,9 @@ struct JobSamples {
 impl Samples {
     fn see(&mut self, event: &Event) -> Holds {
         match event {
-            Event::RoundOpened { job, round, members } => {
+            Event::RoundOpened {
+                job, round, members, ..
+            } => {
                 let samples = self.0.entry(*job).or_default();
                 for (site, interval) in members {
                     if let Some(waiting) = samples.queue.iter().position(|queued| queued == interval) {
@@ -416,6 +437,8 @@ struct JobWeights {
     digests: Vec<String>,
     /// The weights in the mean of updates that came in, by round and site.
     tokens: BTreeMap<(u32, SiteId), u64>,
+    /// What each round's updates are written in.
+    codecs: BTreeMap<u32, Codec>,
     rounds: RoundSpec,
 }
 
@@ -429,9 +452,21 @@ impl Weights {
                     outer: vec![trainer::beginning(settings)],
                     digests: Vec::new(),
                     tokens: BTreeMap::new(),
+                    codecs: BTreeMap::new(),
                     rounds: spec.rounds.clone(),
                 };
                 self.0.insert(*job, weights);
+            }
+            Event::RoundOpened {
+                job, round, codec, ..
+            } => {
+                let weights = self.of(*job)?;
+                let codec = weights.rounds.codec.fixed().or(*codec);
+                let codec = codec.ok_or_else(|| format!("{job} opens round {round} in no codec"))?;
+                let known = *weights.codecs.entry(*round).or_insert(codec);
+                if known != codec {
+                    return Err(format!("{job} has round {round} in {known} and in {codec}"));
+                }
             }
             Event::Contributed {
                 job,
@@ -504,6 +539,16 @@ impl JobWeights {
             Update::parse(bytes).map_err(|e| format!("{site}'s update: {e}"))
         });
         let updates: Vec<Update> = updates.collect::<Result<_, String>>()?;
+        let codec = self.codecs.get(&round).map(Codec::to_string);
+        if let Some(update) = updates
+            .iter()
+            .find(|update| Some(update.codec().to_string()) != codec)
+        {
+            return Err(format!(
+                "an update in {}, and the round's are in {codec:?}",
+                update.codec()
+            ));
+        }
         let tokens = |site: &SiteId| self.tokens.get(&(round, site.clone())).copied().unwrap_or(0);
         let contributions = accepted.iter().zip(&updates);
         let contributions: Vec<_> = contributions

@@ -50,6 +50,8 @@ pub struct Told {
     pub jobs: usize,
     /// Rounds that were committed.
     pub rounds: usize,
+    /// Rounds whose updates are written in another codec than those of the round before.
+    pub changes: usize,
     /// What went wrong, and how often.
     pub faults: BTreeMap<&'static str, u64>,
     /// Stands for all that happened and when: the same for the same seed and commit.

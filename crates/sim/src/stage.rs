@@ -114,6 +114,8 @@ pub(crate) struct Net {
     pub(crate) late: u64,
     /// All latencies are multiplied by it; 0 is 1.
     pub(crate) slow: Millis,
+    /// How fast each site's link is, in bits a second, for what is large.
+    pub(crate) speeds: Vec<u64>,
     /// Sites that are cut off: towards the hub, and from it.
     pub(crate) cut: BTreeMap<usize, (bool, bool)>,
 }
@@ -163,16 +165,25 @@ impl Stage {
 
     /// Sends a request; if no answer comes, that comes after a while.
     pub(crate) fn ask(&mut self, from: Peer, number: u64, ask: &Ask) {
-        self.after(PATIENCE, Event::Timeout(from, number));
+        let carried = match ask {
+            Ask::Upload(bytes) => self.carries(from, bytes),
+            _ => 0,
+        };
+        // As long as bytes go through, nothing is taken for lost.
+        self.after(PATIENCE + carried, Event::Timeout(from, number));
         for delay in self.ways(from, true) {
             let ask = ask.clone();
-            self.after(delay, Event::Asked(Asked { from, number, ask }));
+            self.after(delay + carried, Event::Asked(Asked { from, number, ask }));
         }
     }
 
     pub(crate) fn answer(&mut self, to: Peer, number: u64, reply: &Reply) {
+        let carried = match reply {
+            Reply::Bytes(bytes) => self.carries(to, bytes),
+            _ => 0,
+        };
         for delay in self.ways(to, false) {
-            self.after(delay, Event::Answered(to, number, reply.clone()));
+            self.after(delay + carried, Event::Answered(to, number, reply.clone()));
         }
     }
 
@@ -181,6 +192,15 @@ impl Stage {
         for delay in self.ways(peer, true) {
             self.after(delay, Event::HungUp(peer));
         }
+    }
+
+    /// How long a peer's link has to carry such bytes.
+    fn carries(&self, peer: Peer, bytes: &Bytes) -> Millis {
+        let speed = match peer {
+            Peer::Site { site, .. } => self.net.speeds.get(site),
+            Peer::Person => None,
+        };
+        speed.map_or(0, |speed| bytes.len() as u64 * 8_000 / speed)
     }
 
     /// How long a message takes: none if it is lost, two if it comes twice.

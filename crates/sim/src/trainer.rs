@@ -108,7 +108,12 @@ impl Trainer {
     /// Does as it was told. An error is for [`Said::Failed`].
     pub(crate) fn obey(&mut self, order: &Order, disk: &Disk) -> Result<Vec<Act>, String> {
         match order {
-            Order::Train { round, first, end } => self.train(*round, *first, *end, disk),
+            Order::Train {
+                round,
+                first,
+                end,
+                codec,
+            } => self.train(*round, (*first, *end), *codec, disk),
             Order::Commit { round, updates } => self.commit(*round, updates, disk),
             Order::Save { round } => self.save_agreed(*round),
             Order::Restore { round, file, outer } => self.restore(*round, file, outer, disk),
@@ -124,7 +129,13 @@ impl Trainer {
         })
     }
 
-    fn train(&mut self, round: u32, first: u64, end: u64, disk: &Disk) -> Result<Vec<Act>, String> {
+    fn train(
+        &mut self,
+        round: u32,
+        (first, end): (u64, u64),
+        codec: Option<Codec>,
+        disk: &Disk,
+    ) -> Result<Vec<Act>, String> {
         let committed = self.state.committed();
         if !(committed..=committed + self.job.rounds.overlap).contains(&round) {
             return Err(format!(
@@ -151,9 +162,8 @@ impl Trainer {
         }
         let range = self.job.rounds.sends(round, &cuts(self.job.rounds.fragments));
         let state = &mut self.state;
-        let update = state
-            .local
-            .send(&state.outer, round, range, weights, self.job.rounds.codec);
+        let codec = codec.unwrap_or(self.job.rounds.codec);
+        let update = state.local.send(&state.outer, round, range, weights, codec);
         let update = update.map_err(|e| e.to_string())?;
         let answer = Said::Update {
             round,

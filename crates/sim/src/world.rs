@@ -17,6 +17,9 @@ const LONGEST: Millis = 60 * 60 * 1000;
 /// How often a site's program is killed at most: after four ends without a word a job fails, as it should.
 const PROGRAM_DEATHS: usize = 3;
 
+/// Bits a second of a site's link. An update has 36 to 532 bytes, and a round's training takes some seconds.
+const SPEEDS: [u64; 4] = [1_000, 2_000, 8_000, 1_000_000];
+
 pub(crate) struct World {
     seed: u64,
     stage: Stage,
@@ -51,6 +54,7 @@ impl World {
         let mut watch = Watch::new(cast.clone());
         let mut stage = Stage::new(dice.roll(), tell);
         stage.net = plan.net.clone();
+        stage.net.speeds = (0..cast.len()).map(|_| dice.pick(&SPEEDS)).collect();
         let hub = Hub::new(cast.clone(), &mut watch, bug);
         let places: Vec<Place> = (0..cast.len())
             .map(|index| Place::new(index, &cast, bug))
@@ -123,6 +127,7 @@ impl World {
                 records: self.hub.log.len(),
                 jobs: self.watch.jobs.len(),
                 rounds: self.watch.rounds(),
+                changes: self.watch.changes(),
                 faults: std::mem::take(&mut self.faults),
                 schedule: self.stage.schedule,
             }),

@@ -201,7 +201,7 @@ impl Machine {
             Heard::Orders(orders) => self.take(orders, now),
             Heard::Said(program, said) => {
                 if let Some(stay) = stay.as_mut().filter(|stay| stay.runs(program)) {
-                    stay.hear(said, chores);
+                    stay.hear(said, now, chores);
                 }
             }
             Heard::Ended(program, how) => {

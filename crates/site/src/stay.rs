@@ -5,9 +5,9 @@ use crate::machine::{Answer, Do, Files, Way};
 use crate::step::{Done, Step, next};
 use api::{ApiError, Progress, SiteJob};
 use consortium::{
-    ArtifactId, ArtifactKind, Codec, Command, Digest, JobId, Output, Reading, SiteId, Update, Usage,
+    ArtifactId, ArtifactKind, Codec, Command, Digest, JobId, Output, Pace, Reading, SiteId, Update, Usage,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use sync::contract::{Accepted, JobFile, Rounds, Written};
 use sync::{JobFolder, Order, Said};
@@ -24,6 +24,11 @@ pub(crate) struct Stay {
     done: Done,
     joined: Duration,
     usage: Usage,
+    /// When each way's errand began, and the training under way.
+    began: BTreeMap<Way, Duration>,
+    trains_since: Duration,
+    /// What the link carried since that was told.
+    pace: Pace,
     /// The number of the program that runs, and of the last one that was started.
     program: Option<u64>,
     programs: u64,
@@ -58,6 +63,9 @@ struct AtHand {
     loss: f32,
     parameters: u64,
     stored: Option<(Digest, u64)>,
+    training_ms: u64,
+    /// What was told of the link with it.
+    pace: Option<Pace>,
 }
 
 /// What all agree on after a round, and what the hub's store has of it.
@@ -85,6 +93,9 @@ impl Stay {
             done: Done::default(),
             joined: now,
             usage: Usage::default(),
+            began: BTreeMap::new(),
+            trains_since: now,
+            pace: Pace::default(),
             program: None,
             programs,
             prepared: false,
@@ -127,7 +138,7 @@ impl Stay {
     }
 
     /// What the program said.
-    pub(crate) fn hear(&mut self, said: Said, chores: &mut VecDeque<Do>) {
+    pub(crate) fn hear(&mut self, said: Said, now: Duration, chores: &mut VecDeque<Do>) {
         match said {
             Said::Ready {
                 committed,
@@ -180,6 +191,8 @@ impl Stay {
                         loss,
                         parameters,
                         stored: None,
+                        training_ms: millis(now.saturating_sub(self.trains_since)),
+                        pace: None,
                     });
                     self.done.updates.push(round);
                 }
@@ -239,6 +252,7 @@ impl Stay {
         let todo = self.choose(number, now, chores)?;
         if let Some(way) = todo.way() {
             self.done.under_way.insert(way, number);
+            self.began.insert(way, now);
         }
         Some(todo)
     }
@@ -301,10 +315,14 @@ impl Stay {
                 },
                 Step::Commit(round) => return Some(self.commit(round)),
                 Step::Train(round, interval) => {
+                    self.trains_since = now;
+                    let open = self.job.open.iter().find(|open| open.number == round);
+                    let codec = open.and_then(|open| open.codec).map(written_in);
                     return Some(self.order(Order::Train {
                         round,
                         first: interval.first,
                         end: interval.end,
+                        codec,
                     }));
                 }
                 Step::Send(round) => {
@@ -340,7 +358,9 @@ impl Stay {
         now: Duration,
         chores: &mut VecDeque<Do>,
     ) -> Result<After, SiteError> {
+        let mut took = 0;
         if let Some(way) = asked.way() {
+            took = millis(now.saturating_sub(self.began.get(&way).copied().unwrap_or(now)));
             if self.done.under_way.get(&way) != Some(&number) {
                 return Ok(After::Again); // what it was for is forgotten
             }
@@ -349,7 +369,7 @@ impl Stay {
         match (asked, answer) {
             (Do::Ask(Command::Meter { .. }), answer) => return self.metered(number, answer),
             (Do::Ask(command), answer) => return self.granted(command, answer, now, chores),
-            (Do::Upload { file, .. }, answer) => self.uploaded(file, answer)?,
+            (Do::Upload { file, .. }, answer) => self.uploaded(file, took, answer)?,
             (Do::Fetch { file, .. }, Ok(Answer::Fetched(bytes))) => {
                 self.here.insert(file.clone());
                 let kept = self.job.checkpoint.as_ref().map(|kept| kept.round);
@@ -358,6 +378,10 @@ impl Stay {
                 }
                 if self.done.fetched {
                     self.usage.received += bytes;
+                }
+                if file.starts_with("updates/") && bytes > 0 {
+                    self.pace.received += bytes;
+                    self.pace.receiving_ms += took;
                 }
             }
             (Do::Prepare { .. }, Ok(_)) => self.prepared = true,
@@ -371,7 +395,7 @@ impl Stay {
 
     /// A request that tells the hub what the meter shows; none outside an attempt.
     pub(crate) fn reading(&self, now: Duration) -> Option<Do> {
-        let millis = u64::try_from(now.saturating_sub(self.joined).as_millis()).unwrap_or(u64::MAX);
+        let millis = millis(now.saturating_sub(self.joined));
         let reading = Reading {
             attempt: self.done.attempt?,
             total: Usage { millis, ..self.usage },
@@ -422,12 +446,8 @@ impl Stay {
                 samples: spec.rounds.samples,
                 fragments: spec.rounds.fragments,
                 overlap: spec.rounds.overlap,
-                codec: match spec.rounds.codec {
-                    Codec::Fp32 => sync::Codec::Fp32,
-                    Codec::Int8 => sync::Codec::Int8,
-                    Codec::Int4 => sync::Codec::Int4,
-                    Codec::Sparse => sync::Codec::Sparse,
-                },
+                // Where the links decide, each order to train says it; a program keeps what any of them can't tell.
+                codec: written_in(spec.rounds.codec.fixed().unwrap_or_default()),
             },
             settings: spec.settings.clone(),
         }
@@ -497,9 +517,15 @@ impl Stay {
     }
 
     /// The word that the bytes count.
-    fn contribute(&self) -> Option<Do> {
-        let (update, round) = (self.updates.front()?, *self.done.updates.first()?);
+    fn contribute(&mut self) -> Option<Do> {
+        let (update, round) = (self.updates.front_mut()?, *self.done.updates.first()?);
         let (digest, bytes) = update.stored?;
+        if self.job.spec.rounds.codec.fixed().is_none() && update.pace.is_none() {
+            update.pace = Some(Pace {
+                training_ms: update.training_ms,
+                ..std::mem::take(&mut self.pace)
+            });
+        }
         Some(Do::Ask(Command::Contribute {
             job: self.job.id,
             round,
@@ -511,6 +537,7 @@ impl Stay {
                 parameters: update.parameters,
                 steps: update.steps,
                 loss_micronats: (f64::from(update.loss) * 1e6) as i64,
+                pace: update.pace,
             },
         }))
     }
@@ -659,7 +686,12 @@ impl Stay {
     }
 
     /// An update's bytes are at the hub, or an output's.
-    fn uploaded(&mut self, file: &str, answer: Result<Answer, SiteError>) -> Result<(), SiteError> {
+    fn uploaded(
+        &mut self,
+        file: &str,
+        took: u64,
+        answer: Result<Answer, SiteError>,
+    ) -> Result<(), SiteError> {
         if let Some(saved) = self.saved.as_mut().filter(|saved| saved.file == file) {
             if let Answer::Uploaded(digest, bytes) = answer? {
                 saved.stored = Some((digest, bytes));
@@ -674,6 +706,8 @@ impl Stay {
             (Ok(Answer::Uploaded(digest, bytes)), Some((update, round))) => {
                 update.stored = Some((digest, bytes));
                 self.done.sent.insert(*round);
+                self.pace.sent += bytes;
+                self.pace.sending_ms += took;
                 self.usage.sent += bytes;
             }
             (Ok(Answer::Uploaded(digest, bytes)), None) => {
@@ -761,6 +795,19 @@ impl Stay {
     }
 }
 
+fn written_in(codec: Codec) -> sync::Codec {
+    match codec {
+        Codec::Fp32 => sync::Codec::Fp32,
+        Codec::Int8 => sync::Codec::Int8,
+        Codec::Int4 => sync::Codec::Int4,
+        Codec::Sparse => sync::Codec::Sparse,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn is_conflict(error: &SiteError) -> bool {
     matches!(error, SiteError::Api(error) if error.status() == Some(409))
 }
@@ -796,7 +843,7 @@ mod tests {
             fresh: false,
         };
         let mut chores = VecDeque::new();
-        stay.hear(ready, &mut chores);
+        stay.hear(ready, Duration::ZERO, &mut chores);
         let told = Command::Applied {
             job: JobId(1),
             round: 1,
@@ -807,5 +854,62 @@ mod tests {
             stay.next(1, false, Duration::ZERO, &mut chores),
             Some(Do::Ask(told))
         );
+    }
+
+    /// A job that leaves its codec to the links gets to know what they carried, and how long the training took.
+    #[test]
+    fn what_the_link_carried_is_told_with_the_update() {
+        let at = Duration::from_millis;
+        let mut job = job(0);
+        job.spec.rounds.codec = consortium::CodecSpec::Auto;
+        job.open[0].codec = Some(Codec::Int4);
+        let mut stay = Stay::new(job, "seoul".parse().unwrap(), 0, Duration::ZERO);
+        stay.done = Done {
+            fetched: true,
+            attempt: Some(1),
+            started: true,
+            committed: Some(0),
+            ..Done::default()
+        };
+        let mut chores = VecDeque::new();
+        let train = Order::Train {
+            round: 0,
+            first: 0,
+            end: 64,
+            codec: Some(sync::Codec::Int4),
+        };
+        assert_eq!(stay.next(1, false, at(100), &mut chores), Some(Do::Order(train)));
+        let said = Said::Update {
+            round: 0,
+            file: "updates/u".into(),
+            tokens: 64,
+            steps: 1,
+            loss: 1.0,
+            parameters: 9,
+        };
+        stay.hear(said, at(5_100), &mut chores);
+        let upload = stay.next(2, false, at(6_000), &mut chores).unwrap();
+        assert_eq!(
+            stay.next(3, false, at(6_500), &mut chores),
+            None,
+            "its bytes are under way"
+        );
+        let stored = Answer::Uploaded(Digest::of(b"u"), 1_000);
+        assert!(
+            stay.answered(2, &upload, Ok(stored), at(8_000), &mut chores)
+                .is_ok()
+        );
+        let Some(Do::Ask(Command::Contribute { update, .. })) = stay.next(4, false, at(8_000), &mut chores)
+        else {
+            panic!("it is handed in");
+        };
+        let pace = Pace {
+            sent: 1_000,
+            sending_ms: 2_000,
+            training_ms: 5_000,
+            ..Pace::default()
+        };
+        assert_eq!(update.pace, Some(pace));
+        assert_eq!(stay.pace, Pace::default(), "and told once");
     }
 }

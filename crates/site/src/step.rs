@@ -258,6 +258,7 @@ pub(crate) mod tests {
             number,
             opened: Time(0),
             members: BTreeMap::new(),
+            codec: None,
             updates: BTreeMap::new(),
             quorum_at: None,
             closed: Some(Time(1)),
@@ -268,6 +269,7 @@ pub(crate) mod tests {
             interval: INTERVAL,
             needs: closed,
             contributed: None,
+            codec: None,
         };
         SiteJob {
             id: JobId(1),
@@ -351,6 +353,7 @@ pub(crate) mod tests {
             interval: INTERVAL,
             needs: 0,
             contributed: Some(Digest::of(b"u")),
+            codec: None,
         };
         let cases = [
             ("inputs first", before.clone(), fresh, Step::Fetch),
@@ -543,6 +546,7 @@ pub(crate) mod tests {
             interval: INTERVAL,
             needs: number - 1,
             contributed: None,
+            codec: None,
         };
         let mut job = job(1);
         job.spec.rounds.count = 9;

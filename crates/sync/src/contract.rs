@@ -17,7 +17,7 @@
 //! ```
 //! use sync::Order;
 //! let order: Order = Order::read(r#"{"do":"train","round":3,"first":1280,"end":1920}"#)?;
-//! assert_eq!(order, Order::Train { round: 3, first: 1280, end: 1920 });
+//! assert_eq!(order, Order::Train { round: 3, first: 1280, end: 1920, codec: None });
 //! # Ok::<(), sync::contract::BadLine>(())
 //! ```
 //!
@@ -103,7 +103,7 @@ pub struct Rounds {
     /// How many rounds may be trained beyond the last one that is applied.
     #[serde(default)]
     pub overlap: u32,
-    /// How updates are written.
+    /// How updates are written, unless the order to train says otherwise.
     #[serde(default = "int8")]
     pub codec: Codec,
 }
@@ -157,6 +157,9 @@ pub enum Order {
         first: u64,
         /// The sample after the last.
         end: u64,
+        /// How the update is to be written; none stands for what [`Rounds::codec`] says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        codec: Option<Codec>,
     },
     /// A round is closed: apply these updates in this order. Asked again, it is answered again.
     Commit {
@@ -391,6 +394,7 @@ mod tests {
                 round: 1,
                 first: 2,
                 end: 3,
+                codec: Some(Codec::Sparse),
             },
             Order::Commit {
                 round: 1,

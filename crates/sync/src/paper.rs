@@ -60,7 +60,7 @@ pub struct Link {
 /// What a plan comes to over a link.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
-    /// What `sync = "auto"` would choose.
+    /// What `codec = "auto"` would choose.
     pub codec: Codec,
     /// Seconds of an inner step's computation.
     pub step_s: f64,

@@ -176,6 +176,7 @@ impl<'a> Cast<'a> {
             rounds,
             samples,
             quorum,
+            codec,
             ..
         } = args;
         let asked = self.folder.join("quickstart/job.toml");
@@ -183,7 +184,7 @@ impl<'a> Cast<'a> {
         let mut spec: toml::Table = text.parse().map_err(|e| format!("{}: {e}", asked.display()))?;
         let how = format!(
             "count = {rounds}\nsamples = {samples}\nquorum = {quorum}\ngrace_seconds = 10\nfragments = 4\noverlap = 1\n\
-             codec = \"int4\"\ncheckpoint_every = 8\n"
+             codec = \"{codec}\"\ncheckpoint_every = 8\n"
         );
         let how: toml::Table = how.parse().map_err(|e| format!("the rounds: {e}"))?;
         spec.insert("rounds".into(), how.into());

@@ -3,8 +3,8 @@
 use crate::world::{World, id, output, person, site, spec, update};
 use consortium::policy::Resource;
 use consortium::{
-    Action, Actor, Codec, Command, Event, Interval, JobId, JobSpec, Label, Phase, Presence, Reading, Refusal,
-    RoundSpec, SiteId, State, Time, Update, Usage, apply,
+    Action, Actor, Codec, CodecSpec, Command, Event, Interval, JobId, JobSpec, Label, Pace, Phase, Presence,
+    Reading, Refusal, RoundSpec, SiteId, State, Time, Update, Usage, apply,
 };
 
 /// What each site of the last round was given.
@@ -436,14 +436,20 @@ fn every_round_sends_a_fragment_and_the_last_all() {
     let sent = Vec::from_iter((0..6).map(|round| cut.fragment(round)));
     assert_eq!(sent, [Some(0), Some(1), Some(2), Some(0), Some(1), None]);
     assert_eq!(spec().rounds.fragment(0), None);
-    assert_eq!(spec().rounds.described(), "updates in int8");
+    assert_eq!(spec().rounds.described(None), "updates in int8");
     let streaming = RoundSpec {
         overlap: 1,
-        codec: Codec::Int4,
+        codec: CodecSpec::Int4,
         ..cut.clone()
     };
     let words = "updates in int4, a fragment of 3 a round, while the next round is trained";
-    assert_eq!(streaming.described(), words);
+    assert_eq!(streaming.described(None), words);
+    let by_link = RoundSpec {
+        codec: CodecSpec::Auto,
+        ..spec().rounds
+    };
+    let words = "updates in sparse by the slowest link";
+    assert_eq!(by_link.described(Some(Codec::Sparse)), words);
     let kept = RoundSpec {
         checkpoint_every: 2,
         ..cut
@@ -754,4 +760,85 @@ fn a_log_that_does_not_tell_the_last_round_means_what_it_meant() {
     older.leave(job, "hangang", &[output("model")]).unwrap();
     assert_eq!(older.job(job).phase, Phase::Done);
     assert!(older.replayed() == older.state);
+}
+
+/// Two sites in an overlapping job that leaves the codec to the links; each tells its pace with every update.
+#[test]
+fn the_slowest_link_of_those_who_take_part_decides_about_the_codec() {
+    let by_link = RoundSpec {
+        count: 8,
+        samples: 10,
+        codec: CodecSpec::Auto,
+        ..rounds(8, 1)
+    };
+    let (mut world, job) = on_two_sites(by_link);
+    let pace = |kbit: u64| Pace {
+        sent: kbit * 125,
+        sending_ms: 1_000,
+        received: 1_000_000,
+        receiving_ms: 1,
+        training_ms: 10_000,
+    };
+    let train = |world: &mut World, round: u32, kbit: [u64; 2]| {
+        let codec = world.job(job).rounds[round as usize].codec.unwrap();
+        for (name, kbit) in ["bada", "hangang"].into_iter().zip(kbit) {
+            let attempt = world.job(job).members[&id::<SiteId>(name)].attempt;
+            let told = Command::Contribute {
+                job,
+                round,
+                attempt,
+                update: Update {
+                    bytes: codec.bytes(1_000_000),
+                    pace: Some(pace(kbit)),
+                    ..update(&format!("{name} {round}"))
+                },
+            };
+            world.must(site(name), told);
+        }
+        codec
+    };
+    // A million weights have five seconds: 8.1 Mbit in int8, 4.1 in int4.
+    let links = [
+        ([10_000, 10_000], Codec::Int8), // nothing is known yet
+        ([10_000, 1_613], Codec::Int8),
+        ([10_000, 1_612], Codec::Int8),
+        ([813, 10_000], Codec::Int4),
+        ([812, 10_000], Codec::Int4),
+        ([10_000, 10_000], Codec::Sparse),
+        ([10_000, 10_000], Codec::Int8),
+    ];
+    for (round, (kbit, codec)) in (0..).zip(links) {
+        assert_eq!(train(&mut world, round, kbit), codec, "round {round}");
+    }
+    let opened = world.log.iter().filter_map(|(event, _)| match event {
+        Event::RoundOpened { codec, .. } => Some(*codec),
+        _ => None,
+    });
+    let told = world.job(job).rounds.iter().map(|round| round.codec);
+    assert!(opened.eq(told), "the log has it");
+    let summary = consortium::explain(&world.state, world.job(job), world.now).summary;
+    assert!(
+        summary.contains("updates in int8 by the slowest link"),
+        "{summary}"
+    );
+}
+
+/// What a job of before says of its codec, and what its log has of its rounds, means what it meant.
+#[test]
+fn a_job_that_names_its_codec_has_none_of_its_rounds() {
+    let (mut world, job) = on_two_sites(rounds(2, 1));
+    world.train(job);
+    let opened = world.log.iter().filter_map(|(event, _)| match event {
+        Event::RoundOpened { .. } => Some(serde_json::to_value(event).unwrap()),
+        _ => None,
+    });
+    for event in opened {
+        let told = event["round-opened"].as_object().unwrap();
+        assert!(
+            told.keys()
+                .all(|key| ["job", "round", "members"].contains(&key.as_str())),
+            "{event}"
+        );
+    }
+    assert_eq!(world.job(job).codec(), None);
 }

@@ -525,6 +525,7 @@ pub(crate) fn update(text: &str) -> Update {
         parameters: 1_000_000,
         steps: 10,
         loss_micronats: 3_000_000,
+        pace: None,
     }
 }
 

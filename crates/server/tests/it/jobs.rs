@@ -50,6 +50,7 @@ impl Site {
             parameters: 100,
             steps: 4,
             loss_micronats: 5_000_000,
+            pace: None,
         };
         self.client.contribute(job, 0, attempt, &update).unwrap();
     }

@@ -110,6 +110,7 @@ impl Story {
                 parameters: 1_000,
                 steps: 4,
                 loss_micronats: 5_432_100,
+                pace: None,
             };
             let said = json!({"job": job, "round": 0, "attempt": 1, "update": update});
             self.ask(&Actor::Site(site.clone()), json!({"contribute": said}));

@@ -1,4 +1,4 @@
-//! `sync = "auto"`: which codec a link has room for.
+//! `codec = "auto"`: which codec a link has room for.
 
 use super::Codec;
 

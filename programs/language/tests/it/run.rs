@@ -103,14 +103,18 @@ fn a_stop_leaves_no_trace() {
     running.commit(1, &[accepted(1, "seoul")]);
     told.push((update, running.committed(1)));
     told.push(turn(&running, &site, 2));
-    assert_eq!(noted(&site, "applied"), [0, 1, 2], "the last one's wait counts too");
+    assert_eq!(
+        noted(&site, "applied"),
+        [0, 1, 2],
+        "the last one's wait counts too"
+    );
     running.end().unwrap();
     assert!(told == undisturbed);
 }
 
 #[test]
 fn a_round_is_trained_while_the_one_before_it_travels() {
-    let (digests, updates) = stream(false);
+    let (digests, updates) = stream(false, |_| None);
     assert_eq!(digests.len(), STREAM.count as usize);
     // The fragments in turn, and all of the model in the end.
     let sizes: Vec<usize> = updates
@@ -119,12 +123,15 @@ fn a_round_is_trained_while_the_one_before_it_travels() {
         .collect();
     assert_eq!((sizes[0], sizes[2]), (sizes[4], sizes[6]));
     assert_eq!(sizes[0] + sizes[2], sizes[8]);
-    assert!(stream(true) == (digests, updates), "stops leave no trace");
+    assert!(
+        stream(true, |_| None) == (digests, updates),
+        "stops leave no trace"
+    );
 }
 
 /// All rounds of [`STREAM`] at two sites: the digests that both come to, and their updates. With `stops` one of
 /// them is stopped after each training and each commit, and once its update is lost as well.
-fn stream(stops: bool) -> (Vec<String>, Vec<Vec<u8>>) {
+fn stream(stops: bool, codec: fn(u32) -> Option<Codec>) -> (Vec<String>, Vec<Vec<u8>>) {
     let sites = ["busan", "seoul"].map(|name| Site::with(name, |job| job.rounds = STREAM));
     let mut running = sites.each_ref().map(Running::start);
     let mut ready = running.each_ref().map(Running::ready);
@@ -139,7 +146,15 @@ fn stream(stops: bool) -> (Vec<String>, Vec<Vec<u8>>) {
             let first = |site: usize| (u64::from(round) * 2 + site as u64) * 64;
             let train = |site: usize, running: &Running| {
                 let (first, end) = (first(site), first(site) + 64);
-                running.order(&Order::Train { round, first, end }.line());
+                running.order(
+                    &Order::Train {
+                        round,
+                        first,
+                        end,
+                        codec: codec(round),
+                    }
+                    .line(),
+                );
                 running.hear()
             };
             let answer = [0, 1].map(|site| train(site, &running[site]));
@@ -176,6 +191,19 @@ fn stream(stops: bool) -> (Vec<String>, Vec<Vec<u8>>) {
     let results = [0, 1].map(|site| finish(&running[site], &sites[site]));
     assert!(results[0] == results[1]);
     (digests, updates)
+}
+
+/// The order's codec goes before the job's, and what one codec could not tell comes with the next update in another.
+#[test]
+fn the_codec_may_change_from_round_to_round() {
+    let codec: fn(u32) -> Option<Codec> =
+        |round| [None, Some(Codec::Sparse), Some(Codec::Int8)][round as usize % 3];
+    let told = stream(false, codec);
+    for (i, update) in told.1.iter().enumerate() {
+        let wanted = codec(i as u32 / 2).unwrap_or(STREAM.codec);
+        assert_eq!(Update::parse(update).unwrap().codec(), wanted);
+    }
+    assert!(stream(true, codec) == told, "stops leave no trace");
 }
 
 /// Beyond the job's count the whole model is sent; a round in which nobody's update counts takes nothing along.
@@ -308,6 +336,7 @@ fn an_update_that_is_lost_or_replaced_is_made_again() {
             round: 0,
             first: 64,
             end: 128,
+            codec: None,
         }
         .line(),
     );
@@ -442,7 +471,14 @@ fn an_update_that_is_none_is_named() {
 #[test]
 fn an_order_at_the_wrong_time_says_so() {
     let line = |order: Order| order.line();
-    let train = |round, first, end| line(Order::Train { round, first, end });
+    let train = |round, first, end| {
+        line(Order::Train {
+            round,
+            first,
+            end,
+            codec: None,
+        })
+    };
     let commit = |round| {
         line(Order::Commit {
             round,
@@ -689,7 +725,15 @@ fn one_round(sites: &[Site], running: &[Running], round: u32) -> (String, f32) {
     let (mut first, mut losses, mut count) = (u64::from(round) * 128, 0.0, 0.0);
     for (site, running) in sites.iter().zip(running) {
         let end = first + ROUNDS.samples;
-        running.order(&Order::Train { round, first, end }.line());
+        running.order(
+            &Order::Train {
+                round,
+                first,
+                end,
+                codec: None,
+            }
+            .line(),
+        );
         first = end;
         let Said::Update { loss, file, .. } = running.hear() else {
             panic!("an update is said");
@@ -768,7 +812,15 @@ impl Running {
     fn train(&self, round: u32) {
         let first = u64::from(round) * ROUNDS.samples;
         let end = first + ROUNDS.samples;
-        self.order(&Order::Train { round, first, end }.line());
+        self.order(
+            &Order::Train {
+                round,
+                first,
+                end,
+                codec: None,
+            }
+            .line(),
+        );
     }
 
     fn commit(&self, round: u32, updates: &[Accepted]) {

@@ -5,10 +5,10 @@ use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
 use consortium::watch::Terms;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Asking, Award, Codec, Command, Credential, Digest, FlopSeconds,
+    Actor, ArtifactId, ArtifactKind, Asking, Award, CodecSpec, Command, Credential, Digest, FlopSeconds,
     FlopsPerSecond, Holder, Home, Job, JobId, JobSpec, Label, MoneyCommand, Month, NewOffer, OfferCommand,
-    Organisation, Output, PeopleCommand, Person, Phase, Presence, Price, Project, ProjectId, Reading, Round,
-    RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage, Won,
+    Organisation, Output, Pace, PeopleCommand, Person, Phase, Presence, Price, Project, ProjectId, Reading,
+    Round, RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -356,6 +356,13 @@ impl Story {
             parameters: self.dice.pick(&[1_000_000, 1_000_000, 0, u64::MAX]),
             steps: self.dice.small(100),
             loss_micronats: self.dice.amount(9_000_000),
+            pace: self.dice.one_in(2).then(|| Pace {
+                sent: self.dice.pick(&[0, 1_000, u64::MAX]),
+                sending_ms: self.dice.pick(&[0, 10, u64::MAX]),
+                received: self.dice.pick(&[0, 1_000, u64::MAX]),
+                receiving_ms: self.dice.pick(&[0, 10, u64::MAX]),
+                training_ms: self.dice.pick(&[0, 10, u64::MAX]),
+            }),
         }
     }
 
@@ -402,7 +409,9 @@ impl Story {
                 grace_seconds: self.dice.pick(&[0, 30]),
                 fragments: self.dice.pick(&[1, 2]).min(count),
                 overlap: self.dice.pick(&[0, 1]).min(count - 1),
-                codec: self.dice.pick(&[Codec::Int8, Codec::Sparse]),
+                codec: self
+                    .dice
+                    .pick(&[CodecSpec::Int8, CodecSpec::Sparse, CodecSpec::Auto]),
                 checkpoint_every: self.dice.pick(&[0, 1, 50]),
             },
             ..spec()
