@@ -28,8 +28,10 @@ impl Ways {
     /// Begins something; its answer comes as a [`Word::Carried`].
     pub(crate) fn begin(&self, way: Way, number: u64, todo: Do) {
         let queue = self.0.iter().find(|(other, _)| *other == way);
-        // Its thread ends only with this.
-        let _ = queue.map(|(_, queue)| queue.send((number, todo)));
+        if let Some((_, queue)) = queue {
+            // Its thread ends only with this.
+            let _ = queue.send((number, todo));
+        }
     }
 }
 

@@ -90,8 +90,8 @@ impl Registers {
     pub(super) unsafe fn take() -> Self {
         // SAFETY: the caller's promise; nothing else in khub uses these registers.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const SQUARES, options(nostack, readonly, preserves_flags))
-        };
+            asm!("ldtilecfg [{}]", in(reg) &raw const SQUARES, options(nostack, readonly, preserves_flags));
+        }
         Self(())
     }
 }
@@ -99,7 +99,7 @@ impl Registers {
 impl Drop for Registers {
     fn drop(&mut self) {
         // SAFETY: they were taken, so they are there.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
 }
 
