@@ -3,11 +3,12 @@
 use sim::{Bug, run, run_with};
 use std::collections::BTreeMap;
 
-/// Stories in CI. `cargo xtask sim` tells as many as you like.
-const SEEDS: u64 = 300;
+/// Stories in CI: 300, and as many more as it takes until the rarest fault has come often enough. `cargo xtask sim` tells as
+/// many as you like.
+const SEEDS: u64 = 360;
 
 #[test]
-fn three_hundred_stories_go_well() {
+fn more_than_three_hundred_stories_go_well() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let stories = std::thread::scope(|scope| {
         let tell = |first: u64| {
@@ -40,7 +41,7 @@ fn three_hundred_stories_go_well() {
     assert!(changes > 60, "the codec changed {changes} times");
     // A story in which nothing goes wrong proves little.
     assert!(
-        faults.len() == 13 && faults.values().all(|times| *times >= 5),
+        faults.len() == 13 && faults.values().all(|times| *times >= 10),
         "{faults:?}"
     );
 }
