@@ -1,8 +1,8 @@
 //! Placement: which sites a job runs on, with a reason for every site, taken or not.
 //!
 //! The order is the [`queue`](crate::queue)'s. What is told to it comes from here: which sites a job is entitled
-//! to, what they ask, what is free, whether an award pays. Before a job starts, the policy is asked once more
-//! about exactly this job at exactly these sites.
+//! to, what they ask, what is free, whether an award pays. Before a job starts, what counts is the policy's answer for exactly
+//! this job at exactly these sites.
 
 use crate::batch::{Again, waits_for};
 use crate::queue::{Ask, Entitled, Foreseen, Handle, Machines, Move, Queue, Rules, Shape};
