@@ -82,6 +82,8 @@ CREATE TABLE IF NOT EXISTS measured (
 pub(crate) struct Postgres {
     client: Client,
     place: String,
+    /// Whether it has the writer's lock.
+    holds: bool,
     /// The writer's number; none for a reader.
     epoch: Option<i64>,
     shown: Instant,
@@ -94,7 +96,10 @@ impl Postgres {
         let claimed = db.claim();
         match claimed.map_err(|fault| fault.at(&db.place))? {
             true => {}
-            false => return Err(StoreError::Busy { place: db.place }),
+            false => {
+                let place = db.place.clone();
+                return Err(StoreError::Busy { place });
+            }
         }
         let format = db.format().map_err(|fault| fault.at(&db.place))?;
         check_format(&db.place, format.unwrap_or(FORMAT))?;
@@ -129,6 +134,7 @@ impl Postgres {
         Ok(Self {
             client: config.connect(NoTls).map_err(failed)?,
             place,
+            holds: false,
             epoch: None,
             shown: Instant::now(),
         })
@@ -138,7 +144,8 @@ impl Postgres {
     /// try succeeds.
     fn claim(&mut self) -> Result<bool, Fault> {
         let lock = "SELECT pg_try_advisory_lock($1, hashtext(current_schema()))";
-        if self.client.query_one(lock, &[&LOCK])?.get(0) {
+        self.holds = self.client.query_one(lock, &[&LOCK])?.get(0);
+        if self.holds {
             return Ok(true);
         }
         if self.has_table("writer")? {
@@ -449,6 +456,17 @@ impl Database for Postgres {
         }
         self.begin(Access::Write)?;
         self.end(true)
+    }
+}
+
+impl Drop for Postgres {
+    /// The server sees only after a while that a connection is gone, and who opens the database right after this one would
+    /// be told that it is busy.
+    fn drop(&mut self) {
+        if self.holds {
+            let unlock = "SELECT pg_advisory_unlock($1, hashtext(current_schema()))";
+            let _ = self.client.execute(unlock, &[&LOCK]);
+        }
     }
 }
 

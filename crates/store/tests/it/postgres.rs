@@ -74,6 +74,20 @@ fn the_log_is_the_same_in_both_databases() {
     }
 }
 
+/// The server sees that a connection is gone a little later than who had it.
+#[test]
+fn who_has_let_go_of_a_database_doesnt_keep_the_next_from_it() {
+    let Some(server) = Server::start() else { return };
+    let place = server.place("in_turn");
+    let mut client = server.client();
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    for turn in 0..100 {
+        drop(Store::open(&place).unwrap());
+        let held: i64 = client.query_one(held, &[]).unwrap().get(0);
+        assert_eq!(held, 0, "turn {turn}");
+    }
+}
+
 /// The second hub waits, takes over from a first that is gone or silent, and the first is refused from then on.
 #[test]
 fn one_writes_and_another_takes_over() {
