@@ -1,8 +1,8 @@
 use crate::Problem;
 use crate::wire::{
-    Board, Bytes, Credential, Done, Health, Issued, JobView, LedgerView, LogPart, Me, OfferView, Orders,
-    OrganisationView, PersonView, PostingView, Progress, ProjectView, RatingView, ReleaseView, Ruling,
-    SiteView,
+    Board, Bytes, Credential, Done, Health, Issued, JobLine, JobView, LedgerView, LogPart, Me, OfferView,
+    Orders, OrganisationView, PersonView, PostingView, Progress, ProjectView, RatingView, ReleaseView,
+    Ruling, SiteView,
 };
 use consortium::explain::{Explanation, Waiting};
 use consortium::watch::Terms;
@@ -357,8 +357,8 @@ impl Client {
     }
 
     /// The jobs that the bearer may know about, newest first.
-    pub fn jobs(&self) -> Answer<Vec<JobView>> {
-        self.list("/jobs", "before", |it: &JobView| &it.job.id)
+    pub fn jobs(&self) -> Answer<Vec<JobLine>> {
+        self.list("/jobs", "before", |it: &JobLine| &it.id)
     }
 
     /// One job.

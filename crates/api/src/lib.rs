@@ -4,7 +4,7 @@
 //! use api::Client;
 //! let client = Client::new("http://127.0.0.1:7777", "khub_...")?;
 //! for job in client.jobs()? {
-//!     println!("{} {} {}", job.job.id, job.job.spec.name, job.spent);
+//!     println!("{} {} {}", job.id, job.name, job.spent);
 //! }
 //! # Ok::<(), api::ApiError>(())
 //! ```
@@ -32,8 +32,8 @@ pub use sign_in::{
     SignInView, SignInWith, ToProvider, Welcome,
 };
 pub use wire::{
-    Behalf, Board, Bytes, Credential, Done, Health, Issued, JobView, KeptOuter, LedgerView, LeftoversView,
-    LogPart, Me, OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView, Progress,
-    ProjectView, Ranked, Ranking, RatingView, ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
-    UploadView,
+    Behalf, Board, Bytes, Credential, Done, Health, Issued, JobLine, JobView, KeptOuter, LedgerView,
+    LeftoversView, LogPart, Me, OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView,
+    Progress, ProjectView, Ranked, Ranking, RatingView, ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
+    Training, UploadView,
 };

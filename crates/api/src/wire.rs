@@ -2,9 +2,9 @@
 
 use consortium::{
     Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Codec, Digest, FlopSeconds,
-    FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, OfferTerms, Organisation,
-    OrganisationId, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed, Round, Scope, Site,
-    SiteId, Standing, Time, Won,
+    FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, Member, OfferTerms, Organisation,
+    OrganisationId, Past, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed, Round,
+    RoundSpec, Scope, Site, SiteId, Standing, Time, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,94 @@ pub struct JobView {
     pub used: FlopSeconds,
     /// What its sites said last; not in the log, so a new hub doesn't know it.
     pub progress: BTreeMap<SiteId, Progress>,
+}
+
+/// A job in a list. Its candidates, its rounds and what it runs are told with the job alone: a list of whole jobs is a
+/// hundred times as long, and who looks for a job doesn't look at them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobLine {
+    /// Its number.
+    pub id: JobId,
+    /// What it was called.
+    pub name: String,
+    /// Who pays.
+    pub project: ProjectId,
+    /// By whom it was asked for.
+    pub submitter: PersonId,
+    /// When.
+    pub submitted: Time,
+    /// The stricter of what was asked for and what goes in.
+    pub label: Label,
+    /// How far it is.
+    pub phase: Phase,
+    /// GPUs that it takes; all of its sites' if not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
+    /// How its sites train together; of a batch job nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    /// Which award pays; known once placed.
+    pub award: Option<AwardId>,
+    /// When it was placed.
+    pub placed: Option<Time>,
+    /// The sites it was placed on.
+    pub members: BTreeMap<SiteId, Member>,
+    /// Earlier stays of a batch job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Past>,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// Money spent so far.
+    pub spent: Won,
+    /// Compute used so far.
+    pub used: FlopSeconds,
+}
+
+/// How far a training is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Training {
+    /// What was asked for.
+    pub rounds: RoundSpec,
+    /// How many rounds are closed.
+    pub committed: u32,
+    /// The last round's codec, where the job leaves it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
+}
+
+impl JobLine {
+    /// What a list tells of `job`.
+    pub fn of(job: &Job) -> Self {
+        let training = || Training {
+            rounds: job.spec.rounds.clone(),
+            committed: job.committed(),
+            codec: job.codec(),
+        };
+        Self {
+            id: job.id,
+            name: job.spec.name.clone(),
+            project: job.spec.project.clone(),
+            submitter: job.submitter.clone(),
+            submitted: job.submitted,
+            label: job.label,
+            phase: job.phase.clone(),
+            gpus: job.spec.gpus,
+            training: job.spec.batch.is_none().then(training),
+            award: job.award.clone(),
+            placed: job.placed,
+            members: job.members.clone(),
+            past: job.past.clone(),
+            ended: job.ended,
+            spent: job.spent(),
+            used: job.used(),
+        }
+    }
+
+    /// What its sites are to it, and what they were in earlier stays.
+    pub fn stays(&self) -> impl Iterator<Item = &Member> {
+        let past = self.past.iter().map(|past| &past.member);
+        past.chain(self.members.values())
+    }
 }
 
 /// How a site gets on with a job.

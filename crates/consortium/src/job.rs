@@ -112,6 +112,16 @@ pub enum Phase {
     Cancelled,
 }
 
+impl Phase {
+    /// Whether such a job holds or waits for machines.
+    pub fn is_active(&self) -> bool {
+        matches!(
+            self,
+            Self::Queued | Self::Running | Self::Finishing | Self::Stopping { .. }
+        )
+    }
+}
+
 /// What one site is to a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
@@ -250,10 +260,7 @@ pub struct Past {
 impl Job {
     /// Whether it holds or waits for machines.
     pub fn is_active(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Queued | Phase::Running | Phase::Finishing | Phase::Stopping { .. }
-        )
+        self.phase.is_active()
     }
 
     /// How many rounds are closed.

@@ -5,9 +5,9 @@ use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::script;
 use crate::show;
-use api::JobView;
+use api::{JobLine, Training};
 use consortium::explain::{Explanation, Start, Waiting};
-use consortium::{ArtifactKind, Digest, Job, JobId, JobSpec, Label, Phase, ProjectId, Time};
+use consortium::{ArtifactKind, Digest, JobId, JobSpec, Label, Phase, ProjectId, Time};
 use std::path::{Path, PathBuf};
 
 /// Ask for a job.
@@ -45,8 +45,12 @@ pub(crate) struct Submit {
 
 /// List the jobs you may know about.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  khub jobs\n  khub jobs --json | jq '.[0].job.phase'")]
+#[command(
+    after_help = "Examples:\n  khub jobs\n  khub jobs --json | jq '.[0].phase'\n  khub jobs job-1 --json | jq '.job.rounds'"
+)]
 pub(crate) struct List {
+    /// Only this one; as JSON all that is known of it, with its rounds and the sites it could have had.
+    job: Option<JobId>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -169,7 +173,17 @@ fn submit_script(args: &Submit, text: String) -> Result<(), Failure> {
 }
 
 pub(crate) fn list(args: &List) -> Result<(), Failure> {
-    let jobs = args.connect.client()?.jobs()?;
+    let client = args.connect.client()?;
+    let jobs = match args.job {
+        None => client.jobs()?,
+        Some(id) => {
+            let view = client.job(id)?;
+            if args.json {
+                return show::json(&view);
+            }
+            vec![JobLine::of(&view.job)]
+        }
+    };
     if args.json {
         return show::json(&jobs);
     }
@@ -181,38 +195,31 @@ pub(crate) fn list(args: &List) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(view: &JobView) -> Vec<String> {
-    let job = &view.job;
+fn row(job: &JobLine) -> Vec<String> {
     let sites: Vec<&str> = job.members.keys().map(consortium::SiteId::as_str).collect();
-    let of_training = |text: String| {
-        if job.spec.batch.is_some() {
-            String::new()
-        } else {
-            text
-        }
-    };
+    let of_training = |tell: fn(&Training) -> String| job.training.as_ref().map_or_else(String::new, tell);
     vec![
         job.id.to_string(),
-        job.spec.name.clone(),
-        job.spec.project.to_string(),
+        job.name.clone(),
+        job.project.to_string(),
         job.label.to_string(),
         phase(&job.phase).to_owned(),
-        of_training(format!("{}/{}", view.committed, job.spec.rounds.count)),
-        of_training(updates(job)),
+        of_training(|it| format!("{}/{}", it.committed, it.rounds.count)),
+        of_training(updates),
         if sites.is_empty() {
             "none yet".to_owned()
         } else {
             sites.join(", ")
         },
-        view.spent.to_string(),
+        job.spent.to_string(),
     ]
 }
 
 /// Codec, fragments and overlap, as `int4 1/4 +1`; `auto int4 1/4 +1` where the links decide.
-fn updates(job: &Job) -> String {
-    let rounds = &job.spec.rounds;
+fn updates(training: &Training) -> String {
+    let Training { rounds, codec, .. } = training;
     let mut text = rounds.codec.to_string();
-    if let Some(codec) = job.codec() {
+    if let Some(codec) = codec {
         text += &format!(" {codec}");
     }
     if rounds.fragments > 1 {

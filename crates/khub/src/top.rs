@@ -4,7 +4,7 @@ use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
 use crate::watch;
-use api::{JobView, SiteView};
+use api::{JobLine, SiteView};
 use consortium::{Member, Phase, Presence};
 
 /// Show what the machines do: the GPUs of each site, and the jobs that hold them.
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     show::print(&show::table(&["site", "GPUs", "held", "heard"], &rows));
     let held = jobs
         .iter()
-        .filter(|view| view.job.is_active() && view.job.phase != Phase::Queued);
+        .filter(|job| job.phase.is_active() && job.phase != Phase::Queued);
     let rows: Vec<Vec<String>> = held.map(of_job).collect();
     if !rows.is_empty() {
         let head = [
@@ -34,16 +34,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// What jobs hold that the asker may know of.
-fn of_site(view: &SiteView, jobs: &[JobView]) -> Vec<String> {
+fn of_site(view: &SiteView, jobs: &[JobLine]) -> Vec<String> {
     let site = &view.site;
-    let here = |view: &&JobView| {
-        let member = view.job.members.get(&site.id);
-        view.job.is_active() && member.is_some_and(|member| member.presence != Presence::Left)
+    let here = |job: &&JobLine| {
+        let member = job.members.get(&site.id);
+        job.phase.is_active() && member.is_some_and(|member| member.presence != Presence::Left)
     };
     let held: u32 = jobs
         .iter()
         .filter(here)
-        .map(|view| view.job.spec.gpus.unwrap_or(site.gpus))
+        .map(|job| job.gpus.unwrap_or(site.gpus))
         .sum();
     let heard = view.silent_ms.map_or("never".to_owned(), |ms| {
         format!("{} ago", show::span(ms as f64 / 1e3))
@@ -56,8 +56,7 @@ fn of_site(view: &SiteView, jobs: &[JobView]) -> Vec<String> {
     ]
 }
 
-fn of_job(view: &JobView) -> Vec<String> {
-    let job = &view.job;
+fn of_job(job: &JobLine) -> Vec<String> {
     let sites: Vec<String> = job.members.keys().map(ToString::to_string).collect();
     let longest = job.members.values().map(|member| member.total().millis).max();
     let told = |tell: fn(&Member) -> String| {
@@ -71,13 +70,13 @@ fn of_job(view: &JobView) -> Vec<String> {
     };
     vec![
         job.id.to_string(),
-        job.spec.name.clone(),
-        job.spec.project.to_string(),
+        job.name.clone(),
+        job.project.to_string(),
         job.submitter.to_string(),
         sites.join(" "),
-        job.spec.gpus.map_or("all".to_owned(), |gpus| gpus.to_string()),
+        job.gpus.map_or("all".to_owned(), |gpus| gpus.to_string()),
         show::span(longest.unwrap_or(0) as f64 / 1e3),
-        view.spent.to_string(),
+        job.spent.to_string(),
         told(watch::busy),
         told(watch::idle),
     ]

@@ -3,7 +3,7 @@
 use crate::connect::Connect;
 use crate::failure::Failure;
 use crate::show;
-use api::JobView;
+use api::JobLine;
 use consortium::watch::{Notice, Terms};
 use consortium::{JobId, Member};
 
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn in_words(terms: Option<&Terms>, jobs: &[JobView]) -> String {
+fn in_words(terms: Option<&Terms>, jobs: &[JobLine]) -> String {
     let Some(terms) = terms else {
         return "nobody is watched\n".to_owned();
     };
@@ -137,8 +137,7 @@ fn in_words(terms: Option<&Terms>, jobs: &[JobView]) -> String {
     text
 }
 
-fn row(view: &JobView) -> Option<Vec<String>> {
-    let job = &view.job;
+fn row(job: &JobLine) -> Option<Vec<String>> {
     let member = job
         .stays()
         .filter(|member| member.watch.notice.is_some())
@@ -146,8 +145,8 @@ fn row(view: &JobView) -> Option<Vec<String>> {
     let taken = member.watch.taken.as_ref();
     Some(vec![
         job.id.to_string(),
-        job.spec.name.clone(),
-        job.spec.project.to_string(),
+        job.name.clone(),
+        job.project.to_string(),
         busy(member),
         idle(member),
         taken.map_or_else(String::new, |taken| {

@@ -5,7 +5,7 @@ use crate::hub::Shared;
 use crate::openapi::Routes;
 use crate::part::{Limit, Part, fits};
 use crate::views;
-use api::{Done, JobView, PostingView, Problem};
+use api::{Done, JobLine, JobView, PostingView, Problem};
 use axum::extract::State;
 use consortium::explain::{Explanation, Line, Waiting, explain_by};
 use consortium::policy::Resource;
@@ -56,7 +56,7 @@ async fn list(
     State(shared): State<Arc<Shared>>,
     bearer: Bearer,
     Ask(page): Ask<Page>,
-) -> Answer<Vec<JobView>> {
+) -> Answer<Vec<JobLine>> {
     let state = shared.read()?;
     let mut sight = Sight::new(&state, &bearer.actor, Action::Read);
     let before = page.before.unwrap_or(JobId(u64::MAX));
@@ -68,7 +68,7 @@ async fn list(
     let asked = newest_first.filter(|job| fits(page.submitter.as_ref(), &job.submitter));
     let seen = asked.filter(|job| sight.sees_job(job));
     let part = seen.take(page.limit.get());
-    Ok(Json(part.map(|job| views::job(&shared, job)).collect()))
+    Ok(Json(part.map(JobLine::of).collect()))
 }
 
 #[derive(Deserialize, JsonSchema)]

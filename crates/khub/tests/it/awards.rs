@@ -6,6 +6,7 @@ use crate::run::Process;
 use api::{Client, JobView};
 use consortium::{Command, Day, JobId, Phase, Stage, Time, Won};
 use insta::assert_snapshot;
+use serde_json::Value;
 use server::{Clock, Hub, HubConfig};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,7 +101,38 @@ impl World {
         }
         assert_eq!(view.job.phase, Phase::Done);
         assert!(view.used.0 > 0, "{view:?}");
+        self.check_listed(&view);
         view
+    }
+}
+
+impl World {
+    /// A list has a line for each job, a job alone is told whole.
+    fn check_listed(&self, view: &JobView) {
+        let json = |line: String| -> Value {
+            let output = self.done(&line);
+            serde_json::from_str(output.split_once("---- standard output\n").unwrap().1).unwrap()
+        };
+        let id = view.job.id;
+        let listed = json("jobs --json --as minji".to_owned());
+        let listed = listed.as_array().unwrap().iter();
+        let line = listed.clone().find(|it| it["id"] == id.to_string()).unwrap();
+        assert_eq!(line["phase"]["phase"], "done");
+        assert_eq!(line["spent"], view.spent.0);
+        assert!(
+            line.get("candidates").is_none() && line.get("training").is_none(),
+            "{line}"
+        );
+        let whole = json(format!("jobs {id} --json --as minji"));
+        assert_eq!(
+            whole["job"]["candidates"].as_array().unwrap().len(),
+            view.job.candidates.len()
+        );
+        let table = self.done(&format!("jobs {id} --as minji"));
+        assert!(
+            table.contains(&format!("\n{id} ")) && table.contains(" done "),
+            "{table}"
+        );
     }
 }
 

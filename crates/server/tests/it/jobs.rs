@@ -306,11 +306,11 @@ fn lists_are_told_in_parts() {
             .map(|it| it.pointer(at).unwrap().as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(names("/jobs?limit=2", "/job/id"), ["job-5", "job-4"]);
-    assert_eq!(names("/jobs?limit=2&before=job-4", "/job/id"), ["job-3", "job-2"]);
-    assert_eq!(names("/jobs?before=job-2&project=reviews", "/job/id"), ["job-1"]);
-    assert!(names("/jobs?project=another", "/job/id").is_empty());
-    assert!(names("/jobs?submitter=head", "/job/id").is_empty());
+    assert_eq!(names("/jobs?limit=2", "/id"), ["job-5", "job-4"]);
+    assert_eq!(names("/jobs?limit=2&before=job-4", "/id"), ["job-3", "job-2"]);
+    assert_eq!(names("/jobs?before=job-2&project=reviews", "/id"), ["job-1"]);
+    assert!(names("/jobs?project=another", "/id").is_empty());
+    assert!(names("/jobs?submitter=head", "/id").is_empty());
     assert_eq!(minji.jobs().unwrap().len(), 5);
 
     let queue = minji.queue().unwrap();
