@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync::contract::{JobFile, Written};
 use sync::{
-    Accepted, Codec, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update,
-    fragments, socket,
+    Accepted, Came, Codec, CodecError, Contribution, Findings, JobFolder, Order, OuterConfig, OuterError,
+    Said, Update, fragments, inspect, socket,
 };
 
 /// How often Python is asked whether somebody interrupts it.
@@ -409,6 +409,7 @@ impl Place {
                 Ok(self.train(round, first, end)?)
             }
             Order::Commit { round, updates } => self.commit(round, &updates).map(|()| None),
+            Order::Inspect { round, updates, .. } => self.inspect(round, &updates).map(|()| None),
             Order::Save { round } => self.write_agreed(round).map(|()| None),
             Order::Restore { round, file, outer } => self.restore(round, &file, &outer).map(|()| None),
             Order::Finish => Ok(Some(Task::Finish)),
@@ -526,6 +527,30 @@ impl Place {
         self.say(&Said::Committed { round, outer });
     }
 
+    /// Says how long updates are that may not count. What they would make of the model only the training loop could
+    /// tell, which doesn't.
+    fn inspect(&mut self, round: u32, came: &[Came]) -> Result<(), SeatError> {
+        let committed = self.state.agreed.committed();
+        if round != committed {
+            return Err(SeatError::Order(format!(
+                "told to inspect round {round} when {committed} rounds are applied"
+            )));
+        }
+        let read = |came: &Came| {
+            let path = self.folder.file(&came.file);
+            let bytes = fs::read(&path).map_err(|why| SeatError::File {
+                path,
+                why: why.to_string(),
+            })?;
+            Ok((came.site.clone(), bytes))
+        };
+        let came: Vec<(String, Vec<u8>)> = came.iter().map(read).collect::<Result<_, SeatError>>()?;
+        let range = self.kind.job.rounds.sends(round, &self.fragments);
+        let Findings { before, found } = inspect::<SeatError>(&self.state.agreed.outer, range, came, None)?;
+        self.say(&Said::Inspected { round, before, found });
+        Ok(())
+    }
+
     /// Writes what all agree on, for those who join later.
     fn write_agreed(&mut self, round: u32) -> Result<(), SeatError> {
         let committed = self.state.agreed.committed();
@@ -578,6 +603,7 @@ impl Place {
             .zip(&updates)
             .map(|(accepted, update)| Contribution {
                 weight: accepted.tokens,
+                scale: accepted.scale,
                 update,
             });
         let contributions: Vec<_> = contributions.collect();

@@ -9,7 +9,7 @@ use consortium::watch::Terms;
 use consortium::{
     Abilities, Artifact, ArtifactId, Award, Digest, Exit, Factor, Holder, JobId, JobSpec, Label, ModelId,
     NewOffer, Organisation, OrganisationId, Output, Person, PersonId, Programme, Project, ProjectId,
-    Publication, Reading, Role, Scope, Site, SiteId, Standing, Update, Won,
+    Publication, Reading, Report, Role, Scope, Site, SiteId, Standing, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -487,6 +487,14 @@ impl Client {
         self.post(
             &format!("/jobs/{job}/rounds/{round}/updates?attempt={attempt}"),
             update,
+        )
+    }
+
+    /// Tells what the site found of a round's updates before they count.
+    pub fn inspect(&self, job: JobId, round: u32, attempt: u32, report: &Report) -> Answer<Done> {
+        self.post(
+            &format!("/jobs/{job}/rounds/{round}/reports?attempt={attempt}"),
+            report,
         )
     }
 

@@ -4,7 +4,7 @@ use consortium::{
     Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Codec, Digest, FlopSeconds,
     FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, Member, OfferTerms, Organisation,
     OrganisationId, Past, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed, Round,
-    RoundSpec, Scope, Site, SiteId, Standing, Time, Won,
+    RoundSpec, Scope, Site, SiteId, Standing, Time, Update, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -388,6 +388,9 @@ pub struct SiteJob {
     pub counted: Vec<u32>,
     /// The open rounds that the site takes part in.
     pub open: Vec<OpenRound>,
+    /// Updates that the site is to inspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<ToInspect>,
     /// Of a batch job: for whom it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behalf: Option<Behalf>,
@@ -485,6 +488,15 @@ pub struct OpenRound {
     /// How the update is to be written, where the job leaves that open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<Codec>,
+}
+
+/// The updates of a round that is to close, before any of them counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToInspect {
+    /// Which round.
+    pub round: u32,
+    /// What came.
+    pub updates: BTreeMap<SiteId, Update>,
 }
 
 /// Whether someone may do something, and which policies decided.

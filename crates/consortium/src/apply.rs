@@ -5,10 +5,10 @@ use crate::batch::Again;
 use crate::job::Past;
 use crate::watch::{Terms, Watch};
 use crate::{
-    Artifact, ArtifactId, ArtifactKind, Codec, Digest, Event, Interval, Job, JobId, Label, Member, Outcome,
-    Phase, Placed, Presence,
+    Artifact, ArtifactId, ArtifactKind, Codec, Digest, Event, Inspection, Interval, Job, JobId, Label,
+    Member, Outcome, Phase, Placed, Presence,
 };
-use crate::{OuterCheckpoint, Proposed, Round, SiteId, Stands, State, Time, Update, Usage, Won};
+use crate::{OuterCheckpoint, Proposed, Rejection, Round, SiteId, Stands, State, Time, Update, Usage, Won};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes `state` by one `event` that happened at `at`.
@@ -219,10 +219,16 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             accepted,
             returned,
             last,
+            scales,
+            rejected,
         } => with(state, *job, |job| {
             job.returned.extend(returned);
+            strike(job, accepted, rejected);
             if let Some(round) = job.rounds.get_mut(*round as usize) {
                 round.closed = Some(at);
+                round.inspection = None;
+                round.scales.clone_from(scales);
+                round.rejected.clone_from(rejected);
                 round
                     .updates
                     .retain(|site, _| accepted.iter().any(|(other, _)| other == site));
@@ -231,6 +237,28 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 job.phase = Phase::Finishing;
             }
         }),
+        Event::InspectionBegan { job, round } => with(state, *job, |job| {
+            if let Some(round) = job.rounds.get_mut(*round as usize) {
+                round.inspection = Some(Inspection {
+                    began: at,
+                    reports: BTreeMap::new(),
+                });
+            }
+        }),
+        Event::Inspected {
+            job,
+            round,
+            site,
+            report,
+        } => with(state, *job, |job| {
+            let round = job.rounds.get_mut(*round as usize);
+            if let Some(inspection) = round.and_then(|round| round.inspection.as_mut()) {
+                inspection.reports.insert(site.clone(), report.clone());
+            }
+        }),
+        Event::StruckOut { job, site, .. } => {
+            with(state, *job, |job| set_presence(job, site, Presence::Left));
+        }
         Event::Applied {
             job,
             round,
@@ -403,6 +431,17 @@ fn disbelieve(job: &mut Job, site: &SiteId, round: u32) {
     }
 }
 
+/// Who is out stays out, whatever comes of what it had handed in before.
+fn strike(job: &mut Job, accepted: &[(SiteId, Digest)], rejected: &BTreeMap<SiteId, Rejection>) {
+    for (site, member) in &mut job.members {
+        if let Some(why) = rejected.get(site) {
+            member.strikes += u32::from(*why != Rejection::Doubtful);
+        } else if member.presence != Presence::Left && accepted.iter().any(|(other, _)| other == site) {
+            member.strikes = 0;
+        }
+    }
+}
+
 fn meter(job: &mut Job, site: &SiteId, attempt: u32, total: Usage, charged: Won, terms: Option<&Terms>) {
     let Some(member) = job.members.get_mut(site) else {
         return;
@@ -465,6 +504,7 @@ fn member(placed: &Placed, before: u32) -> Member {
         charged: Won(0),
         reset: None,
         watch: Watch::default(),
+        strikes: 0,
     }
 }
 
@@ -487,5 +527,8 @@ fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], codec: Optio
         quorum_at: None,
         closed: None,
         outer: BTreeMap::new(),
+        inspection: None,
+        scales: BTreeMap::new(),
+        rejected: BTreeMap::new(),
     });
 }

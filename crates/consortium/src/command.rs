@@ -7,7 +7,8 @@ use crate::{
     Organisation, PeopleCommand, Person, PersonId,
 };
 use crate::{
-    Exit, OrganisationId, Project, Publication, RunCommand, RunId, Site, SiteId, Standing, Update, Usage, Won,
+    Exit, OrganisationId, Project, Publication, Report, RunCommand, RunId, Site, SiteId, Standing, Update,
+    Usage, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,17 @@ pub enum Command {
         attempt: u32,
         /// What it learned.
         update: Update,
+    },
+    /// A site has inspected the updates of a round that is to close.
+    Inspect {
+        /// Which job.
+        job: JobId,
+        /// Which round.
+        round: u32,
+        /// The site's attempt.
+        attempt: u32,
+        /// What it found.
+        report: Report,
     },
     /// A site applied a closed round and tells the digest of what it got.
     Applied {

@@ -5,10 +5,12 @@
 
 use crate::batch::{self, Stop};
 use crate::codec;
+use crate::inspection::{self, Judgement};
 use crate::place::{Placing, place};
 use crate::watch;
 use crate::{
-    Account, Event, Interval, Job, Member, Outcome, Phase, Presence, Round, SiteId, State, Time, Transfer,
+    Account, Event, Interval, Job, Member, Mode, Outcome, Phase, Presence, Round, SiteId, State, Time,
+    Transfer,
 };
 use std::collections::BTreeMap;
 
@@ -84,9 +86,13 @@ fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
     if !shut_out.is_empty() {
         return shut_out;
     }
+    let struck_out = struck_out(state, job);
+    if !struck_out.is_empty() {
+        return struck_out;
+    }
     let first = job.open_round();
     match first {
-        Some(round) if !has_to_wait(job, round, now) => return close(job, round),
+        Some(round) if !has_to_wait(job, round, now) => return close_or_inspect(job, round),
         _ => {}
     }
     let opened = open(job, now);
@@ -107,11 +113,10 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
         .map(|(site, _)| site)
         .partition(|site| state.may_hold(site, job));
     if !out.is_empty() && job.outputs.is_empty() && stay.len() < job.spec.rounds.quorum as usize {
-        let names: Vec<&str> = out.iter().map(|site| site.as_str()).collect();
         let reason = format!(
             "since its label, the policy or a standing changed, {} may not hold the job, and the sites that are left \
              are no quorum",
-            names.join(", ")
+            names(&out)
         );
         return ended(state, job, Outcome::Failed { reason });
     }
@@ -121,6 +126,33 @@ fn shut_out(state: &State, job: &Job) -> Vec<Event> {
         outputs: Vec::new(),
     };
     out.into_iter().map(left).collect()
+}
+
+/// A site whose updates are rejected again and again would cost the others their samples for good. Where too few are
+/// left for a quorum without it, that ends the job.
+fn struck_out(state: &State, job: &Job) -> Vec<Event> {
+    let out = inspection::struck_out(job);
+    let members = job.members.values().filter(|m| m.presence != Presence::Left);
+    let stay = members.count() - out.len();
+    if !out.is_empty() && job.outputs.is_empty() && stay < job.spec.rounds.quorum as usize {
+        let reason = format!(
+            "the updates of {} were rejected again and again, and the sites that are left are no quorum",
+            names(&out)
+        );
+        return ended(state, job, Outcome::Failed { reason });
+    }
+    let strikes = |site: &SiteId| job.members.get(site).map_or(0, |member| member.strikes);
+    let struck_out = |site: &SiteId| Event::StruckOut {
+        job: job.id,
+        site: site.clone(),
+        strikes: strikes(site),
+    };
+    out.into_iter().map(struck_out).collect()
+}
+
+fn names(sites: &[&SiteId]) -> String {
+    let names: Vec<&str> = sites.iter().map(|site| site.as_str()).collect();
+    names.join(", ")
 }
 
 /// Training is deterministic, so two digests of one round mean that a site went wrong. The majority's stands;
@@ -169,8 +201,12 @@ fn outcome(job: &Job) -> Option<Outcome> {
     Some(Outcome::Failed { reason })
 }
 
-/// A round closes when everyone who is there has contributed, or at quorum after the grace window.
+/// A round closes when everyone who is there has contributed, or at quorum after the grace window; if it is inspected,
+/// when that is over.
 fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
+    if let Some(inspection) = &round.inspection {
+        return !inspection::is_over(job, round, inspection, now);
+    }
     let Some(quorum_at) = round.quorum_at else {
         return !is_given_up(job, round);
     };
@@ -197,12 +233,32 @@ fn awaited(job: &Job, round: &Round) -> usize {
     job.present().filter(|(site, _)| missing(site)).count()
 }
 
-/// What a missing site was to train on goes back to the queue.
-fn close(job: &Job, round: &Round) -> Vec<Event> {
-    let updates = round.updates.iter();
+/// What came is inspected first, if the job says so.
+fn close_or_inspect(job: &Job, round: &Round) -> Vec<Event> {
+    let judgement = match (&job.spec.rounds.mode, &round.inspection) {
+        (Some(Mode::Inspected(bounds)), Some(inspection)) => {
+            inspection::judge(job, round, inspection, bounds)
+        }
+        (Some(Mode::Inspected(_)), None) if !round.updates.is_empty() => {
+            return vec![Event::InspectionBegan {
+                job: job.id,
+                round: round.number,
+            }];
+        }
+        _ => Judgement::default(),
+    };
+    close(job, round, judgement)
+}
+
+/// What a site was to train on whose update is missing or doesn't count goes back to the queue.
+fn close(job: &Job, round: &Round, judgement: Judgement) -> Vec<Event> {
+    let Judgement { scales, rejected } = judgement;
+    let counts = |site: &SiteId| round.updates.contains_key(site) && !rejected.contains_key(site);
+    let updates = round.updates.iter().filter(|(site, _)| counts(site));
     let accepted = updates.map(|(site, update)| (site.clone(), update.digest));
+    let accepted = accepted.collect();
     let members = round.members.iter();
-    let unused = members.filter(|(site, _)| !round.updates.contains_key(*site));
+    let unused = members.filter(|(site, _)| !counts(site));
     let returned: Vec<Interval> = unused.map(|(_, interval)| *interval).collect();
     let left_over = job.waiting() > 0 || !returned.is_empty();
     let closed = round.number.saturating_add(1);
@@ -212,9 +268,11 @@ fn close(job: &Job, round: &Round) -> Vec<Event> {
     vec![Event::RoundClosed {
         job: job.id,
         round: round.number,
-        accepted: accepted.collect(),
+        accepted,
         returned,
         last: Some(!goes_on),
+        scales,
+        rejected,
     }]
 }
 

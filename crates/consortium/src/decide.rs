@@ -15,8 +15,8 @@ use crate::{
     Account, Action, Actor, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
 };
 use crate::{
-    Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State, Time,
-    Transfer,
+    Mode, Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State,
+    Time, Transfer,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -99,6 +99,7 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::Cancel(job) => cancel(state, actor, *job),
         Command::Join { job } => join(state, actor, *job),
         Command::Contribute { .. }
+        | Command::Inspect { .. }
         | Command::Applied { .. }
         | Command::Checkpoint { .. }
         | Command::Reset { .. }
@@ -314,7 +315,7 @@ fn check_spec(state: &State, spec: &JobSpec, project: &Project) -> Result<(), Re
             return Err(Refusal::invalid("a training takes all of its sites".to_owned())
                 .hint("leave gpus out, or ask for a batch job"));
         }
-        None => check_rounds(&spec.rounds, spec.sites)?,
+        None => check_rounds(spec)?,
     }
     if is_deeper(&spec.settings, MOST_LEVELS) {
         return Err(Refusal::invalid(format!(
@@ -325,7 +326,8 @@ fn check_spec(state: &State, spec: &JobSpec, project: &Project) -> Result<(), Re
     Ok(())
 }
 
-fn check_rounds(rounds: &RoundSpec, sites: u32) -> Result<(), Refusal> {
+fn check_rounds(spec: &JobSpec) -> Result<(), Refusal> {
+    let (rounds, sites): (&RoundSpec, u32) = (&spec.rounds, spec.sites);
     let (count, samples) = (rounds.count, rounds.samples);
     range("rounds.count", count.into(), 1, 1_000_000)?;
     range("rounds.samples", samples, 1, MOST_SAMPLES)?;
@@ -357,7 +359,10 @@ fn check_rounds(rounds: &RoundSpec, sites: u32) -> Result<(), Refusal> {
         ))
         .hint(format!("ask for at most {MOST_SAMPLES_IN_ALL} samples in all")));
     }
-    Ok(())
+    match &rounds.mode {
+        Some(Mode::Inspected(bounds)) => bounds.check(sites, spec.inputs.keys()),
+        None => Ok(()),
+    }
 }
 
 /// What `what` rests on, in a few words.

@@ -10,10 +10,11 @@ use crate::{
     PeopleEvent, Person, PersonId,
 };
 use crate::{
-    OrganisationId, OuterCheckpoint, Placed, Project, Publication, Remembered, RunEvent, RunId, Site, SiteId,
-    Standing, Transfer, Update, Usage, Won,
+    OrganisationId, OuterCheckpoint, Placed, Project, Publication, Rejection, Remembered, Report, RunEvent,
+    RunId, Scale, Site, SiteId, Standing, Transfer, Update, Usage, Won,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,7 +137,24 @@ pub enum Event {
         /// Whether it is the job's last. Where a log doesn't say, it is the one that the job's count tells.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<bool>,
+        /// How much of an update counts, where that isn't all of it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        scales: BTreeMap<SiteId, Scale>,
+        /// Whose updates came and don't count, and why.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        rejected: BTreeMap<SiteId, Rejection>,
     },
+    /// An open round takes no more updates: those that came are to be inspected.
+    InspectionBegan { job: JobId, round: u32 },
+    /// A site has inspected a round's updates.
+    Inspected {
+        job: JobId,
+        round: u32,
+        site: SiteId,
+        report: Report,
+    },
+    /// A site has no part in the job any more: the last so many of its updates were rejected.
+    StruckOut { job: JobId, site: SiteId, strikes: u32 },
     /// A site applied a round, and says what it got.
     Applied {
         job: JobId,
@@ -211,6 +229,8 @@ impl Event {
                 | Self::CredentialRevoked { .. }
                 | Self::Run(..)
                 | Self::Contributed { .. }
+                | Self::InspectionBegan { .. }
+                | Self::Inspected { .. }
                 | Self::Applied { .. }
                 | Self::Checkpointed { .. }
                 | Self::Metered { .. }

@@ -1,6 +1,7 @@
 //! Why a job is where it is: every site with the reason for or against it, in words.
 
 use crate::batch::waits_for;
+use crate::inspection;
 use crate::place::{Board, Candidate, Placing, Scene, Verdict};
 use crate::queue::{Foreseen, Handle, Queue};
 use crate::watch;
@@ -31,6 +32,9 @@ pub struct Explanation {
     /// What is to be said of machines that it holds idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<String>,
+    /// Of a job whose updates are inspected: whose were rejected, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<String>,
 }
 
 /// When a waiting job is to be expected to start.
@@ -139,6 +143,7 @@ pub fn explain_by(state: &State, job: &Job, outlook: impl FnOnce() -> Arc<Outloo
             start: None,
             changes: Vec::new(),
             idle,
+            rejected: inspection::in_words(job),
         };
     }
     let outlook = outlook();
@@ -152,6 +157,7 @@ pub fn explain_by(state: &State, job: &Job, outlook: impl FnOnce() -> Arc<Outloo
             start: None,
             changes: vec![format!("{} is done", before.id)],
             idle,
+            rejected: Vec::new(),
         };
     }
     let at = look.at(job);
@@ -163,6 +169,7 @@ pub fn explain_by(state: &State, job: &Job, outlook: impl FnOnce() -> Arc<Outloo
         place,
         start: at.map(|at| look.start(at)),
         idle,
+        rejected: Vec::new(),
     }
 }
 

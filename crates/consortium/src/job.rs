@@ -35,6 +35,9 @@ use std::collections::BTreeMap;
 /// codec = "int4"      # fp32, int8, int4 or sparse; or auto: what the slowest link has room for
 /// checkpoint_every = 50
 ///
+/// [rounds.mode.inspected]     # an update is looked at before it counts
+/// held_out = "valid.tokens"   # one of the inputs
+///
 /// [settings]          # the program's own; the rules don't read them
 /// width = 192
 /// ```
@@ -142,6 +145,9 @@ pub struct Member {
     /// How busy its machines are.
     #[serde(default, skip_serializing_if = "Watch::is_new")]
     pub watch: Watch,
+    /// How many of its last updates were rejected, in a row.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub strikes: u32,
 }
 
 /// A site's part in a placement, at the price of that moment.
@@ -194,6 +200,11 @@ pub struct Usage {
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde has it")]
 fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde has it")]
+fn is_none_yet(n: &u32) -> bool {
     *n == 0
 }
 

@@ -42,6 +42,7 @@ pub mod event;
 pub mod explain;
 mod id;
 mod identity;
+mod inspection;
 mod invitation;
 mod invoice;
 mod job;
@@ -84,6 +85,7 @@ pub use id::{
     ProposalId, SiteId,
 };
 pub use identity::Identity;
+pub use inspection::{Bounds, Found, Inspection, Mode, Rejection, Report, Scale};
 pub use invitation::{Guest, INVITATION_MILLIS, Invitation, InvitationCommand, InvitationEvent, SignIn};
 pub use invoice::{
     Bill, BillLine, Billed, Correction, Difference, Invoice, InvoiceCommand, InvoiceEvent, InvoiceId,

@@ -7,12 +7,12 @@
 //! round r       each site trains on its own interval, then sends its update of fragment r mod n
 //! trained on    weights to which at least the rounds before r - d are applied, see RoundSpec::needs
 //! opens         when the rounds before r - d are closed, so at most d + 1 are open
-//! closes        after round r - 1
+//! closes        after round r - 1; in the mode inspected, once its updates are judged
 //! count - 1 on  sends the whole model, so nothing that was learned is left at a site
 //! count on      opens only for samples that the rounds before left over
 //! ```
 
-use crate::{Codec, CodecSpec, Digest, Pace, SiteId, Time};
+use crate::{Codec, CodecSpec, Digest, Inspection, Mode, Pace, Rejection, Scale, SiteId, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +41,9 @@ pub struct RoundSpec {
     /// After how many rounds the lead site keeps a checkpoint for those who join later; 0 is never.
     #[serde(default = "fifty")]
     pub checkpoint_every: u32,
+    /// What keeps a site from harming the model; none takes each update as it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
 }
 
 /// Samples `first..end` of the run's data order.
@@ -92,6 +95,15 @@ pub struct Round {
     pub closed: Option<Time>,
     /// The digest of weights and outer momentum that each site reached by applying it.
     pub outer: BTreeMap<SiteId, Digest>,
+    /// While its updates are inspected: then it takes no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<Inspection>,
+    /// How much of an update counts, where that isn't all of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scales: BTreeMap<SiteId, Scale>,
+    /// Whose updates don't count, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<SiteId, Rejection>,
 }
 
 /// What all sites agree on after a round, kept at the hub: whoever joins later begins here.
@@ -140,6 +152,9 @@ impl RoundSpec {
         if self.overlap > 0 {
             words += ", while the next round is trained";
         }
+        if let Some(mode) = &self.mode {
+            words += &format!(", {}", mode.name());
+        }
         words
     }
 
@@ -173,6 +188,7 @@ impl Default for RoundSpec {
             overlap: 0,
             codec: CodecSpec::default(),
             checkpoint_every: fifty(),
+            mode: None,
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     Output,
 };
 use crate::{
-    Phase, Presence, Reading, Refusal, Round, SiteId, State, Time, Transfer, Update, Won, policy::Resource,
+    Phase, Presence, Reading, Refusal, Report, Round, SiteId, State, Time, Transfer, Update, Won,
+    policy::Resource,
 };
 
 /// How much a site's meter may run ahead of the hub's clock.
@@ -36,6 +37,12 @@ pub(crate) fn report(
             attempt,
             update,
         } => contribute(&seat(job, attempt)?, *round, update),
+        Command::Inspect {
+            job,
+            round,
+            attempt,
+            report,
+        } => inspect(&seat(job, attempt)?, *round, report),
         Command::Applied {
             job,
             round,
@@ -148,6 +155,12 @@ fn contribute(seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>
         };
         return if same { Ok(Vec::new()) } else { Err(other()) };
     }
+    if open.inspection.is_some() {
+        return Err(Refusal::conflict(format!(
+            "the updates of round {round} of {} are being inspected: it takes no others",
+            job.id
+        )));
+    }
     if update.tokens == 0 || update.tokens > MOST_SAMPLES {
         return Err(Refusal::invalid(format!("an update of {} tokens", update.tokens)));
     }
@@ -169,6 +182,40 @@ fn contribute(seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>
         round,
         site: site.clone(),
         update: update.clone(),
+    }])
+}
+
+/// Every site that is in the job may tell of a round, whether it takes part in it or not.
+fn inspect(seat: &Seat<'_>, round: u32, report: &Report) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, &seat.site);
+    let inspected = job.open_rounds().find(|open| open.number == round);
+    let inspected = inspected.and_then(|round| Some((round, round.inspection.as_ref()?)));
+    let (open, inspection) = inspected.ok_or_else(|| {
+        Refusal::conflict(format!(
+            "the updates of round {round} of {} are not inspected now",
+            job.id
+        ))
+    })?;
+    if let Some(earlier) = inspection.reports.get(site) {
+        if earlier == report {
+            return Ok(Vec::new());
+        }
+        return Err(Refusal::conflict(format!(
+            "site {site} has told something else of round {round} already"
+        )));
+    }
+    if !report.is_of(&open.updates) {
+        let sites: Vec<&str> = open.updates.keys().map(SiteId::as_str).collect();
+        let sites = sites.join(", ");
+        return Err(Refusal::invalid(format!(
+            "a report that isn't of the updates of {sites}"
+        )));
+    }
+    Ok(vec![Event::Inspected {
+        job: job.id,
+        round,
+        site: site.clone(),
+        report: report.clone(),
     }])
 }
 

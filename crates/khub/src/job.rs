@@ -215,7 +215,7 @@ fn row(job: &JobLine) -> Vec<String> {
     ]
 }
 
-/// Codec, fragments and overlap, as `int4 1/4 +1`; `auto int4 1/4 +1` where the links decide.
+/// Codec, fragments, overlap and mode, as `int4 1/4 +1 inspected`; `auto int4 1/4 +1` where the links decide.
 fn updates(training: &Training) -> String {
     let Training { rounds, codec, .. } = training;
     let mut text = rounds.codec.to_string();
@@ -227,6 +227,9 @@ fn updates(training: &Training) -> String {
     }
     if rounds.overlap > 0 {
         text += &format!(" +{}", rounds.overlap);
+    }
+    if let Some(mode) = &rounds.mode {
+        text += &format!(" {}", mode.name());
     }
     text
 }
@@ -326,10 +329,12 @@ pub(crate) fn in_words(explanation: &Explanation) -> String {
     };
     let rows: Vec<Vec<String>> = explanation.sites.iter().map(row).collect();
     let idle = explanation.idle.as_ref();
+    let rejected = explanation.rejected.iter().map(|words| format!("{words}\n"));
     format!(
-        "{}\n{}{}{}",
+        "{}\n{}{}{}{}",
         explanation.summary,
         idle.map_or_else(String::new, |idle| format!("{idle}\n")),
+        rejected.collect::<String>(),
         show::table(&["site", "owner", "reason"], &rows),
         outlook(explanation)
     )

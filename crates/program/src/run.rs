@@ -4,6 +4,7 @@
 //! ```text
 //! Ready    a checkpoint was found and is this job's, or the beginning
 //! Train    steps on this site's own weights, then how far they came in the round's fragment, as an update
+//! Inspect  everyone's updates of a round, each by itself, before any of them counts
 //! Commit   everyone's updates of a round, one outer step; an update that did not count is undone
 //! Save     what all agree on, for those who join later
 //! Restore  what others agree on, in place of the rounds before
@@ -29,8 +30,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use sync::contract::{BadLine, JobFile, Written};
 use sync::{
-    Accepted, Codec, CodecError, Contribution, JobFolder, Order, OuterConfig, OuterError, Said, Update,
-    fragments,
+    Accepted, Came, Codec, CodecError, Contribution, Findings, HeldOut, JobFolder, Order, OuterConfig,
+    OuterError, Said, Update, fragments, inspect,
 };
 use train::{Flow, Moments, Report, Step, TrainConfig, Trainer};
 
@@ -66,6 +67,12 @@ pub trait Programme: Sized + Send {
         end: u64,
         after_step: &mut dyn FnMut(&Step) -> Flow,
     ) -> Result<Report, train::Error>;
+
+    /// Mean loss of `model` on samples that nobody trains on, nats for what is counted: always the same ones.
+    ///
+    /// # Errors
+    /// If there are none, and what to do about it.
+    fn held_out(&self, model: &Model<Self::Network>, samples: &HeldOut) -> Result<f64, RunError>;
 
     /// Writes the results of `model`, whose weights are those agreed on, and tells where they are. Asked again, it
     /// writes the same bytes again.
@@ -203,6 +210,11 @@ fn obey<P: Programme>(
                     codec,
                 } => process.train(round, (first, end), codec, &orders)?,
                 Order::Commit { round, updates } => process.commit(round, &updates)?,
+                Order::Inspect {
+                    round,
+                    updates,
+                    held_out,
+                } => process.inspect(round, &updates, held_out.as_ref())?,
                 Order::Save { round } => process.save(round)?,
                 Order::Restore { round, file, outer } => process.restore(round, &file, &outer)?,
                 Order::Finish => return process.finish(),
@@ -433,6 +445,36 @@ impl<'a, P: Programme> Process<'a, P> {
         self.voice.say(&Said::Committed { round, outer })
     }
 
+    /// Says what there is to be said of updates that may not count. The training goes on from this site's own weights
+    /// later, so the model is free for others.
+    fn inspect(&mut self, round: u32, came: &[Came], held_out: Option<&HeldOut>) -> Result<(), RunError> {
+        let committed = self.state.committed();
+        if round != committed {
+            return Err(RunError::Order(format!(
+                "told to inspect round {round} when {committed} rounds are applied: round {committed} is next"
+            )));
+        }
+        let read = |came: &Came| {
+            let path = self.folder.file(&came.file);
+            Ok((came.site.clone(), fs::read(&path).map_err(at(&path))?))
+        };
+        let came: Vec<(String, Vec<u8>)> = came.iter().map(read).collect::<Result<_, RunError>>()?;
+        let range = self.job.rounds.sends(round, &self.fragments);
+        let (programme, model) = (&self.programme, &mut self.trainer.model);
+        let outer = &self.state.agreed.outer;
+        let Findings { before, found } = match held_out {
+            Some(samples) => {
+                let mut loss = |weights: &[f32]| {
+                    model.params.copy_from_slice(weights);
+                    programme.held_out(model, samples)
+                };
+                inspect(outer, range, came, Some(&mut loss))?
+            }
+            None => inspect::<RunError>(outer, range, came, None)?,
+        };
+        self.voice.say(&Said::Inspected { round, before, found })
+    }
+
     /// Writes what all agree on.
     fn save(&mut self, round: u32) -> Result<(), RunError> {
         let committed = self.state.committed();
@@ -484,6 +526,7 @@ impl<'a, P: Programme> Process<'a, P> {
             .zip(&updates)
             .map(|(accepted, update)| Contribution {
                 weight: accepted.tokens,
+                scale: accepted.scale,
                 update,
             });
         let range = self.job.rounds.sends(round, &self.fragments);

@@ -1,10 +1,10 @@
 //! What the hub decides, without I/O: the writer, the handlers and the simulator all do it here.
 
-use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob};
+use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob, ToInspect};
 use consortium::policy::Resource;
 use consortium::{
     Action, Actor, Artifact, ArtifactId, Command, Digest, Event, Job, JobId, Output, Phase, Presence,
-    Refusal, Request, RunCommand, SiteId, State, Time, apply, decide, follow,
+    Refusal, Request, Round, RunCommand, SiteId, State, Time, apply, decide, follow,
 };
 use std::collections::BTreeSet;
 use store::Entry;
@@ -143,13 +143,22 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
         .members
         .get(site)
         .filter(|member| member.presence != Presence::Left)?;
-    let open = job.open_rounds().filter_map(|round| {
+    // Whoever has nothing in a round that is inspected is too late for it.
+    let takes = |round: &&Round| round.inspection.is_none() || round.updates.contains_key(site);
+    let open = job.open_rounds().filter(takes).filter_map(|round| {
         Some(OpenRound {
             number: round.number,
             interval: *round.members.get(site)?,
             needs: job.spec.rounds.needs(round.number),
             contributed: round.updates.get(site).map(|update| update.digest),
             codec: round.codec,
+        })
+    });
+    let inspect = job.open_rounds().find_map(|round| {
+        let told = round.inspection.as_ref()?.reports.contains_key(site);
+        (!told).then(|| ToInspect {
+            round: round.number,
+            updates: round.updates.clone(),
         })
     });
     let checkpoint = job.checkpoint.as_ref().and_then(|kept| {
@@ -200,5 +209,6 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
         counted: counted.map(|round| round.number).collect(),
         closed,
         open: open.collect(),
+        inspect,
     })
 }

@@ -8,7 +8,7 @@ use api::{Bytes, Done, Orders, Problem, Progress};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use consortium::{Abilities, Actor, Command, Digest, Exit, JobId, Output, Reading, SiteId, Update};
+use consortium::{Abilities, Actor, Command, Digest, Exit, JobId, Output, Reading, Report, SiteId, Update};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -25,6 +25,11 @@ pub(crate) fn routes() -> Routes {
             "/jobs/{job}/rounds/{round}/updates",
             "Hand in what a site learned in a round",
             contribute,
+        )
+        .post(
+            "/jobs/{job}/rounds/{round}/reports",
+            "Tell what a site found of a round's updates before they count",
+            inspect,
         )
         .post(
             "/jobs/{job}/rounds/{round}/outer",
@@ -159,6 +164,22 @@ async fn contribute(
         round,
         attempt,
         update,
+    };
+    shared.carry_out(bearer.actor, None, command).await
+}
+
+async fn inspect(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At((job, round)): At<(JobId, u32)>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(report): Body<Report>,
+) -> Answer<Done> {
+    let command = Command::Inspect {
+        job,
+        round,
+        attempt,
+        report,
     };
     shared.carry_out(bearer.actor, None, command).await
 }

@@ -38,6 +38,10 @@ struct Sums {
     failed: Vec<u64>,
     jobs: usize,
     rounds: usize,
+    spoiled: u64,
+    rejected: u64,
+    stale: u64,
+    scaled: u64,
     events: u64,
     records: usize,
     simulated_hours: f64,
@@ -94,6 +98,10 @@ impl Sums {
             Ok(told) => {
                 self.jobs += told.jobs;
                 self.rounds += told.rounds;
+                self.spoiled += told.spoiled;
+                self.rejected += told.rejected;
+                self.stale += told.stale;
+                self.scaled += told.scaled;
                 self.events += told.events;
                 self.records += told.records;
                 self.simulated_hours += told.took.as_secs_f64() / Duration::from_secs(3600).as_secs_f64();
@@ -120,6 +128,10 @@ impl Sums {
         println!(
             "{} jobs, {} committed rounds, {} records, {} events, {:.0} simulated hours",
             self.jobs, self.rounds, self.records, self.events, self.simulated_hours
+        );
+        println!(
+            "{} of {} spoiled updates rejected, {} stale ones of honest sites, {} updates scaled",
+            self.rejected, self.spoiled, self.stale, self.scaled
         );
         for (fault, times) in &self.faults {
             println!("{times:>8}  {fault}");

@@ -1,4 +1,4 @@
-use consortium::{Event, Phase, State};
+use consortium::{Event, Phase, Report, State};
 use store::Entry;
 
 /// A defect on purpose: the rules that a story is judged by must find it.
@@ -22,6 +22,12 @@ pub enum Bug {
     ClosesARoundTwice,
     /// A site adds up in floats, in an order of its own.
     AddsInFloats,
+    /// A site takes all of an update of which a part counts.
+    ForgetsScales,
+    /// The hub doesn't tell whose update it rejected.
+    HidesARejection,
+    /// The hub takes what one inspector says of an update, the one who finds the worst, for what most say.
+    BelievesOneInspector,
 }
 
 impl Bug {
@@ -59,6 +65,23 @@ impl Bug {
                     let is_close = |event: &&Event| matches!(event, Event::RoundClosed { .. });
                     let closed = entry.events.iter().find(is_close).cloned();
                     entry.events.extend(closed);
+                }
+            }
+            Self::HidesARejection => {
+                for event in entries.iter_mut().flat_map(|entry| &mut entry.events) {
+                    if let Event::RoundClosed { rejected, .. } = event {
+                        rejected.clear();
+                    }
+                }
+            }
+            Self::BelievesOneInspector => {
+                let inspections = state.jobs.values_mut().flat_map(|job| &mut job.rounds);
+                let reports = inspections.filter_map(|round| round.inspection.as_mut());
+                for reports in reports.map(|inspection| &mut inspection.reports) {
+                    let worst = |report: &&Report| report.found.values().map(|found| found.loss).max();
+                    if let Some(worst) = reports.values().max_by_key(worst).cloned() {
+                        reports.values_mut().for_each(|report| *report = worst.clone());
+                    }
                 }
             }
             _ => {}

@@ -10,12 +10,13 @@
 
 use crate::dice::Dice;
 use crate::disk::Bytes;
+use crate::foul::{Foul, Lies};
 use crate::stage::Peer;
 use crate::trainer::Settings;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, CodecSpec, Command, Digest, FlopSeconds, FlopsPerSecond, Home,
-    JobSpec, Kind, Label, Organisation, Output, Person, Price, Programme, Project, Request, Role, RoundSpec,
-    Site, SiteId, Tenure, Won,
+    Actor, ArtifactId, ArtifactKind, Award, Bounds, CodecSpec, Command, Digest, FlopSeconds, FlopsPerSecond,
+    Home, JobSpec, Kind, Label, Mode, Organisation, Output, Person, Price, Programme, Project, Request, Role,
+    RoundSpec, Site, SiteId, Tenure, Won,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -37,6 +38,8 @@ pub(crate) struct Cast {
     /// Their places in the table of sites.
     sites: Vec<usize>,
     pub(crate) jobs: Vec<JobSpec>,
+    /// Sites that do harm where updates are inspected, by their places in the story.
+    foul: BTreeMap<usize, Foul>,
 }
 
 impl Cast {
@@ -46,10 +49,28 @@ impl Cast {
         let at_home = sites.iter().filter(|site| **site < AT_HOME).count();
         let jobs = if dice.one_in(4) { 2 } else { 1 };
         let jobs = (0..jobs).map(|job| draw_job(job, at_home, sites.len(), dice));
-        Self {
-            jobs: jobs.collect(),
-            sites,
-        }
+        let mut jobs: Vec<JobSpec> = jobs.collect();
+        // Dice of their own, so that the other stories stay as they were.
+        let mut dice = Dice::new(dice.clone().roll() ^ 0x1275_9ec7);
+        jobs.iter_mut().for_each(|job| draw_mode(job, &mut dice));
+        let foul = draw_foul(&jobs, sites.len(), &mut dice);
+        Self { sites, jobs, foul }
+    }
+
+    /// The harm that the site does, if it does any.
+    pub(crate) fn foul(&self, index: usize) -> Option<&Foul> {
+        self.foul.get(&index)
+    }
+
+    pub(crate) fn foul_at(&self, site: &SiteId) -> Option<&Foul> {
+        let mut foul = self.foul.iter();
+        foul.find(|(index, _)| self.site(**index) == *site)
+            .map(|(_, foul)| foul)
+    }
+
+    /// How many sites spoil the job of that name if they are in it; they may end up with no part in it.
+    pub(crate) fn foul_in(&self, job: &str) -> usize {
+        self.foul.values().filter(|foul| foul.spoils(job)).count()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -187,12 +208,43 @@ fn draw_job(job: u64, at_home: usize, all: usize, dice: &mut Dice) -> JobSpec {
                 ]),
             },
             checkpoint_every: dice.pick(&[0, 1, 2, 3]),
+            mode: None,
         },
         settings: serde_json::to_value(Settings {
             seed: dice.below(1 << 40),
         })
         .expect("settings are plain data"),
     }
+}
+
+/// Every other job is inspected.
+fn draw_mode(job: &mut JobSpec, dice: &mut Dice) {
+    let bounds = Bounds {
+        held_out: Some("train.tokens".to_owned()),
+        samples: 64,
+        worse: 200,
+        strikes: dice.pick(&[1, 2, 3]),
+        ..Bounds::default()
+    };
+    job.rounds.mode = dice.one_in(2).then_some(Mode::Inspected(bounds));
+}
+
+/// In every other story that has them, a site of three or more does harm; of five or more, two. One tells lies at most:
+/// where many are away, two could be more than half of those who are left.
+fn draw_foul(jobs: &[JobSpec], sites: usize, dice: &mut Dice) -> BTreeMap<usize, Foul> {
+    let inspected = jobs.iter().any(|job| job.rounds.mode.is_some());
+    if !inspected || sites < 3 || dice.one_in(2) {
+        return BTreeMap::new();
+    }
+    let first = dice.index(sites);
+    let second = (sites >= 5 && dice.one_in(2)).then(|| (first + 1) % sites);
+    let [one, other] = match dice.one_in(2) {
+        true => [Lies::This, Lies::Another],
+        false => [Lies::Nobody; 2],
+    };
+    let mut foul = BTreeMap::from([(first, Foul::draw(jobs, one, dice))]);
+    foul.extend(second.map(|second| (second, Foul::draw(jobs, other, dice))));
+    foul
 }
 
 fn organisation(id: &str, kind: Kind, home: Home) -> Command {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`Rounds`] | rounds open and close once, in order; exactly the updates that came in count, in site order |
 //! | [`Samples`] | every sample of the data order is trained on once, or waits in the queue; none is left at a job's end |
+//! | [`Inspections`] | no honest site's update is rejected, and what most honest sites tell to do harm is |
 //! | [`Weights`] | updates are written in their round's codec; all sites reach the weights that the log alone gives, bit for bit; the results are those |
 //! | [`Books`] | postings sum to zero, nothing is overdrawn, what was set aside is given back |
 //! | [`Confirmed`] | what was confirmed is in the log after any crash, and nothing is done twice |
@@ -14,10 +15,11 @@
 use crate::cast::Cast;
 use crate::disk::Bytes;
 use crate::hub::{entries, replay};
+use crate::inspected::Inspections;
 use crate::trainer::{self, Settings};
 use consortium::{
     Account, Actor, ArtifactId, ArtifactKind, Codec, CodecSpec, Digest, Event, Interval, JobId, JobSpec,
-    Label, Outcome, RoundSpec, SiteId, State, Usage,
+    Label, Outcome, Rejection, RoundSpec, SiteId, State, Usage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use store::Entry;
@@ -31,6 +33,7 @@ pub(crate) struct Watch {
     cast: Cast,
     rounds: Rounds,
     samples: Samples,
+    pub(crate) inspections: Inspections,
     weights: Weights,
     books: Books,
     confirmed: Confirmed,
@@ -52,6 +55,7 @@ impl Watch {
             cast,
             rounds: Rounds::default(),
             samples: Samples::default(),
+            inspections: Inspections::default(),
             weights: Weights::default(),
             books: Books::default(),
             confirmed: Confirmed::default(),
@@ -155,6 +159,7 @@ impl Watch {
             self.entitled.see(event);
             self.rounds.see(event)?;
             self.samples.see(event)?;
+            self.inspections.see(&self.cast, event)?;
             self.weights.see(event, blobs)?;
             self.books.see(event)?;
         }
@@ -182,6 +187,9 @@ impl Watch {
                 // What was open when the job began may turn out to be restricted.
                 Some(Outcome::Failed { reason })
                     if self.entitled.is_restricted(*job, &self.jobs) && reason.contains("may not hold") => {}
+                Some(Outcome::Failed { reason })
+                    if self.inspections.somebody_is_out(*job)
+                        && reason.contains("rejected again and again") => {}
                 Some(other) => return Err(format!("{job} ended without results: {other:?}")),
                 None if self.waits_for_good(*job, book) => {}
                 None => return Err(format!("{job} has not ended")),
@@ -236,6 +244,8 @@ struct JobRounds {
     /// The last round's codec, where the links decide, and how often it changed.
     codec: Option<Codec>,
     changes: usize,
+    /// How many rounds take no more updates.
+    inspected: u32,
 }
 
 impl Rounds {
@@ -282,34 +292,37 @@ impl Rounds {
                 site,
                 update,
             } => {
-                let open = self.0.entry(*job).or_default().open(*round);
+                let rounds = self.0.entry(*job).or_default();
+                if *round < rounds.inspected {
+                    return Err(format!(
+                        "{job} takes an update of {site} while round {round} is inspected"
+                    ));
+                }
+                let open = rounds.open(*round);
                 match open.and_then(|open| open.get_mut(site)) {
                     Some(came @ None) => *came = Some(update.digest),
                     _ => return Err(format!("{job} takes an update of {site} for round {round}")),
                 }
             }
-            Event::RoundClosed {
-                job, round, accepted, ..
-            } => {
+            Event::InspectionBegan { job, round } => {
                 let rounds = self.0.entry(*job).or_default();
-                let open = (*round == rounds.closed).then(|| rounds.open.pop_front());
-                let open = open.flatten();
-                let open = open.ok_or_else(|| format!("{job} closes round {round}, which is not open"))?;
-                let came = open
-                    .into_iter()
-                    .filter_map(|(site, update)| Some((site, update?)));
-                let came: Vec<(SiteId, Digest)> = came.collect();
-                // A round for what was left over may be given up.
-                let quorum = match *round < rounds.rounds.count {
-                    true => rounds.rounds.quorum as usize,
-                    false => 0,
-                };
-                if *accepted != came || came.len() < quorum {
+                if *round != rounds.closed || rounds.inspected > *round || rounds.open.is_empty() {
                     return Err(format!(
-                        "{job} counts {accepted:?} in round {round}; what came is {came:?}"
+                        "{job} has round {round} inspected after {}",
+                        rounds.inspected
                     ));
                 }
-                rounds.closed += 1;
+                rounds.inspected = round + 1;
+            }
+            Event::RoundClosed {
+                job,
+                round,
+                accepted,
+                rejected,
+                ..
+            } => {
+                let closed = self.0.entry(*job).or_default().close(*round, accepted, rejected);
+                closed.map_err(|why| format!("{job} {why}"))?;
             }
             _ => {}
         }
@@ -325,6 +338,37 @@ impl JobRounds {
     fn open(&mut self, round: u32) -> Option<&mut BTreeMap<SiteId, Option<Digest>>> {
         let place = round.checked_sub(self.closed)?;
         self.open.get_mut(place as usize)
+    }
+
+    fn close(
+        &mut self,
+        round: u32,
+        accepted: &[(SiteId, Digest)],
+        rejected: &BTreeMap<SiteId, Rejection>,
+    ) -> Holds {
+        let open = (round == self.closed).then(|| self.open.pop_front()).flatten();
+        let open = open.ok_or_else(|| format!("closes round {round}, which is not open"))?;
+        let came = open
+            .into_iter()
+            .filter_map(|(site, update)| Some((site, update?)));
+        let came: Vec<(SiteId, Digest)> = came.collect();
+        if self.rounds.mode.is_some() && !came.is_empty() && self.inspected <= round {
+            return Err(format!("closes round {round} without an inspection"));
+        }
+        let counts = came.iter().filter(|(site, _)| !rejected.contains_key(site));
+        let known = accepted.len() + rejected.len() == came.len();
+        // A round for what was left over may be given up.
+        let quorum = match round < self.rounds.count {
+            true => self.rounds.quorum as usize,
+            false => 0,
+        };
+        if !accepted.iter().eq(counts) || !known || came.len() < quorum {
+            return Err(format!(
+                "counts {accepted:?} in round {round}; what came is {came:?}"
+            ));
+        }
+        self.closed += 1;
+        Ok(())
     }
 }
 
@@ -478,9 +522,13 @@ impl Weights {
                 tokens.insert((*round, site.clone()), update.tokens);
             }
             Event::RoundClosed {
-                job, round, accepted, ..
+                job,
+                round,
+                accepted,
+                scales,
+                ..
             } => {
-                let applied = self.of(*job)?.apply(*round, accepted, blobs);
+                let applied = self.of(*job)?.apply(*round, accepted, scales, blobs);
                 applied.map_err(|why| format!("{job}, round {round}: {why}"))?;
             }
             Event::Applied {
@@ -531,7 +579,13 @@ impl Weights {
 }
 
 impl JobWeights {
-    fn apply(&mut self, round: u32, accepted: &[(SiteId, Digest)], blobs: &BTreeMap<Digest, Bytes>) -> Holds {
+    fn apply(
+        &mut self,
+        round: u32,
+        accepted: &[(SiteId, Digest)],
+        scales: &BTreeMap<SiteId, consortium::Scale>,
+        blobs: &BTreeMap<Digest, Bytes>,
+    ) -> Holds {
         let updates = accepted.iter().map(|(site, digest)| {
             let bytes = blobs
                 .get(digest)
@@ -552,11 +606,16 @@ impl JobWeights {
         let tokens = |site: &SiteId| self.tokens.get(&(round, site.clone())).copied().unwrap_or(0);
         let contributions = accepted.iter().zip(&updates);
         let contributions: Vec<_> = contributions
-            .map(|((site, _), update)| Contribution {
-                weight: tokens(site),
-                update,
+            .map(|((site, _), update)| {
+                let parts = scales.get(site).map_or(1 << 16, |scale| u32::from(*scale));
+                let (weight, scale) = (tokens(site), parts.try_into()?);
+                Ok(Contribution {
+                    weight,
+                    scale,
+                    update,
+                })
             })
-            .collect();
+            .collect::<Result<_, String>>()?;
         let mut outer = self.outer.last().cloned().ok_or("no beginning")?;
         let range = trainer::sends(&self.rounds, round);
         outer.step(range, &contributions).map_err(|e| e.to_string())?;

@@ -14,15 +14,18 @@
 //! seed and a commit: the same seed tells the same story again. `cargo xtask sim --seeds 10000` tells many.
 //!
 //! `stage.rs` is time and network, `hub.rs` and `place.rs` are the hub and a site around the product's
-//! machines, `trainer.rs` is the program, `faults.rs` what goes wrong, `world.rs` the loop.
+//! machines, `trainer.rs` is the program, `faults.rs` what goes wrong, `foul.rs` a site that does harm, `world.rs` the
+//! loop.
 
 mod bug;
 mod cast;
 mod dice;
 mod disk;
 mod faults;
+mod foul;
 mod holds;
 mod hub;
+mod inspected;
 mod place;
 mod stage;
 mod trainer;
@@ -52,6 +55,14 @@ pub struct Told {
     pub rounds: usize,
     /// Rounds whose updates are written in another codec than those of the round before.
     pub changes: usize,
+    /// Spoiled updates that came in where updates are inspected.
+    pub spoiled: u64,
+    /// Those of them that were rejected.
+    pub rejected: u64,
+    /// Updates of honest sites that would have done harm, and were rejected.
+    pub stale: u64,
+    /// Updates that counted for less than all of it.
+    pub scaled: u64,
     /// What went wrong, and how often.
     pub faults: BTreeMap<&'static str, u64>,
     /// Stands for all that happened and when: the same for the same seed and commit.

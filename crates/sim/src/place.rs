@@ -4,6 +4,7 @@
 use crate::Bug;
 use crate::cast::Cast;
 use crate::disk::Disk;
+use crate::foul::Foul;
 use crate::holds::Watch;
 use crate::stage::{Ask, Event, Millis, Peer, Reply, Stage};
 use crate::trainer::{Act, Trainer};
@@ -27,6 +28,7 @@ pub(crate) struct Place {
     /// Its disk takes so much longer.
     pub(crate) slow: Millis,
     bug: Option<Bug>,
+    foul: Option<Foul>,
 }
 
 struct Process {
@@ -73,6 +75,7 @@ impl Place {
             process: None,
             slow: 0,
             bug,
+            foul: cast.foul(index).cloned(),
         }
     }
 
@@ -209,7 +212,7 @@ impl Place {
                         .push_back(Heard::Ended(number, "it closed its output".into()));
                 }
             }
-            None => program.go_on(&self.disk, self.bug),
+            None => program.go_on(&self.disk, self.bug, self.foul.as_ref()),
         }
         program.schedule(self.index, life, self.slow, stage);
         self.pump(stage, watch);
@@ -373,9 +376,9 @@ impl Program {
     }
 
     /// Starts, or obeys the next order; what comes of it is done one act at a time.
-    fn go_on(&mut self, disk: &Disk, bug: Option<Bug>) {
+    fn go_on(&mut self, disk: &Disk, bug: Option<Bug>, foul: Option<&Foul>) {
         let acts = match &mut self.trainer {
-            None => Trainer::start(disk, &self.folder, bug).map(|(trainer, acts)| {
+            None => Trainer::start(disk, &self.folder, bug, foul).map(|(trainer, acts)| {
                 self.trainer = Some(trainer);
                 acts
             }),

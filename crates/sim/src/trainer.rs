@@ -8,13 +8,14 @@
 use crate::Bug;
 use crate::dice::Dice;
 use crate::disk::{Bytes, Disk};
+use crate::foul::Foul;
 use consortium::{Digest, RoundSpec};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use sync::contract::JobFile;
 use sync::{
-    Accepted, Codec, Contribution, Fate, JobFolder, Local, Order, Outer, OuterConfig, Own, Said, Sent,
-    Update, Written, fragments,
+    Accepted, Came, Codec, Contribution, Fate, Findings, HeldOut, JobFolder, Local, Order, Outer,
+    OuterConfig, Own, Said, Scale, Sent, Update, Written, fragments, inspect,
 };
 
 /// Weights, in three tensors: more than a block of the codec, and not whole blocks.
@@ -26,6 +27,9 @@ const ONES: usize = 24;
 const BATCH: u64 = 4;
 const RATE: f32 = 0.02;
 const MOMENTUM: f32 = 0.5;
+/// What of the held-out loss no model gets rid of, as in any real data: else one that is nearly right would be judged by
+/// next to nothing.
+const UNKNOWABLE: f64 = 100.0;
 
 /// The program's own part of `job.toml`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,7 @@ pub(crate) struct Trainer {
     state: State,
     fresh: bool,
     bug: Option<Bug>,
+    foul: Option<Foul>,
 }
 
 struct State {
@@ -72,7 +77,12 @@ struct Trained {
 
 impl Trainer {
     /// Begins, or goes on from the checkpoint in `folder`. An error is for [`Said::Failed`].
-    pub(crate) fn start(disk: &Disk, folder: &str, bug: Option<Bug>) -> Result<(Self, Vec<Act>), String> {
+    pub(crate) fn start(
+        disk: &Disk,
+        folder: &str,
+        bug: Option<Bug>,
+        foul: Option<&Foul>,
+    ) -> Result<(Self, Vec<Act>), String> {
         let read = |file: &str| disk.read(&format!("{folder}/{file}"));
         let text = read("job.toml").ok_or("job.toml is not there")?;
         let job = std::str::from_utf8(text).map_err(|e| e.to_string())?;
@@ -97,6 +107,7 @@ impl Trainer {
             folder: folder.to_owned(),
             fresh: found.is_none(),
             state: found.unwrap_or_else(|| State::new(beginning(job.settings), Vec::new(), job.rounds.codec)),
+            foul: foul.filter(|foul| foul.spoils(&job.name)).cloned(),
             job,
             data,
             bug,
@@ -115,6 +126,11 @@ impl Trainer {
                 codec,
             } => self.train(*round, (*first, *end), *codec, disk),
             Order::Commit { round, updates } => self.commit(*round, updates, disk),
+            Order::Inspect {
+                round,
+                updates,
+                held_out,
+            } => self.inspect(*round, updates, held_out.as_ref(), disk),
             Order::Save { round } => self.save_agreed(*round),
             Order::Restore { round, file, outer } => self.restore(*round, file, outer, disk),
             Order::Finish => self.finish(),
@@ -165,6 +181,10 @@ impl Trainer {
         let codec = codec.unwrap_or(self.job.rounds.codec);
         let update = state.local.send(&state.outer, round, range, weights, codec);
         let update = update.map_err(|e| e.to_string())?;
+        let update = match &self.foul {
+            Some(foul) => foul.spoil(update, round),
+            None => update,
+        };
         let answer = Said::Update {
             round,
             file: file.clone(),
@@ -201,17 +221,56 @@ impl Trainer {
                 Update::parse(bytes).map_err(|e| format!("{}: {e}", accepted.file))
             });
             let updates: Vec<Update> = updates.collect::<Result<_, String>>()?;
-            let weights = accepted.iter().map(|accepted| accepted.tokens);
-            let round_of_all = weights.zip(&updates);
-            let round_of_all: Vec<Contribution<'_>> = round_of_all
-                .map(|(weight, update)| Contribution { weight, update })
-                .collect();
+            let whole = self.bug == Some(Bug::ForgetsScales);
+            let round_of_all = accepted
+                .iter()
+                .zip(&updates)
+                .map(|(accepted, update)| Contribution {
+                    weight: accepted.tokens,
+                    scale: if whole { Scale::WHOLE } else { accepted.scale },
+                    update,
+                });
+            let round_of_all: Vec<Contribution<'_>> = round_of_all.collect();
             let counts = accepted.iter().any(|accepted| accepted.site == self.job.site);
             self.apply(round, &round_of_all, counts)?;
             acts.push(self.save());
         }
         acts.push(self.committed(round));
         Ok(acts)
+    }
+
+    fn inspect(
+        &mut self,
+        round: u32,
+        came: &[Came],
+        held_out: Option<&HeldOut>,
+        disk: &Disk,
+    ) -> Result<Vec<Act>, String> {
+        let committed = self.state.committed();
+        if round != committed {
+            return Err(format!(
+                "told to inspect round {round} when {committed} are applied"
+            ));
+        }
+        let read = |came: &Came| {
+            let bytes = disk.read(&self.path(&came.file));
+            let bytes = bytes.ok_or_else(|| format!("{} is not there", came.file))?;
+            Ok((came.site.clone(), bytes.to_vec()))
+        };
+        let came: Vec<(String, Vec<u8>)> = came.iter().map(read).collect::<Result<_, String>>()?;
+        let samples = held_out.map_or(0, |held_out| held_out.samples);
+        let mut loss = |weights: &[f32]| {
+            let errors = (0..samples).map(|i| Sample::new(!self.data, i).error(weights));
+            let squares: f64 = errors.map(|error| f64::from(error).powi(2) / 2.0).sum();
+            Ok::<f64, String>(UNKNOWABLE + squares / samples as f64)
+        };
+        let range = self.job.rounds.sends(round, &cuts(self.job.rounds.fragments));
+        let findings = inspect(&self.state.outer, range, came, Some(&mut loss))?;
+        let Findings { before, found } = match &self.foul {
+            Some(foul) => foul.tell(&self.job.site, findings),
+            None => findings,
+        };
+        Ok(vec![Act::Say(Said::Inspected { round, before, found })])
     }
 
     fn apply(&mut self, round: u32, updates: &[Contribution<'_>], counts: bool) -> Result<(), String> {
@@ -342,7 +401,7 @@ pub(crate) fn model(outer: &Outer) -> Bytes {
 fn add_in_floats(outer: &Outer, range: Range<usize>, updates: &[Contribution<'_>]) -> Outer {
     let all: u64 = updates.iter().map(|update| update.weight).sum();
     let mut mean = vec![0.0; range.len()];
-    for Contribution { weight, update } in updates.iter().rev() {
+    for Contribution { weight, update, .. } in updates.iter().rev() {
         for (sum, change) in mean.iter_mut().zip(update.decode()) {
             *sum += *weight as f32 / all as f32 * change;
         }

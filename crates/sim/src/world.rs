@@ -69,7 +69,9 @@ impl World {
             stage.after(delay, Event::Submit(job));
         }
         stage.after(1, Event::Fault);
-        let can_do_without = cast.jobs.iter().all(|job| job.rounds.quorum < job.sites);
+        let mut jobs = cast.jobs.iter();
+        let can_do_without =
+            jobs.all(|job| job.rounds.quorum as usize + cast.foul_in(&job.name) < job.sites as usize);
         let gone = stage.dice.index(2 * places.len());
         Self {
             gone: Some(gone).filter(|gone| can_do_without && *gone < places.len()),
@@ -128,6 +130,10 @@ impl World {
                 jobs: self.watch.jobs.len(),
                 rounds: self.watch.rounds(),
                 changes: self.watch.changes(),
+                spoiled: self.watch.inspections.spoiled,
+                rejected: self.watch.inspections.rejected,
+                stale: self.watch.inspections.stale,
+                scaled: self.watch.inspections.scaled,
                 faults: std::mem::take(&mut self.faults),
                 schedule: self.stage.schedule,
             }),

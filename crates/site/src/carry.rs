@@ -143,6 +143,12 @@ impl Carrier {
                 attempt,
                 update,
             } => client.contribute(job, round, attempt, &update),
+            Command::Inspect {
+                job,
+                round,
+                attempt,
+                report,
+            } => client.inspect(job, round, attempt, &report),
             Command::Applied {
                 job,
                 round,

@@ -61,6 +61,10 @@ pub enum Heard {
 }
 
 /// What a machine says to do. Files are named from the job's folder, as in [`sync::contract`].
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each way to the hub at a time"
+)]
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the fields are the nouns of the glossary")]
 pub enum Do {

@@ -5,12 +5,13 @@ use crate::machine::{Answer, Do, Files, Way};
 use crate::step::{Done, Step, next};
 use api::{ApiError, Progress, SiteJob};
 use consortium::{
-    ArtifactId, ArtifactKind, Codec, Command, Digest, JobId, Output, Pace, Reading, SiteId, Update, Usage,
+    ArtifactId, ArtifactKind, Codec, Command, Digest, Found, JobId, Mode, Output, Pace, Reading, Rejection,
+    Report, Round, SiteId, Update, Usage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use sync::contract::{Accepted, JobFile, Rounds, Written};
-use sync::{JobFolder, Order, Said};
+use sync::{Came, HeldOut, JobFolder, Order, Said, Scale};
 
 /// How often a program that ends without a word is started again.
 const RESTARTS: u32 = 3;
@@ -40,6 +41,8 @@ pub(crate) struct Stay {
     updates: VecDeque<AtHand>,
     /// What all agree on, as the program wrote it for others.
     saved: Option<Saved>,
+    /// What was found of the updates that were inspected last.
+    report: Option<Report>,
     /// Applied rounds that the hub doesn't know of yet, with the digests reached.
     untold: Vec<(u32, Digest)>,
     outputs: Vec<Written>,
@@ -102,6 +105,7 @@ impl Stay {
             here: BTreeSet::new(),
             updates: VecDeque::new(),
             saved: None,
+            report: None,
             untold: Vec::new(),
             outputs: Vec::new(),
             brought: Vec::new(),
@@ -196,6 +200,10 @@ impl Stay {
                     });
                     self.done.updates.push(round);
                 }
+            }
+            Said::Inspected { round, before, found } => {
+                self.done.busy = false;
+                self.inspected(round, before, &found);
             }
             Said::Saved { round, file } => {
                 self.done.busy = false;
@@ -313,7 +321,19 @@ impl Stay {
                     Some(todo) => return Some(todo),
                     None => drop(self.done.collected.insert(round)),
                 },
-                Step::Commit(round) => return Some(self.commit(round)),
+                Step::Commit(round) => {
+                    if let Some(why) = self.rejected(round) {
+                        let what = format!("this site's update of round {round} doesn't count: {why}");
+                        self.note(&what, chores);
+                    }
+                    return Some(self.commit(round));
+                }
+                Step::Gather => match self.gather() {
+                    Some(todo) => return Some(todo),
+                    None => self.done.gathered = self.job.inspect.as_ref().map(|inspect| inspect.round),
+                },
+                Step::Inspect => return self.inspect(),
+                Step::Report => return self.report(),
                 Step::Train(round, interval) => {
                     self.trains_since = now;
                     let open = self.job.open.iter().find(|open| open.number == round);
@@ -466,20 +486,74 @@ impl Stay {
 
     /// The next of a closed round's updates that is not here; none if all are.
     fn collect(&self, number: u32) -> Option<Do> {
-        let round = self.job.closed.iter().find(|round| round.number == number)?;
-        let mut updates = round.updates.iter();
-        updates.find_map(|(site, update)| {
-            let file = JobFolder::update_file(number, site.as_str());
+        self.missing(number, &self.closed(number)?.updates)
+    }
+
+    /// The next of the updates to be inspected that is not here; none if all are.
+    fn gather(&self) -> Option<Do> {
+        let inspect = self.job.inspect.as_ref()?;
+        self.missing(inspect.round, &inspect.updates)
+    }
+
+    fn missing(&self, round: u32, updates: &BTreeMap<SiteId, Update>) -> Option<Do> {
+        updates.iter().find_map(|(site, update)| {
+            let file = JobFolder::update_file(round, site.as_str());
             (!self.here.contains(&file)).then(|| self.fetch(update.digest, file))
         })
     }
 
+    fn closed(&self, number: u32) -> Option<&Round> {
+        self.job.closed.iter().find(|round| round.number == number)
+    }
+
+    /// Why this site's update of a closed round doesn't count.
+    fn rejected(&self, number: u32) -> Option<&Rejection> {
+        self.closed(number)?.rejected.get(&self.site)
+    }
+
+    fn inspect(&mut self) -> Option<Do> {
+        let inspect = self.job.inspect.as_ref()?;
+        let round = inspect.round;
+        let Some(Mode::Inspected(bounds)) = &self.job.spec.rounds.mode else {
+            return None;
+        };
+        let held_out = bounds.held_out.as_ref().map(|input| HeldOut {
+            input: input.clone(),
+            samples: bounds.samples.into(),
+        });
+        let updates = inspect.updates.keys().map(|site| Came {
+            site: site.to_string(),
+            file: JobFolder::update_file(round, site.as_str()),
+        });
+        let updates = updates.collect();
+        Some(self.order(Order::Inspect {
+            round,
+            updates,
+            held_out,
+        }))
+    }
+
+    fn report(&self) -> Option<Do> {
+        Some(Do::Ask(Command::Inspect {
+            job: self.job.id,
+            round: self.done.inspected?,
+            attempt: self.done.attempt?,
+            report: self.report.clone()?,
+        }))
+    }
+
     fn commit(&mut self, number: u32) -> Do {
-        let round = self.job.closed.iter().find(|round| round.number == number);
-        let accepted = round.into_iter().flat_map(|round| &round.updates);
-        let updates = accepted.map(|(site, update)| Accepted {
+        let round = self.closed(number);
+        let accepted = round.into_iter().flat_map(|round| {
+            let updates = round.updates.iter();
+            updates.map(|(site, update)| (site, update, round.scales.get(site)))
+        });
+        let updates = accepted.map(|(site, update, scale)| Accepted {
             site: site.to_string(),
             tokens: update.tokens,
+            scale: scale.map_or(Scale::WHOLE, |scale| {
+                u32::from(*scale).try_into().expect("both have the same whole")
+            }),
             file: JobFolder::update_file(number, site.as_str()),
         });
         let updates = updates.collect();
@@ -644,6 +718,7 @@ impl Stay {
                 self.done.sent.remove(round);
                 return Err(error);
             }
+            (Command::Inspect { round, .. }, Ok(_)) => self.done.reported = Some(*round),
             (Command::Checkpoint { .. }, Ok(_)) => self.done.unkept = false,
             // Others may still join from an earlier one.
             (Command::Checkpoint { .. }, Err(error)) if is_conflict(&error) => self.done.unkept = false,
@@ -757,6 +832,24 @@ impl Stay {
         self.done.untold = !self.untold.is_empty();
     }
 
+    /// The hub is to hear what the program found.
+    fn inspected(&mut self, round: u32, before: Option<i64>, found: &[sync::Found]) {
+        let found = found.iter().map(|of| {
+            let site = of.site.parse::<SiteId>().ok()?;
+            let (norm, loss) = (of.norm, of.loss);
+            Some((site, Found { norm, loss }))
+        });
+        match found.collect() {
+            Some(found) => self.report = Some(Report { before, found }),
+            None => {
+                self.failure = Some(format!(
+                    "it tells of updates of round {round} whose sites are none"
+                ));
+            }
+        }
+        self.done.inspected = Some(round);
+    }
+
     fn forget_update(&mut self, round: u32) {
         if let Some(place) = self.done.updates.iter().position(|other| *other == round) {
             self.updates.remove(place);
@@ -778,6 +871,7 @@ impl Stay {
         self.program = None;
         self.updates.clear();
         self.saved = None;
+        self.report = None;
         self.untold.clear();
         self.here.clear();
         let mut done = std::mem::take(&mut self.done);
@@ -823,93 +917,4 @@ fn kind(word: &str) -> ArtifactKind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::step::tests::job;
-
-    #[test]
-    fn a_round_that_an_earlier_program_applied_is_told() {
-        let mut stay = Stay::new(job(2), "seoul".parse().unwrap(), 0, Duration::ZERO);
-        stay.done = Done {
-            fetched: true,
-            attempt: Some(1),
-            started: true,
-            ..Done::default()
-        };
-        let outer = Digest::of(b"weights");
-        let ready = Said::Ready {
-            committed: 2,
-            outer: outer.to_string(),
-            fresh: false,
-        };
-        let mut chores = VecDeque::new();
-        stay.hear(ready, Duration::ZERO, &mut chores);
-        let told = Command::Applied {
-            job: JobId(1),
-            round: 1,
-            attempt: 1,
-            outer,
-        };
-        assert_eq!(
-            stay.next(1, false, Duration::ZERO, &mut chores),
-            Some(Do::Ask(told))
-        );
-    }
-
-    /// A job that leaves its codec to the links gets to know what they carried, and how long the training took.
-    #[test]
-    fn what_the_link_carried_is_told_with_the_update() {
-        let at = Duration::from_millis;
-        let mut job = job(0);
-        job.spec.rounds.codec = consortium::CodecSpec::Auto;
-        job.open[0].codec = Some(Codec::Int4);
-        let mut stay = Stay::new(job, "seoul".parse().unwrap(), 0, Duration::ZERO);
-        stay.done = Done {
-            fetched: true,
-            attempt: Some(1),
-            started: true,
-            committed: Some(0),
-            ..Done::default()
-        };
-        let mut chores = VecDeque::new();
-        let train = Order::Train {
-            round: 0,
-            first: 0,
-            end: 64,
-            codec: Some(sync::Codec::Int4),
-        };
-        assert_eq!(stay.next(1, false, at(100), &mut chores), Some(Do::Order(train)));
-        let said = Said::Update {
-            round: 0,
-            file: "updates/u".into(),
-            tokens: 64,
-            steps: 1,
-            loss: 1.0,
-            parameters: 9,
-        };
-        stay.hear(said, at(5_100), &mut chores);
-        let upload = stay.next(2, false, at(6_000), &mut chores).unwrap();
-        assert_eq!(
-            stay.next(3, false, at(6_500), &mut chores),
-            None,
-            "its bytes are under way"
-        );
-        let stored = Answer::Uploaded(Digest::of(b"u"), 1_000);
-        assert!(
-            stay.answered(2, &upload, Ok(stored), at(8_000), &mut chores)
-                .is_ok()
-        );
-        let Some(Do::Ask(Command::Contribute { update, .. })) = stay.next(4, false, at(8_000), &mut chores)
-        else {
-            panic!("it is handed in");
-        };
-        let pace = Pace {
-            sent: 1_000,
-            sending_ms: 2_000,
-            training_ms: 5_000,
-            ..Pace::default()
-        };
-        assert_eq!(update.pace, Some(pace));
-        assert_eq!(stay.pace, Pace::default(), "and told once");
-    }
-}
+mod tests;

@@ -43,6 +43,12 @@ pub(crate) struct Done {
     pub(crate) missed: Option<u32>,
     /// Closed rounds whose updates are here.
     pub(crate) collected: BTreeSet<u32>,
+    /// The last round whose updates came here to be inspected.
+    pub(crate) gathered: Option<u32>,
+    /// The last round whose updates the program has inspected.
+    pub(crate) inspected: Option<u32>,
+    /// The last round of which the hub knows what was found.
+    pub(crate) reported: Option<u32>,
     /// A round that was applied and not told yet.
     pub(crate) untold: bool,
     /// The last round after which what all agree on was written for others.
@@ -80,6 +86,12 @@ pub(crate) enum Step {
     Collect(u32),
     /// Have a closed round applied.
     Commit(u32),
+    /// Get the updates that are to be inspected.
+    Gather,
+    /// Have them inspected.
+    Inspect,
+    /// Tell what was found.
+    Report,
     /// Train.
     Train(u32, Interval),
     /// Send the bytes of an update at hand.
@@ -134,8 +146,10 @@ pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
         order(job, done, committed).filter(|step| *step != Step::Wait)
     };
     order
+        .or_else(|| report(job, done))
         .or_else(|| hand_in(done))
         .or_else(|| collect(job, done, committed))
+        .or_else(|| gather(job, done))
         .or_else(|| keep(job, done))
         .unwrap_or_else(|| finish(job, done, committed))
 }
@@ -173,6 +187,10 @@ fn order(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
     let known = job.checkpoint.as_ref().map(|kept| kept.round).max(done.saved);
     if let Some(last) = due.filter(|last| known.is_none_or(|known| known < *last)) {
         return Some(Step::Save(last));
+    }
+    // Nobody gets on before the round is closed, so it comes before any training.
+    if inspects(job, done, committed) {
+        return Some(Step::Inspect);
     }
     if let Some(open) = job.open.iter().find(|open| trains(open, done, committed)) {
         return Some(Step::Train(open.number, open.interval));
@@ -212,6 +230,24 @@ fn hand_in(done: &Done) -> Option<Step> {
     ready.then_some(Step::Contribute).or_else(send)
 }
 
+/// Updates are inspected on what all agree on after the rounds before, once they are here.
+fn inspects(job: &SiteJob, done: &Done, committed: u32) -> bool {
+    let round = job.inspect.as_ref().map(|inspect| inspect.round);
+    round == Some(committed) && done.gathered == round && done.inspected != round && done.reported != round
+}
+
+fn report(job: &SiteJob, done: &Done) -> Option<Step> {
+    let round = job.inspect.as_ref()?.round;
+    let untold = done.inspected == Some(round) && done.reported != Some(round);
+    done.if_free(Way::Ask, Step::Report).filter(|_| untold)
+}
+
+fn gather(job: &SiteJob, done: &Done) -> Option<Step> {
+    let round = job.inspect.as_ref()?.round;
+    let wanted = done.gathered != Some(round) && done.reported != Some(round);
+    done.if_free(Way::Fetch, Step::Gather).filter(|_| wanted)
+}
+
 fn collect(job: &SiteJob, done: &Done, committed: u32) -> Option<Step> {
     let mut missing = job.closed.iter().map(|round| round.number);
     let missing = missing.find(|round| *round >= committed && !done.collected.contains(round));
@@ -246,7 +282,7 @@ fn finish(job: &SiteJob, done: &Done, committed: u32) -> Step {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use api::OpenRound;
+    use api::{OpenRound, ToInspect};
     use consortium::{Digest, JobId, JobSpec, Label, Round, RoundSpec, Time};
     use std::collections::BTreeMap;
 
@@ -263,6 +299,9 @@ pub(crate) mod tests {
             quorum_at: None,
             closed: Some(Time(1)),
             outer: BTreeMap::new(),
+            inspection: None,
+            scales: BTreeMap::new(),
+            rejected: BTreeMap::new(),
         };
         let open = OpenRound {
             number: closed,
@@ -312,6 +351,7 @@ pub(crate) mod tests {
             closed: (0..closed).map(round).collect(),
             counted: Vec::new(),
             open: (closed < 2).then_some(open).into_iter().collect(),
+            inspect: None,
             behalf: None,
         }
     }
@@ -646,6 +686,53 @@ pub(crate) mod tests {
             ..done(0)
         };
         assert_eq!(next(&job, &on(&[Way::Fetch], fresh)), Step::Wait);
+    }
+
+    #[test]
+    fn updates_are_inspected_before_the_next_training_and_while_it_goes_on_they_are_fetched() {
+        let mut job = overlapping();
+        job.inspect = Some(ToInspect {
+            round: 1,
+            updates: BTreeMap::new(),
+        });
+        let training = Done {
+            busy: true,
+            contributed: [0, 1].into(),
+            ..done(1)
+        };
+        assert_eq!(next(&job, &training), Step::Gather);
+        let idle = |done: Done| Done { busy: false, ..done };
+        assert_eq!(
+            next(&job, &idle(training.clone())),
+            Step::Train(2, INTERVAL),
+            "they are still on their way"
+        );
+        let gathered = Done {
+            gathered: Some(1),
+            ..training
+        };
+        assert_eq!(next(&job, &gathered), Step::Wait);
+        assert_eq!(next(&job, &idle(gathered.clone())), Step::Inspect);
+        let behind = Done {
+            committed: Some(0),
+            ..idle(gathered.clone())
+        };
+        assert_eq!(next(&job, &behind), Step::Commit(0), "on what all agree on");
+        let inspected = Done {
+            inspected: Some(1),
+            ..idle(gathered)
+        };
+        assert_eq!(next(&job, &inspected), Step::Train(2, INTERVAL));
+        let training = Done {
+            busy: true,
+            ..inspected
+        };
+        assert_eq!(next(&job, &training), Step::Report);
+        let told = Done {
+            reported: Some(1),
+            ..training
+        };
+        assert_eq!(next(&job, &told), Step::Wait, "the orders are older");
     }
 
     #[test]

@@ -349,6 +349,20 @@ impl Update {
         read_blocks(simd::level(), self.codec, blocks, changes);
     }
 
+    /// The length of the changes as a vector, in billionths: the same bits everywhere, whatever the machine. Each of
+    /// sixteen sums takes every sixteenth weight, in f64, and they are added in their order.
+    pub fn norm(&self) -> u64 {
+        let mut sums = [0f64; LANES];
+        let mut changes = [0f32; PART];
+        for from in (0..self.weights).step_by(PART) {
+            let changes = &mut changes[..PART.min(self.weights - from)];
+            self.decode_part(from, changes);
+            add_squares(simd::level(), &mut sums, changes);
+        }
+        // As a cast has it, more than fits is the largest number.
+        (sums.iter().sum::<f64>().sqrt() * 1e9) as u64
+    }
+
     fn check(&self) -> Result<(), CodecError> {
         let blocks = self.blocks.chunks_exact(self.codec.block().1);
         let check = match self.codec {
@@ -365,6 +379,19 @@ impl Update {
 
 /// Every codec's blocks fill a whole number of times so many weights.
 pub(crate) const PART: usize = 4096;
+
+/// Sums that a norm is added up in; a part is a whole number of times so many weights.
+const LANES: usize = 16;
+
+vectorised! {
+    fn add_squares(sums: &mut [f64; LANES], changes: &[f32]) -> () {
+        for changes in changes.chunks(LANES) {
+            for (sum, x) in sums.iter_mut().zip(changes) {
+                *sum += f64::from(*x) * f64::from(*x);
+            }
+        }
+    }
+}
 
 vectorised! {
     /// What the blocks say, as far as `changes` has room.

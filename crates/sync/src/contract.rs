@@ -24,7 +24,7 @@
 //! With an overlap, a round is trained while the one before it is not applied yet. A program goes on from its
 //! own weights and lets [`crate::Local`] keep account of what it has sent and what has come back.
 
-use crate::Codec;
+use crate::{Codec, Scale};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -168,6 +168,16 @@ pub enum Order {
         /// The updates that count; a round of none changes nothing that is agreed.
         updates: Vec<Accepted>,
     },
+    /// Round `round` is the next to be applied, and its updates don't count yet: say what there is to be said of each.
+    Inspect {
+        /// Which round.
+        round: u32,
+        /// The updates that came, in site order. Their bytes may be anything.
+        updates: Vec<Came>,
+        /// What they are to be tried on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_out: Option<HeldOut>,
+    },
     /// Write what all sites agree on after the last round that is applied, for those who join later. From
     /// every site these are the same bytes.
     Save {
@@ -195,8 +205,42 @@ pub struct Accepted {
     pub site: String,
     /// Its weight in the mean.
     pub tokens: u64,
+    /// How much of it counts.
+    #[serde(default, skip_serializing_if = "Scale::is_whole")]
+    pub scale: Scale,
     /// Where it lies, from the job's folder.
     pub file: String,
+}
+
+/// An update that has come and may not count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Came {
+    /// Whose.
+    pub site: String,
+    /// Where it lies, from the job's folder.
+    pub file: String,
+}
+
+/// Samples that nobody trains on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// The input that has them.
+    pub input: String,
+    /// How many, from the first on.
+    pub samples: u64,
+}
+
+/// What there is to be said of an update. All of it is integers, which every reader of JSON takes for the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Whose.
+    pub site: String,
+    /// Its norm, as [`crate::Update::norm`] has it; none if its bytes are no update of this round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm: Option<u64>,
+    /// Held-out loss of what is agreed with this update alone, in millionths of a nat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<i64>,
 }
 
 /// From the program to the site.
@@ -246,6 +290,16 @@ pub enum Said {
         loss: f32,
         /// Weights.
         parameters: u64,
+    },
+    /// A round's updates are inspected.
+    Inspected {
+        /// Of which round.
+        round: u32,
+        /// Held-out loss of what is agreed, in millionths of a nat; none if the program has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<i64>,
+        /// Of each update, in their order.
+        found: Vec<Found>,
     },
     /// The order to save is carried out.
     Saved {
@@ -401,8 +455,20 @@ mod tests {
                 updates: vec![Accepted {
                     site: "a".into(),
                     tokens: 5,
+                    scale: 7.try_into().unwrap(),
                     file: "updates/000001-a.update".into(),
                 }],
+            },
+            Order::Inspect {
+                round: 1,
+                updates: vec![Came {
+                    site: "a".into(),
+                    file: "updates/000001-a.update".into(),
+                }],
+                held_out: Some(HeldOut {
+                    input: "valid.tokens".into(),
+                    samples: 64,
+                }),
             },
             Order::Save { round: 1 },
             Order::Restore {
@@ -423,6 +489,21 @@ mod tests {
             }],
         };
         assert_eq!(Said::read(&said.line()).unwrap(), said);
+        let said = Said::Inspected {
+            round: 1,
+            before: Some(5_000_000),
+            found: vec![Found {
+                site: "a".into(),
+                norm: None,
+                loss: Some(i64::MAX),
+            }],
+        };
+        assert_eq!(Said::read(&said.line()).unwrap(), said);
+        // As it was before updates were scaled.
+        let whole: Accepted = serde_json::from_str(r#"{"site":"a","tokens":5,"file":"f"}"#).unwrap();
+        assert_eq!(whole.scale, Scale::WHOLE);
+        let more = r#"{"site":"a","tokens":5,"scale":65537,"file":"f"}"#;
+        assert!(serde_json::from_str::<Accepted>(more).is_err());
     }
 
     #[test]

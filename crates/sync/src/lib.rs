@@ -7,7 +7,7 @@
 //! same bits again, and so does anybody who replays the rounds from the log.
 //!
 //! ```
-//! use sync::{encode, fragments, Codec, Contribution, Outer, OuterConfig, Update};
+//! use sync::{encode, fragments, Codec, Contribution, Outer, OuterConfig, Scale, Update};
 //!
 //! let fragments = fragments(&[200, 100], 2); // a model of two tensors, of which a round sends one
 //! let mut seoul = Outer::new(vec![1.0f32; 300], OuterConfig::default());
@@ -20,7 +20,7 @@
 //!     Update::parse(&encode(Codec::Int4, &[0.5; 200], Some(&mut residual))?)?,
 //!     Update::parse(&encode(Codec::Int8, &[0.25; 200], None)?)?,
 //! ];
-//! let round = [Contribution { weight: 1000, update: &updates[0] }, Contribution { weight: 1000, update: &updates[1] }];
+//! let round = [&updates[0], &updates[1]].map(|update| Contribution { weight: 1000, scale: Scale::WHOLE, update });
 //! seoul.step(fragments[0].clone(), &round)?;
 //! daejeon.step(fragments[0].clone(), &round)?;
 //! assert_eq!(seoul.digest(), daejeon.digest());
@@ -29,13 +29,14 @@
 //! ```
 //!
 //! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
-//! [`local`] what a site has of its own while updates travel, [`contract`] how a site and the program that
-//! trains talk to each other, [`socket`] where they meet if not on standard input and output. [`paper`] reckons
-//! what models cost that are too large to be tried.
+//! [`inspect()`] what can be told of updates before they count, [`local`] what a site has of its own while updates
+//! travel, [`contract`] how a site and the program that trains talk to each other, [`socket`] where they meet if not
+//! on standard input and output. [`paper`] reckons what models cost that are too large to be tried.
 
 pub mod codec;
 pub mod contract;
 mod fragment;
+mod inspect;
 pub mod local;
 pub mod outer;
 pub mod paper;
@@ -43,7 +44,8 @@ pub mod paper;
 pub mod socket;
 
 pub use codec::{Codec, CodecError, Link, Update, encode};
-pub use contract::{Accepted, JobFolder, Order, Said, Written};
+pub use contract::{Accepted, Came, Found, HeldOut, JobFolder, Order, Said, Written};
 pub use fragment::fragments;
+pub use inspect::{Findings, Loss, inspect};
 pub use local::{Fate, Local, Own, Sent};
-pub use outer::{Contribution, Outer, OuterConfig, OuterError};
+pub use outer::{Contribution, Outer, OuterConfig, OuterError, Scale};

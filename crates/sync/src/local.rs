@@ -15,13 +15,13 @@
 //! nothing of it is left here. Without fragments and overlap, all that comes to "start from what is agreed".
 //!
 //! ```
-//! use sync::{Codec, Contribution, Fate, Local, Outer, OuterConfig, Update};
+//! use sync::{Codec, Contribution, Fate, Local, Outer, OuterConfig, Scale, Update};
 //! let mut outer = Outer::new(vec![1.0f32; 8], OuterConfig { learning_rate: 1.0, momentum: 0.0 });
 //! let mut local = Local::new(&outer, Codec::Fp32);
 //!
 //! let trained = vec![0.5; 8]; // what the round's steps made of local.params()
 //! let update = Update::parse(&local.send(&outer, 0, 0..4, trained, Codec::Fp32)?)?;
-//! let round = [Contribution { weight: 100, update: &update }];
+//! let round = [Contribution { weight: 100, scale: Scale::WHOLE, update: &update }];
 //! let fate = local.apply(&mut outer, 0, 0..4, &round, true)?;
 //! assert_eq!(fate, Fate::Counted(0));
 //! assert_eq!(outer.params(), [0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]);
@@ -236,7 +236,7 @@ fn follow(weights: &mut [f32], base: &[f32], now: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{OuterConfig, Update};
+    use crate::{OuterConfig, Scale, Update};
     use proptest::prelude::*;
 
     /// Applies what it is told: the sum of the updates is where the weights go.
@@ -261,12 +261,14 @@ mod tests {
             let update = Update::parse(&updates[round as usize]).unwrap();
             let one = [Contribution {
                 weight: 1,
+                scale: Scale::WHOLE,
                 update: &update,
             }];
             let nothing = Update::parse(&encode(Codec::Fp32, &vec![0.0; range(round).len()], None).unwrap());
             let nothing = nothing.unwrap();
             let others = [Contribution {
                 weight: 1,
+                scale: Scale::WHOLE,
                 update: &nothing,
             }];
             let counts = late != Some(round);
@@ -330,6 +332,7 @@ mod tests {
         let others = Update::parse(&encode(Codec::Int8, &[0.5, 0.5], None).unwrap()).unwrap();
         let round = [Contribution {
             weight: 1,
+            scale: Scale::WHOLE,
             update: &others,
         }];
         let fate = local.apply(&mut outer, 0, 0..2, &round, false).unwrap();
@@ -347,6 +350,7 @@ mod tests {
         let update = Update::parse(&sent).unwrap();
         let of_nothing = [Contribution {
             weight: 0,
+            scale: Scale::WHOLE,
             update: &update,
         }];
         let (before, agreed) = (local.clone(), outer.clone());

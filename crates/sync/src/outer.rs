@@ -3,7 +3,7 @@
 //! For a weight that changed by x_s at site s, which trained on w_s tokens:
 //!
 //! ```text
-//! sum  = Σ w_s x_s          in f64, the sites in the order of the round
+//! sum  = Σ w_s c_s x_s      in f64, the sites in the order of the round; c_s is 1 unless the round says less
 //! g    = sum / Σ w_s        in f64, then rounded once to f32
 //! m    = μ m + g            Nesterov, in f32, in this order; below 2^-100 it is 0
 //! p    = p - η (g + μ m)
@@ -45,6 +45,44 @@ impl Default for OuterConfig {
     }
 }
 
+/// How much of an update counts, in 65,536ths: with the tokens it makes a whole number that is exact in f64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Scale(u32);
+
+impl Scale {
+    /// All of it.
+    pub const WHOLE: Self = Self(1 << 16);
+
+    /// Whether it is all of it.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::WHOLE
+    }
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
+impl TryFrom<u32> for Scale {
+    type Error = String;
+
+    fn try_from(parts: u32) -> Result<Self, String> {
+        if parts > Self::WHOLE.0 {
+            return Err(format!("a scale of {parts}: 65536 is all of an update"));
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl From<Scale> for u32 {
+    fn from(scale: Scale) -> Self {
+        scale.0
+    }
+}
+
 /// What all sites agree on between two rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outer {
@@ -60,6 +98,8 @@ pub struct Outer {
 pub struct Contribution<'a> {
     /// Tokens.
     pub weight: u64,
+    /// How much of it counts.
+    pub scale: Scale,
     /// How far the site came.
     pub update: &'a Update,
 }
@@ -139,7 +179,8 @@ impl Outer {
             return Ok(());
         }
         let mut part = Part {
-            tokens: tokens as f64,
+            // The scales' unit is a power of two, so it changes no bit of a mean of whole updates.
+            tokens: (tokens * u64::from(Scale::WHOLE.0)) as f64,
             config: self.config,
             sums: [0.0; PART],
             changes: [0.0; PART],
@@ -151,7 +192,8 @@ impl Outer {
             for contribution in round {
                 let changes = &mut part.changes[..params.len()];
                 contribution.update.decode_part(i * PART, changes);
-                add(simd::level(), &mut part.sums, changes, contribution.weight as f64);
+                let weight = contribution.weight * u64::from(contribution.scale.0);
+                add(simd::level(), &mut part.sums, changes, weight as f64);
             }
             advance(simd::level(), &part, params, momentum);
         }
@@ -263,9 +305,11 @@ mod tests {
     }
 
     fn step(outer: &mut Outer, fragment: Range<usize>, round: &[(u64, &Update)]) -> Result<(), OuterError> {
-        let round = round
-            .iter()
-            .map(|&(weight, update)| Contribution { weight, update });
+        let round = round.iter().map(|&(weight, update)| Contribution {
+            weight,
+            scale: Scale::WHOLE,
+            update,
+        });
         outer.step(fragment, &round.collect::<Vec<_>>())
     }
 
@@ -290,6 +334,30 @@ mod tests {
             }
             prop_assert!(outer.params[..100].iter().chain(&outer.params[400..]).all(|p| *p == 0.5));
         }
+    }
+
+    #[test]
+    fn a_scaled_update_goes_that_part_of_its_way_and_still_weighs_its_tokens() {
+        let mut outer = Outer::new(vec![1.0; 2], PLAIN);
+        let (a, b) = (
+            update(Codec::Fp32, &[0.5, -4.0]),
+            update(Codec::Fp32, &[0.25, 2.0]),
+        );
+        let scaled = |weight, scale: u32, update| Contribution {
+            weight,
+            scale: scale.try_into().unwrap(),
+            update,
+        };
+        outer
+            .step(0..2, &[scaled(3, 1 << 14, &a), scaled(1, 1 << 16, &b)])
+            .unwrap();
+        assert_eq!(
+            outer.params,
+            [1.0 - (3.0 * 0.125 + 0.25) / 4.0, 1.0 - (-3.0 + 2.0) / 4.0]
+        );
+        outer.step(0..2, &[scaled(1, 0, &a)]).unwrap();
+        assert_eq!(outer.params[0], 1.0 - 0.15625, "nothing of it");
+        assert!(Scale::try_from((1 << 16) + 1).is_err());
     }
 
     #[test]

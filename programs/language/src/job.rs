@@ -10,7 +10,7 @@ use program::{Agreed, Programme, RunError};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use sync::contract::JobFile;
-use sync::{JobFolder, Written};
+use sync::{HeldOut, JobFolder, Written};
 use train::{Flow, Report, Samples, Step, Trainer};
 
 /// Does the job in `folder`, as [`program::run`] has it: from token files to a language model.
@@ -71,6 +71,25 @@ impl Programme for Language {
     ) -> Result<Report, train::Error> {
         let windows = Windows::new(&self.train, self.job.settings.seq);
         trainer.train(&windows, first, end, after_step)
+    }
+
+    fn held_out(&self, model: &Model<Family>, samples: &HeldOut) -> Result<f64, RunError> {
+        let HeldOut { input, samples } = samples;
+        let wrong = |what: String| RunError::Inputs(format!("inputs/{input}: {what}"));
+        let tokens = Tokens::open(&self.folder.input(input)).map_err(|error| wrong(error.to_string()))?;
+        if tokens.vocab() != self.train.vocab() {
+            let (theirs, ours) = (tokens.vocab(), self.train.vocab());
+            return Err(wrong(format!(
+                "a vocabulary of {theirs}, and the model has {ours}: hold out tokens of the same tokeniser"
+            )));
+        }
+        let windows = Windows::new(&tokens, self.job.settings.seq);
+        Ok(train::evaluate(
+            model,
+            &windows,
+            *samples,
+            self.job.settings.batch,
+        )?)
     }
 
     fn finish(&self, agreed: &Agreed, model: &Model<Family>) -> Result<Vec<Written>, RunError> {

@@ -1,10 +1,13 @@
 //! The rules at work: told as stories in [`jobs`], [`batch`], [`placement`], [`rounds`] and [`requests`], measured in
 //! [`money`], printed in [`policy`], told of standings and releases in [`standing`], of idle machines in [`watch`], of calls
-//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], of what people log in [`runs`], of fiscal years' money in [`years`], and hunted with random commands in [`simulate`].
+//! and awards in [`calls`] and [`awards`], of what sites are owed in [`invoices`], of what people log in [`runs`], of
+//! fiscal years' money in [`years`], of updates that are looked at before they count in [`inspection`], and hunted with
+//! random commands in [`simulate`].
 
 mod awards;
 mod batch;
 mod calls;
+mod inspection;
 mod invitations;
 mod invoices;
 mod jobs;

@@ -12,7 +12,7 @@ use crate::world::{World, output};
 use consortium::{Actor, Command, Event, JobId, Label, Month, Phase, Request, Round, State, Time, explain};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 160;
+const SEEDS: u64 = 200;
 const STEPS: usize = 200;
 
 #[test]
@@ -50,6 +50,10 @@ fn whatever_is_asked_the_rules_hold() {
         "HeldIdle",
         "more than count",
         "given up",
+        "Inspected",
+        "rejected",
+        "scaled",
+        "StruckOut",
     ] {
         let times = seen.get(what).copied().unwrap_or(0);
         assert!(times >= 10, "{what} was seen {times} times only: {seen:?}");
@@ -227,6 +231,10 @@ impl Story {
                 other => format!("{other:?}"),
             };
             count(name.split([' ', '(']).next().unwrap_or_default());
+            if let Event::RoundClosed { scales, rejected, .. } = event {
+                scales.keys().for_each(|_| count("scaled"));
+                rejected.keys().for_each(|_| count("rejected"));
+            }
             match event {
                 Event::RoundClosed { returned, .. } if !returned.is_empty() => count("returned"),
                 Event::RoundOpened { job, round, .. } if !opened.insert((*job, *round)) => count("extended"),

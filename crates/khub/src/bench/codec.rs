@@ -4,7 +4,7 @@ use super::say;
 use crate::failure::Failure;
 use serde_json::json;
 use std::time::Instant;
-use sync::{Codec, Contribution, Outer, OuterConfig, Update, encode};
+use sync::{Codec, Contribution, Outer, OuterConfig, Scale, Update, encode};
 
 /// Updates written and read, by one thread.
 #[derive(clap::Args)]
@@ -28,6 +28,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let update = Update::parse(&bytes).map_err(Failure::new)?;
         let round = [Contribution {
             weight: 1,
+            scale: Scale::WHOLE,
             update: &update,
         }];
         let (mut plain, mut feedback, mut read, mut step) = (vec![], vec![], vec![], vec![]);

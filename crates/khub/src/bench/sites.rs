@@ -16,7 +16,7 @@ use serde_json::json;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
-use sync::{Codec, Contribution, Outer, OuterConfig, Update, encode, fragments};
+use sync::{Codec, Contribution, Outer, OuterConfig, Scale, Update, encode, fragments};
 use train::{Flow, Precision, Rule, TrainConfig, Trainer, evaluate};
 
 /// A training run on NSMC.
@@ -314,7 +314,11 @@ fn commit(
     let bytes = args.codec.bytes(fragment.len() as u64);
     traffic.sent += bytes;
     traffic.received += bytes * (args.sites - 1);
-    let round = updates.iter().map(|update| Contribution { weight: 1, update });
+    let round = updates.iter().map(|update| Contribution {
+        weight: 1,
+        scale: Scale::WHOLE,
+        update,
+    });
     outer
         .step(fragment.clone(), &round.collect::<Vec<_>>())
         .map_err(Failure::new)

@@ -1,7 +1,10 @@
 use crate::matrix::request;
 use crate::world::{LONG, World, spec};
 use api::{Bytes, Client, Orders, SiteJob};
-use consortium::{Digest, Holder, JobId, Label, Phase, Presence, Reading, SiteId, Update, Usage};
+use consortium::{
+    Bounds, Digest, Found, Holder, JobId, Label, Mode, Phase, Presence, Reading, Rejection, Report, SiteId,
+    Update, Usage,
+};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -151,6 +154,66 @@ fn a_job_from_submission_to_settlement() {
         "reserved, used and given back at two sites: {postings:?}"
     );
     assert_eq!(world.person("head").ledger().unwrap().wrong, None);
+}
+
+/// Sites read each other's updates before they count, and what they find of them decides.
+#[test]
+fn an_update_that_both_sites_find_bad_does_not_count() {
+    let world = World::new();
+    let member = world.person("minji");
+    let data = world.bring(&member, b"held out", Label::Open);
+    member.put(&world.folder.path().join("to-send"), &data).unwrap();
+    let mut spec = spec();
+    spec.inputs.insert("valid.tokens".into(), data.id.digest);
+    spec.rounds.mode = Some(Mode::Inspected(Bounds {
+        held_out: Some("valid.tokens".into()),
+        ..Bounds::default()
+    }));
+    let job = member.submit(&spec, "k").unwrap();
+    let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
+    for site in [&mut a, &mut b] {
+        site.until(|job| job.presence == Presence::Expected);
+        site.client.join(job).unwrap();
+    }
+    for site in [&mut a, &mut b] {
+        site.until(|job| !job.open.is_empty());
+        site.contribute(&world, job, 1);
+    }
+    let reader = world.site("f");
+    for site in [&mut a, &mut b] {
+        let inspect = site.until(|job| job.inspect.is_some()).inspect.unwrap();
+        assert_eq!(inspect.round, 0);
+        let found = inspect.updates.iter().map(|(of, update)| {
+            let id = consortium::ArtifactId {
+                project: spec.project.clone(),
+                digest: update.digest,
+            };
+            site.client.fetch(&id).unwrap();
+            assert!(reader.fetch(&id).is_err(), "it goes to the job's sites alone");
+            let loss = if of.as_str() == "b" { 9_000_000 } else { 4_000_000 };
+            let (norm, loss) = (Some(1_000), Some(loss));
+            (of.clone(), Found { norm, loss })
+        });
+        let report = Report {
+            before: Some(5_000_000),
+            found: found.collect(),
+        };
+        site.client.inspect(job, 0, 1, &report).unwrap();
+    }
+    let closed = b.until(|job| !job.closed.is_empty()).closed.remove(0);
+    let loss = Rejection::Loss {
+        before: 5_000_000,
+        after: 9_000_000,
+    };
+    assert_eq!(closed.rejected, [(b.id.clone(), loss)].into());
+    assert_eq!(closed.updates.keys().collect::<Vec<_>>(), [&a.id]);
+    let told = member.explain(job).unwrap().rejected;
+    assert_eq!(
+        told,
+        [
+            "an update of b rejected, in round 0 because the held-out loss is 9.0000 with it and 5.0000 without"
+        ]
+    );
 }
 
 #[test]

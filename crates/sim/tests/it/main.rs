@@ -27,11 +27,16 @@ fn more_than_three_hundred_stories_go_well() {
     });
     let mut faults = BTreeMap::new();
     let (mut told, mut rounds, mut changes) = (0, 0, 0);
+    let (mut spoiled, mut rejected, mut stale, mut scaled) = (0, 0, 0, 0);
     for story in stories {
         let story = story.unwrap_or_else(|failure| panic!("{failure}"));
         told += 1;
         rounds += story.rounds;
         changes += story.changes;
+        spoiled += story.spoiled;
+        rejected += story.rejected;
+        stale += story.stale;
+        scaled += story.scaled;
         for (fault, times) in story.faults {
             *faults.entry(fault).or_insert(0) += times;
         }
@@ -39,6 +44,11 @@ fn more_than_three_hundred_stories_go_well() {
     assert_eq!(told, SEEDS);
     assert!(rounds > 600, "{rounds} rounds");
     assert!(changes > 60, "the codec changed {changes} times");
+    // One counts where too few honest sites have told in time, or if it does too little harm.
+    assert!(
+        rejected >= 25 && 2 * rejected >= spoiled && 100 * stale < rounds as u64 && scaled > 100,
+        "{rejected} of {spoiled} spoiled updates rejected, {stale} of honest sites, {scaled} scaled"
+    );
     // A story in which nothing goes wrong proves little.
     assert!(
         faults.len() == 13 && faults.values().all(|times| *times >= 10),
@@ -65,9 +75,12 @@ fn every_defect_is_found() {
         (Bug::KeepsWhatWasSetAside, "has ended, and"),
         (Bug::ClosesARoundTwice, "which is not open"),
         (Bug::AddsInFloats, "reached"),
+        (Bug::ForgetsScales, "reached"),
+        (Bug::HidesARejection, "; what came is"),
+        (Bug::BelievesOneInspector, "is honest, and its update is rejected"),
     ];
     for (bug, expected) in cases {
-        let mut failures = (0..100).filter_map(|seed| run_with(seed, Some(bug)).err());
+        let mut failures = (0..SEEDS).filter_map(|seed| run_with(seed, Some(bug)).err());
         let found = failures.find(|failure| failure.why.contains(expected));
         let failure = found.unwrap_or_else(|| panic!("{bug:?} is not found"));
         assert!(!failure.last.is_empty(), "a failure tells its story");

@@ -22,6 +22,38 @@ fn codecs() -> impl Strategy<Value = Codec> {
     prop::sample::select(Codec::ALL.to_vec())
 }
 
+/// The bits themselves: sites compare what they tell, so a machine that adds otherwise would be found out.
+#[test]
+fn a_norm_is_the_same_on_every_machine_and_level() {
+    let delta = changes(10_007, 3);
+    let update = |codec| Update::parse(&encode(codec, &delta, None).unwrap()).unwrap();
+    let norms = Codec::ALL.map(|codec| update(codec).norm());
+    assert_eq!(norms[0], 377_754_056);
+    // What a codec doesn't tell of the small ones hardly shows.
+    for (codec, norm) in Codec::ALL.into_iter().zip(norms) {
+        let part = norm as f64 / norms[0] as f64;
+        let least = if codec == Codec::Sparse { 0.2 } else { 0.99 };
+        assert!((least..1.01).contains(&part), "{codec}: {part}");
+    }
+    let run = |level| {
+        let mut sums = [0.5; LANES];
+        delta
+            .chunks(PART)
+            .for_each(|part| add_squares(level, &mut sums, part));
+        sums
+    };
+    for level in Level::all() {
+        assert!(run(level) == run(Level::Portable), "{level:?}");
+    }
+    let norm = |change: &[f32]| {
+        Update::parse(&encode(Codec::Fp32, change, None).unwrap())
+            .unwrap()
+            .norm()
+    };
+    assert_eq!((norm(&[]), norm(&[-3.0, 4.0])), (0, 5_000_000_000));
+    assert_eq!(norm(&[1e30, 1e30]), u64::MAX, "as much as can be told");
+}
+
 proptest! {
     #[test]
     fn every_weight_is_within_half_a_unit(delta in prop::collection::vec(-1e3f32..1e3, 0..700)) {

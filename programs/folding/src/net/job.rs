@@ -24,7 +24,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use sync::contract::{JobFile, Rounds};
-use sync::{JobFolder, OuterConfig, Written};
+use sync::{HeldOut, JobFolder, OuterConfig, Written};
 use train::{Flow, Report, Step, TrainConfig, Trainer};
 
 /// The settings of a job. Each has a default; a key that is none of them is an error.
@@ -224,6 +224,21 @@ impl Programme for Folding {
             seed: settings.train.seed,
         };
         trainer.train_in_turn(&chains, first, end, after_step)
+    }
+
+    fn held_out(&self, model: &Model<Trunk>, samples: &HeldOut) -> Result<f64, RunError> {
+        let settings = &self.job.settings;
+        let held_out = open_library(&self.folder, &samples.input)?.0;
+        let hints = session::unsought(held_out.len());
+        let chains = Chains {
+            chains: held_out.iter().collect(),
+            hints: &hints,
+            library: &self.library,
+            changes: None,
+            seed: settings.train.seed,
+        };
+        let batch = settings.train.batch;
+        Ok(train::evaluate(model, &chains, samples.samples, batch)?)
     }
 
     fn finish(&self, agreed: &Agreed, model: &Model<Trunk>) -> Result<Vec<Written>, RunError> {

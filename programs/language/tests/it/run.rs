@@ -12,7 +12,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use sync::contract::{JobFile, Rounds};
-use sync::{Accepted, Codec, JobFolder, Order, OuterConfig, Said, Update};
+use sync::{
+    Accepted, Came, Codec, Found, HeldOut, JobFolder, Order, OuterConfig, Said, Scale, Update, encode,
+};
 use tempfile::TempDir;
 
 const ROUNDS: Rounds = Rounds::new(3, 64);
@@ -66,6 +68,79 @@ fn two_sites_train_one_model() {
     let checkpoint = nn::Checkpoint::parse(&busan[0]).unwrap();
     let model = language::from_checkpoint(&checkpoint).unwrap();
     assert_eq!(report["parameters"], model.params.len());
+}
+
+/// The program looks at updates of all sorts before any of them counts, and trains as if it had not.
+#[test]
+fn what_would_harm_the_model_is_found_out() {
+    let undisturbed = alone(&Site::new("seoul"));
+    let site = Site::new("seoul");
+    let running = Running::start(&site);
+    running.ready();
+    running.train(0);
+    assert!(matches!(running.hear(), Said::Update { .. }));
+    let honest = fs::read(update_file(&site, 0)).unwrap();
+    let changes = Update::parse(&honest).unwrap().decode();
+    let times = |by: f32| {
+        let changes: Vec<f32> = changes.iter().map(|x| x * by).collect();
+        encode(Codec::Fp32, &changes, None).unwrap()
+    };
+    write(&site, 0, "flipped", &times(-1.0));
+    write(&site, 0, "garbage", &honest[..honest.len() - 1]);
+    write(&site, 0, "loud", &times(1_000.0));
+    let sites = ["flipped", "garbage", "loud", "seoul"];
+    let inspect = |held_out: Option<HeldOut>| {
+        let updates = sites.map(|site| Came {
+            site: site.into(),
+            file: JobFolder::update_file(0, site),
+        });
+        let order = Order::Inspect {
+            round: 0,
+            updates: updates.into(),
+            held_out,
+        };
+        running.order(&order.line());
+        match running.hear() {
+            Said::Inspected {
+                round: 0,
+                before,
+                found,
+            } => (before, found),
+            other => panic!("{other:?}"),
+        }
+    };
+    let held_out = HeldOut {
+        input: "valid.tokens".into(),
+        samples: 8,
+    };
+    let (before, found) = inspect(Some(held_out.clone()));
+    let before = before.unwrap();
+    // A model of 64 tokens that knows nothing: log 64 nats.
+    assert!((4_000_000..4_400_000).contains(&before), "{before}");
+    let [flipped, garbage, loud, own]: [Found; 4] = found.clone().try_into().unwrap();
+    assert_eq!((garbage.norm, garbage.loss), (None, None));
+    let norm = own.norm.unwrap();
+    assert_eq!(flipped.norm, Some(norm));
+    let times = loud.norm.unwrap() as f64 / norm as f64;
+    assert!((990.0..1_010.0).contains(&times), "{times}");
+    assert!(own.loss.unwrap() < before, "{own:?}");
+    // Of a network that knows nothing yet the other way may be as good: two signs that are turned make one that isn't.
+    assert!(flipped.loss.unwrap() > own.loss.unwrap(), "{flipped:?} {own:?}");
+    assert!(loud.loss.unwrap() > 2 * before, "{loud:?}");
+    assert_eq!(
+        inspect(Some(held_out)),
+        (Some(before), found),
+        "asked again, the same"
+    );
+    let (none, norms) = inspect(None);
+    assert_eq!((none, norms[3].norm, norms[3].loss), (None, Some(norm), None));
+
+    let mut told = Vec::new();
+    running.commit(0, &[accepted(0, "seoul")]);
+    told.push((honest, running.committed(0)));
+    told.extend((1..ROUNDS.count).map(|round| turn(&running, &site, round)));
+    assert!(told == undisturbed);
+    running.end().unwrap();
 }
 
 #[test]
@@ -451,7 +526,7 @@ fn an_update_that_is_none_is_named() {
         (whole[..100].to_vec(), "this has 100; fetch it again"),
         (b"<html>".to_vec(), "the first bytes are not KHUBUPD2"),
         (
-            sync::encode(Codec::Int8, &[0.5; 10], None).unwrap(),
+            encode(Codec::Int8, &[0.5; 10], None).unwrap(),
             "update 1 is of 10 weights",
         ),
     ];
@@ -685,6 +760,7 @@ fn accepted(round: u32, site: &str) -> Accepted {
     Accepted {
         site: site.into(),
         tokens: 64 * 16,
+        scale: Scale::WHOLE,
         file: JobFolder::update_file(round, site),
     }
 }

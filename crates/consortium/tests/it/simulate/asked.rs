@@ -1,14 +1,15 @@
 //! What is asked in a [`Story`]: by good members of the consortium, and by anyone at all.
 
-use super::Story;
+use super::{Dice, Story};
 use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
 use consortium::watch::Terms;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Asking, Award, CodecSpec, Command, Credential, Digest, FlopSeconds,
-    FlopsPerSecond, Holder, Home, Job, JobId, JobSpec, Label, MoneyCommand, Month, NewOffer, OfferCommand,
-    Organisation, Output, Pace, PeopleCommand, Person, Phase, Presence, Price, Project, ProjectId, Reading,
-    Round, RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage, Won,
+    Actor, ArtifactId, ArtifactKind, Asking, Award, Bounds, CodecSpec, Command, Credential, Digest,
+    FlopSeconds, FlopsPerSecond, Found, Holder, Home, Job, JobId, JobSpec, Label, Mode, MoneyCommand, Month,
+    NewOffer, OfferCommand, Organisation, Output, Pace, PeopleCommand, Person, Phase, Presence, Price,
+    Project, ProjectId, Reading, Report, Round, RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage,
+    Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,6 +112,19 @@ impl Story {
                 reading: Reading { attempt, total },
             };
         }
+        let inspected = job.open_rounds().find_map(|round| {
+            let told = round.inspection.as_ref()?.reports.contains_key(site);
+            (!told).then_some(round)
+        });
+        if let Some(round) = inspected {
+            let updates: Vec<SiteId> = round.updates.keys().cloned().collect();
+            return Command::Inspect {
+                job: id,
+                round: round.number,
+                attempt,
+                report: self.report(id, round.number, &updates),
+            };
+        }
         let untold = job
             .rounds
             .iter()
@@ -171,6 +185,29 @@ impl Story {
             job: id,
             attempt,
             outputs,
+        }
+    }
+
+    /// What a site finds of a round's updates: mostly what they are, which is the same for all who look, else anything.
+    fn report(&mut self, job: JobId, round: u32, updates: &[SiteId]) -> Report {
+        let mut truth = Dice(job.0 << 32 | u64::from(round));
+        let dice = match self.dice.one_in(8) {
+            true => &mut self.dice,
+            false => &mut truth,
+        };
+        let found = updates.iter().map(|site| {
+            let norm = dice.pick(&[1_000, 1_000, 2_000, 2_000, 99_000]);
+            let loss = dice.pick(&[900_000, 900_000, 900_000, 900_000, 2_000_000, i64::MAX]);
+            let [norm_told, loss_told] = [(); 2].map(|()| !dice.one_in(12));
+            let found = Found {
+                norm: norm_told.then_some(norm),
+                loss: loss_told.then_some(loss),
+            };
+            (site.clone(), found)
+        });
+        Report {
+            found: found.collect(),
+            before: dice.pick(&[Some(1_000_000), Some(1_000_000), None]),
         }
     }
 
@@ -310,6 +347,12 @@ impl Story {
                 digest: Digest::of(self.dice.pick(&FILES).as_bytes()),
                 bytes: self.dice.number(1_000),
             },
+            10 if self.dice.one_in(3) => Command::Inspect {
+                job,
+                round,
+                attempt,
+                report: self.report(job, round, &[id("bada"), id("rhein")]),
+            },
             10 if self.dice.one_in(2) => Command::Reset {
                 job,
                 attempt,
@@ -393,6 +436,12 @@ impl Story {
         let known: Vec<Digest> = self.world.state.artifacts.keys().map(|id| id.digest).collect();
         let input = ("train.tokens".to_owned(), self.dice.pick(&known));
         let count = self.dice.pick(&[1, 2, 3, 4]);
+        let inspected = Mode::Inspected(Bounds {
+            strikes: self.dice.pick(&[1, 3]),
+            ..Bounds::default()
+        });
+        // Fewer could not be compared, and there may be nothing to try them on.
+        let mode = (sites >= 3 && !self.dice.one_in(3)).then_some(inspected);
         JobSpec {
             label: self.dice.pick(&[Label::Open, Label::Restricted]),
             sites: sites.min(3),
@@ -413,6 +462,7 @@ impl Story {
                     .dice
                     .pick(&[CodecSpec::Int8, CodecSpec::Sparse, CodecSpec::Auto]),
                 checkpoint_every: self.dice.pick(&[0, 1, 50]),
+                mode,
             },
             ..spec()
         }

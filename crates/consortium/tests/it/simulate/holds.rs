@@ -4,8 +4,8 @@ use super::Story;
 use crate::world::id;
 use consortium::{
     Account, Actor, ArtifactId, Correction, Digest, Event, FiscalYear, FlopSeconds, Interval, Invoice,
-    InvoiceId, Job, JobId, Label, Person, Phase, Presence, ProjectId, Role, Round, SiteId, State, Time, Went,
-    Won, apply,
+    InvoiceId, Job, JobId, Label, Person, Phase, Presence, ProjectId, Rejection, Role, Round, SiteId, State,
+    Time, Went, Won, apply,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,10 +94,16 @@ impl Story {
 /// A round is committed once, after the one before it, with a quorum, in site order; and whoever is there and
 /// has given nothing was waited for.
 fn check_commit(state: &State, event: &Event, at: Time) {
+    if let Event::InspectionBegan { job, round } = event {
+        let job = &state.jobs[job];
+        return check_waited(job, &job.rounds[*round as usize], at);
+    }
     let Event::RoundClosed {
         job,
         round: number,
         accepted,
+        scales,
+        rejected,
         ..
     } = event
     else {
@@ -113,16 +119,43 @@ fn check_commit(state: &State, event: &Event, at: Time) {
             .iter()
             .map(|(site, update)| (site.clone(), update.digest)),
     );
-    assert_eq!(*accepted, came, "{of}");
+    let counts = came.iter().filter(|(site, _)| !rejected.contains_key(site));
+    assert!(accepted.iter().eq(counts), "{of}");
+    let inspected = job.spec.rounds.mode.is_some() && !came.is_empty();
+    assert_eq!(round.inspection.is_some(), inspected, "{of}");
+    let of_counted = |site: &SiteId| accepted.iter().any(|(other, _)| other == site);
+    assert!(scales.keys().all(of_counted), "{of} scales what doesn't count");
+    if let Some(inspection) = &round.inspection {
+        assert!(
+            !inspection.reports.is_empty(),
+            "{of} closes before anyone has told of it"
+        );
+        // Who has an update in the round has a voice, so less than half of those can't bring about a no.
+        let there = came
+            .iter()
+            .filter(|(site, _)| job.members[site].presence != Presence::Left);
+        let most = 2 * inspection.reports.len() > there.count();
+        let by_few = |why: &Rejection| matches!(why, Rejection::Tokens { .. } | Rejection::Doubtful);
+        assert!(most || rejected.values().all(by_few), "{of}");
+    }
+    assert!(inspected || rejected.is_empty() && scales.is_empty(), "{of}");
     assert!(accepted.is_sorted_by(|(a, _), (b, _)| a < b), "{of} has no order");
+    if !inspected {
+        check_waited(job, round, at);
+    }
+}
+
+/// Before a round closes, or is inspected, there is a quorum, and whoever is there was waited for.
+fn check_waited(job: &Job, round: &Round, at: Time) {
+    let of = format!("round {} of {}", round.number, job.id);
     let missing = |site: &SiteId| round.members.contains_key(site) && !round.updates.contains_key(site);
     let awaited = job.present().any(|(site, _)| missing(site));
     let quorum = job.spec.rounds.quorum_of(round.number, round.members.len());
-    if accepted.len() < quorum {
+    if round.updates.len() < quorum {
         // Only a round for what was left over is given up: with what came, or to others.
         let others = job.present().any(|(site, _)| !round.members.contains_key(site));
         let extra = round.number >= job.spec.rounds.count;
-        let some = others || !came.is_empty();
+        let some = others || !round.updates.is_empty();
         assert!(extra && some && !awaited, "{of} has no quorum");
     } else if awaited {
         let since = round.quorum_at.expect("it has a quorum");
@@ -392,7 +425,8 @@ fn check_samples(job: &Job) {
                 .map(|(_, interval)| *interval),
         );
         let extra = round.number >= job.spec.rounds.count;
-        let enough = extra || round.updates.len() >= job.spec.rounds.quorum as usize;
+        let came = round.updates.len() + round.rejected.len();
+        let enough = extra || came >= job.spec.rounds.quorum as usize;
         assert!(
             enough || !round.is_closed(),
             "round {} of {} had no quorum",
