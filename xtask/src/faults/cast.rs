@@ -203,17 +203,13 @@ impl<'a> Cast<'a> {
                 self.metrics.insert(name.to_owned(), text);
             }
         }
-        let Ok(said) = self.ask(&["jobs", "--json"]) else {
+        let Ok(said) = self.ask(&["jobs", job, "--json"]) else {
             return Ok(Now {
                 committed: 0,
                 outcome: None,
             });
         };
-        let jobs: Vec<Value> = serde_json::from_str(&said).map_err(|e| format!("khub jobs: {e}"))?;
-        let view = jobs
-            .into_iter()
-            .find(|view| view["job"]["id"] == job || named(&view["job"]["id"]) == job);
-        let view = view.ok_or_else(|| format!("khub jobs doesn't know {job}"))?;
+        let view: Value = serde_json::from_str(&said).map_err(|e| format!("khub jobs: {e}"))?;
         let phase = &view["job"]["phase"]["phase"];
         let committed = view["committed"].as_u64().unwrap_or(0) as u32;
         match phase.as_str() {
