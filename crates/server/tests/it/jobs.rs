@@ -24,6 +24,20 @@ impl Site {
         }
     }
 
+    /// Sites `a` and `b`, which have joined a job for two and handed in what they learned in its first round.
+    fn two_that_contributed(world: &World, job: JobId) -> [Self; 2] {
+        let mut sites = ["a", "b"].map(|name| Self::new(world, name));
+        for site in &mut sites {
+            site.until(|job| job.presence == Presence::Expected);
+            site.client.join(job).unwrap();
+        }
+        for site in &mut sites {
+            site.until(|job| !job.open.is_empty());
+            site.contribute(world, job, 1);
+        }
+        sites
+    }
+
     /// The next orders that differ from the known ones.
     fn orders(&mut self) -> Orders {
         let (tag, orders) = self
@@ -170,15 +184,7 @@ fn an_update_that_both_sites_find_bad_does_not_count() {
         ..Bounds::default()
     }));
     let job = member.submit(&spec, "k").unwrap();
-    let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
-    for site in [&mut a, &mut b] {
-        site.until(|job| job.presence == Presence::Expected);
-        site.client.join(job).unwrap();
-    }
-    for site in [&mut a, &mut b] {
-        site.until(|job| !job.open.is_empty());
-        site.contribute(&world, job, 1);
-    }
+    let [mut a, mut b] = Site::two_that_contributed(&world, job);
     let reader = world.site("f");
     for site in [&mut a, &mut b] {
         let inspect = site.until(|job| job.inspect.is_some()).inspect.unwrap();
@@ -275,15 +281,7 @@ fn what_a_restricted_run_learns_goes_to_its_sites_and_people_alone() {
     let mut spec = spec();
     spec.rounds.count = 3;
     let job = member.submit(&spec, "k").unwrap();
-    let (mut a, mut b) = (Site::new(&world, "a"), Site::new(&world, "b"));
-    for site in [&mut a, &mut b] {
-        site.until(|job| job.presence == Presence::Expected);
-        site.client.join(job).unwrap();
-    }
-    for site in [&mut a, &mut b] {
-        site.until(|job| !job.open.is_empty());
-        site.contribute(&world, job, 1);
-    }
+    let [mut a, mut b] = Site::two_that_contributed(&world, job);
     let outer = Digest::of(b"weights");
     let closed = a.until(|job| !job.closed.is_empty()).closed.remove(0);
     a.client.applied(job, 0, 1, &outer).unwrap();
