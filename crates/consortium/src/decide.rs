@@ -15,8 +15,8 @@ use crate::{
     Account, Action, Actor, Artifact, Batch, Command, Digest, Event, JobId, JobSpec, Label, Ledger, Outcome,
 };
 use crate::{
-    Mode, Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, RoundSpec, State,
-    Time, Transfer,
+    Mode, Output, Policy, Project, ProjectId, Refusal, RefusalKind, Remembered, Request, State, Time,
+    Transfer,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -327,7 +327,7 @@ fn check_spec(state: &State, spec: &JobSpec, project: &Project) -> Result<(), Re
 }
 
 fn check_rounds(spec: &JobSpec) -> Result<(), Refusal> {
-    let (rounds, sites): (&RoundSpec, u32) = (&spec.rounds, spec.sites);
+    let (rounds, sites) = (&spec.rounds, spec.sites);
     let (count, samples) = (rounds.count, rounds.samples);
     range("rounds.count", count.into(), 1, 1_000_000)?;
     range("rounds.samples", samples, 1, MOST_SAMPLES)?;

@@ -153,7 +153,8 @@ impl Scale {
             return Self::WHOLE;
         }
         let part = u128::from(median) * u128::from(Self::WHOLE.0) / u128::from(norm);
-        u32::try_from(part).map_or(Self::WHOLE, |part| Self(part.min(Self::WHOLE.0)))
+        // Less than all of it, so there is room for it.
+        u32::try_from(part).map_or(Self::WHOLE, Self)
     }
 }
 
