@@ -55,7 +55,7 @@ pub struct Told {
     pub rounds: usize,
     /// Rounds whose updates are written in another codec than those of the round before.
     pub changes: usize,
-    /// Spoiled updates that came in where updates are inspected.
+    /// Spoiled updates that came in where updates are inspected and more than half of the sites are honest.
     pub spoiled: u64,
     /// Those of them that were rejected.
     pub rejected: u64,
