@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync::contract::{JobFile, Written};
 use sync::{
-    Accepted, Came, Codec, CodecError, Contribution, Findings, JobFolder, Order, OuterConfig, OuterError,
+    Accepted, Came, CodecError, Contribution, Findings, Form, JobFolder, Order, OuterConfig, OuterError,
     Said, Update, fragments, inspect, socket,
 };
 
@@ -73,7 +73,7 @@ struct Place {
     /// What is trained on now.
     under_way: Option<(u32, u64, u64)>,
     /// How its update is to be written.
-    codec: Codec,
+    form: Form,
     out: Box<dyn Write + Send>,
     orders: Receiver<Result<Order, String>>,
     ended: Arc<AtomicBool>,
@@ -317,7 +317,7 @@ impl Place {
             weights: 0,
         };
         Ok(Self {
-            codec: kind.job.rounds.codec,
+            form: kind.job.rounds.codec.into(),
             state: State::new(Agreed::new(Vec::new(), outer), &kind),
             folder,
             kind,
@@ -405,7 +405,7 @@ impl Place {
                 codec,
             } => {
                 self.under_way = None;
-                self.codec = codec.unwrap_or(self.kind.job.rounds.codec);
+                self.form = self.kind.job.rounds.form(codec, (first, end));
                 Ok(self.train(round, first, end)?)
             }
             Order::Commit { round, updates } => self.commit(round, &updates).map(|()| None),
@@ -445,7 +445,7 @@ impl Place {
             let file = JobFolder::update_file(round, &self.kind.job.site);
             let trained = &self.state.trained[place];
             let bytes = fs::read(self.folder.file(&file));
-            if trained.interval == (first, end) && bytes.is_ok_and(|bytes| Update::parse(&bytes).is_ok()) {
+            if trained.interval == (first, end) && bytes.is_ok_and(|bytes| JobFolder::is_whole(&bytes)) {
                 let answer = trained.answer.clone();
                 self.say(&answer);
                 return Ok(None);
@@ -480,13 +480,9 @@ impl Place {
         }
         let (rounds, state) = (self.kind.job.rounds, &mut self.state);
         let range = rounds.sends(round, &self.fragments);
-        let update = state.local.send(
-            &state.agreed.outer,
-            round,
-            range,
-            self.weights.clone(),
-            self.codec,
-        );
+        let update = state
+            .local
+            .send(&state.agreed.outer, round, range, self.weights.clone(), self.form);
         let update = update.map_err(|error| SeatError::Diverged { round, error })?;
         let answer = Said::Update {
             round,

@@ -7,9 +7,9 @@ use crate::wire::{
 use consortium::explain::{Explanation, Waiting};
 use consortium::watch::Terms;
 use consortium::{
-    Abilities, Artifact, ArtifactId, Award, Digest, Exit, Factor, Holder, JobId, JobSpec, Label, ModelId,
-    NewOffer, Organisation, OrganisationId, Output, Person, PersonId, Programme, Project, ProjectId,
-    Publication, Reading, Report, Role, Scope, Site, SiteId, Standing, Update, Won,
+    Abilities, Artifact, ArtifactId, Award, Digest, Exit, Factor, Holder, JobId, JobSpec, Label, MaskKey,
+    ModelId, NewOffer, Organisation, OrganisationId, Output, Person, PersonId, Programme, Project, ProjectId,
+    Publication, Reading, Report, Role, Scope, Seeds, Site, SiteId, Standing, Update, Won,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -495,6 +495,19 @@ impl Client {
         self.post(
             &format!("/jobs/{job}/rounds/{round}/reports?attempt={attempt}"),
             report,
+        )
+    }
+
+    /// Tells with which key the others are to make masks with the site.
+    pub fn tell_key(&self, job: JobId, attempt: u32, key: &MaskKey) -> Answer<Done> {
+        self.post(&format!("/jobs/{job}/key?attempt={attempt}"), key)
+    }
+
+    /// Has the site's masks of a round lifted.
+    pub fn unmask(&self, job: JobId, round: u32, attempt: u32, seeds: &Seeds) -> Answer<Done> {
+        self.post(
+            &format!("/jobs/{job}/rounds/{round}/seeds?attempt={attempt}"),
+            seeds,
         )
     }
 

@@ -35,5 +35,5 @@ pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobLine, JobView, KeptOuter, LedgerView,
     LeftoversView, LogPart, Me, OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView,
     Progress, ProjectView, Ranked, Ranking, RatingView, ReleaseView, Ruling, RulingPolicy, SiteJob, SiteView,
-    ToInspect, Training, UploadView,
+    ToInspect, ToUnmask, Training, UploadView,
 };

@@ -2,9 +2,9 @@
 
 use consortium::{
     Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Codec, Digest, FlopSeconds,
-    FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, Member, OfferTerms, Organisation,
-    OrganisationId, Past, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed, Round,
-    RoundSpec, Scope, Site, SiteId, Standing, Time, Update, Won,
+    FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, MaskKey, Member, OfferTerms,
+    Organisation, OrganisationId, Past, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed,
+    Round, RoundSpec, Scope, Site, SiteId, Standing, Time, Update, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -391,6 +391,9 @@ pub struct SiteJob {
     /// Updates that the site is to inspect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspect: Option<ToInspect>,
+    /// Masks that the site is to have lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmask: Option<ToUnmask>,
     /// Of a batch job: for whom it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behalf: Option<Behalf>,
@@ -488,6 +491,19 @@ pub struct OpenRound {
     /// How the update is to be written, where the job leaves that open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<Codec>,
+    /// In a private job, the keys that its members make masks with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<SiteId, MaskKey>,
+}
+
+/// The masks of a private round that a site is to have lifted: its own, and those it shares with members that have no part in
+/// the sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToUnmask {
+    /// Which round.
+    pub round: u32,
+    /// Those members, and their keys.
+    pub with: BTreeMap<SiteId, MaskKey>,
 }
 
 /// The updates of a round that is to close, before any of them counts.

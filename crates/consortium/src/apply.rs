@@ -3,6 +3,7 @@
 
 use crate::batch::Again;
 use crate::job::Past;
+use crate::private;
 use crate::watch::{Terms, Watch};
 use crate::{
     Artifact, ArtifactId, ArtifactKind, Codec, Digest, Event, Inspection, Interval, Job, JobId, Label,
@@ -195,6 +196,12 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
                 member.attempt = *attempt;
                 member.presence = Presence::Present(at);
                 member.usage.insert(*attempt, Usage::default());
+                member.key = None; // each attempt tells its own
+            }
+        }),
+        Event::KeyTold { job, site, key } => with(state, *job, |job| {
+            if let Some(member) = job.members.get_mut(site) {
+                member.key = Some(*key);
             }
         }),
         Event::Lost { job, site, .. } => with(state, *job, |job| set_presence(job, site, Presence::Lost)),
@@ -208,7 +215,7 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             codec,
         } => with(state, *job, |job| {
             let taken: Vec<_> = members.iter().map(|(_, interval)| *interval).collect();
-            job.returned.retain(|interval| !taken.contains(interval));
+            job.returned = Interval::without(&job.returned, &taken);
             let furthest = taken.iter().map(|interval| interval.end).max().unwrap_or(0);
             job.next_sample = job.next_sample.max(furthest);
             open(job, *round, members, *codec, at);
@@ -254,6 +261,24 @@ pub fn apply(state: &mut State, event: &Event, at: Time) {
             let round = job.rounds.get_mut(*round as usize);
             if let Some(inspection) = round.and_then(|round| round.inspection.as_mut()) {
                 inspection.reports.insert(site.clone(), report.clone());
+            }
+        }),
+        Event::UnmaskingBegan { job, round, gone } => with(state, *job, |job| {
+            if let Some(round) = job.rounds.get_mut(*round as usize) {
+                let unmasking = round.unmasking.get_or_insert_default();
+                unmasking.began = at;
+                unmasking.gone.clone_from(gone);
+            }
+        }),
+        Event::Unmasked {
+            job,
+            round,
+            site,
+            seeds,
+        } => with(state, *job, |job| {
+            let round = job.rounds.get_mut(*round as usize);
+            if let Some(unmasking) = round.and_then(|round| round.unmasking.as_mut()) {
+                unmasking.told.insert(site.clone(), seeds.clone());
             }
         }),
         Event::StruckOut { job, site, .. } => {
@@ -435,7 +460,7 @@ fn disbelieve(job: &mut Job, site: &SiteId, round: u32) {
 fn strike(job: &mut Job, accepted: &[(SiteId, Digest)], rejected: &BTreeMap<SiteId, Rejection>) {
     for (site, member) in &mut job.members {
         if let Some(why) = rejected.get(site) {
-            member.strikes += u32::from(*why != Rejection::Doubtful);
+            member.strikes += u32::from(why.is_strike());
         } else if member.presence != Presence::Left && accepted.iter().any(|(other, _)| other == site) {
             member.strikes = 0;
         }
@@ -505,6 +530,7 @@ fn member(placed: &Placed, before: u32) -> Member {
         reset: None,
         watch: Watch::default(),
         strikes: 0,
+        key: None,
     }
 }
 
@@ -518,6 +544,8 @@ fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], codec: Optio
         round.members.extend(members.iter().cloned());
         return;
     }
+    let key = |site: &SiteId| Some((site.clone(), job.members.get(site)?.key?));
+    let keys = members.iter().filter_map(|(site, _)| key(site)).collect();
     job.rounds.push(Round {
         number,
         opened: at,
@@ -530,5 +558,11 @@ fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], codec: Optio
         inspection: None,
         scales: BTreeMap::new(),
         rejected: BTreeMap::new(),
+        keys: if private::is_private(job) {
+            keys
+        } else {
+            BTreeMap::new()
+        },
+        unmasking: None,
     });
 }

@@ -107,6 +107,15 @@ impl Codec {
         choices.into_iter().find(fits).unwrap_or(Self::Sparse)
     }
 
+    /// How many sites' updates add up in a mask's words, whatever is in them; none if they don't add up at all.
+    pub(crate) fn most_sites(self) -> Option<u32> {
+        match self {
+            Self::Int8 => Some((i16::MAX / 127) as u32),
+            Self::Int4 => Some((i8::MAX / 7) as u32),
+            Self::Fp32 | Self::Sparse => None,
+        }
+    }
+
     /// Bytes of an update of so many weights; `u64::MAX` if they can't be counted.
     pub fn bytes(self, weights: u64) -> u64 {
         let (block, bytes) = self.block();

@@ -3,12 +3,12 @@
 use crate::watch::Terms;
 use crate::{
     Abilities, ArtifactId, ArtifactKind, Award, AwardCommand, AwardId, CallCommand, Credential, Digest,
-    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, MoneyCommand, OfferCommand,
-    Organisation, PeopleCommand, Person, PersonId,
+    Holder, InvitationCommand, InvoiceCommand, InvoiceId, JobId, JobSpec, Label, MaskKey, MoneyCommand,
+    OfferCommand, Organisation, PeopleCommand, Person, PersonId,
 };
 use crate::{
-    Exit, OrganisationId, Project, Publication, Report, RunCommand, RunId, Site, SiteId, Standing, Update,
-    Usage, Won,
+    Exit, OrganisationId, Project, Publication, Report, RunCommand, RunId, Seeds, Site, SiteId, Standing,
+    Update, Usage, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,26 @@ pub enum Command {
         attempt: u32,
         /// What it found.
         report: Report,
+    },
+    /// A site tells with which key the others are to make masks with it.
+    TellKey {
+        /// Which job.
+        job: JobId,
+        /// The site's attempt.
+        attempt: u32,
+        /// The public half; the other one never leaves the site.
+        key: MaskKey,
+    },
+    /// A site has its masks of a round lifted.
+    Unmask {
+        /// Which job.
+        job: JobId,
+        /// Which round.
+        round: u32,
+        /// The site's attempt.
+        attempt: u32,
+        /// What they were made from.
+        seeds: Seeds,
     },
     /// A site applied a closed round and tells the digest of what it got.
     Applied {

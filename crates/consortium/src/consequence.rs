@@ -7,12 +7,13 @@ use crate::batch::{self, Stop};
 use crate::codec;
 use crate::inspection::{self, Judgement};
 use crate::place::{Placing, place};
+use crate::private::{self, Lifting};
 use crate::watch;
 use crate::{
-    Account, Event, Interval, Job, Member, Mode, Outcome, Phase, Presence, Round, SiteId, State, Time,
-    Transfer,
+    Account, Bounds, Event, Interval, Job, Member, Mode, Outcome, Phase, Presence, Rejection, Round, SiteId,
+    State, Time, Transfer,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A site that is placed and doesn't come is not waited for any longer than this.
 const START_GRACE_MS: u64 = 30_000;
@@ -92,7 +93,7 @@ fn next_step(state: &State, job: &Job, now: Time) -> Vec<Event> {
     }
     let first = job.open_round();
     match first {
-        Some(round) if !has_to_wait(job, round, now) => return close_or_inspect(job, round),
+        Some(round) if !has_to_wait(job, round, now) => return close_or_look(job, round, now),
         _ => {}
     }
     let opened = open(job, now);
@@ -207,6 +208,9 @@ fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
     if let Some(inspection) = &round.inspection {
         return !inspection::is_over(job, round, inspection, now);
     }
+    if let Some(unmasking) = &round.unmasking {
+        return private::lifting(job, round, unmasking, now) == Lifting::Wait;
+    }
     let Some(quorum_at) = round.quorum_at else {
         return !is_given_up(job, round);
     };
@@ -221,33 +225,88 @@ fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
 /// A round for what was left over doesn't wait for members that are lost when somebody has contributed or others could
 /// take their samples: it closes with what came, if only with nothing.
 fn is_given_up(job: &Job, round: &Round) -> bool {
+    let awaited = awaited(job, round);
+    if private::is_private(job) && private::is_given_up(job, round, awaited) {
+        return true;
+    }
     let mut present = job.present();
     let others = present.any(|(site, _)| !round.members.contains_key(site));
     let came = !round.updates.is_empty();
-    round.number >= job.spec.rounds.count && (others || came) && awaited(job, round) == 0
+    round.number >= job.spec.rounds.count && (others || came) && awaited == 0
 }
 
 /// How many sites of the round may still contribute: those that are there and have not.
 fn awaited(job: &Job, round: &Round) -> usize {
     let missing = |site: &SiteId| round.members.contains_key(site) && !round.updates.contains_key(site);
-    job.present().filter(|(site, _)| missing(site)).count()
+    let awaited = |site: &SiteId| missing(site) && private::can_contribute(job, round, site);
+    job.present().filter(|(site, _)| awaited(site)).count()
 }
 
-/// What came is inspected first, if the job says so.
-fn close_or_inspect(job: &Job, round: &Round) -> Vec<Event> {
-    let judgement = match (&job.spec.rounds.mode, &round.inspection) {
-        (Some(Mode::Inspected(bounds)), Some(inspection)) => {
-            inspection::judge(job, round, inspection, bounds)
-        }
-        (Some(Mode::Inspected(_)), None) if !round.updates.is_empty() => {
-            return vec![Event::InspectionBegan {
-                job: job.id,
-                round: round.number,
-            }];
-        }
-        _ => Judgement::default(),
+/// What becomes of a round that doesn't wait any more.
+enum Due {
+    /// Something has to happen before it closes.
+    First(Event),
+    /// It closes, and this counts.
+    Close(Judgement),
+}
+
+/// What came is inspected first, or its masks are lifted, if the job says so.
+fn close_or_look(job: &Job, round: &Round, now: Time) -> Vec<Event> {
+    let due = match &job.spec.rounds.mode {
+        Some(Mode::Inspected(bounds)) => inspected(job, round, bounds),
+        Some(Mode::Private(_)) => unmasked(job, round, now),
+        None => Due::Close(Judgement::default()),
     };
-    close(job, round, judgement)
+    match due {
+        Due::First(event) => vec![event],
+        Due::Close(judgement) => close(job, round, judgement),
+    }
+}
+
+fn inspected(job: &Job, round: &Round, bounds: &Bounds) -> Due {
+    match &round.inspection {
+        Some(inspection) => Due::Close(inspection::judge(job, round, inspection, bounds)),
+        None if !round.updates.is_empty() => Due::First(Event::InspectionBegan {
+            job: job.id,
+            round: round.number,
+        }),
+        None => Due::Close(Judgement::default()),
+    }
+}
+
+fn unmasked(job: &Job, round: &Round, now: Time) -> Due {
+    let without = |gone: BTreeSet<SiteId>| {
+        Due::First(Event::UnmaskingBegan {
+            job: job.id,
+            round: round.number,
+            gone,
+        })
+    };
+    let all = |why: &Rejection| {
+        let sites = round.updates.keys();
+        sites.map(|site| (site.clone(), why.clone())).collect()
+    };
+    // What was left over has no quorum to wait for, but a sum of fewer would hide nothing.
+    let least = match round.number < job.spec.rounds.count {
+        true => job.spec.rounds.quorum as usize,
+        false => private::FEWEST,
+    };
+    let rejected = match &round.unmasking {
+        None if round.updates.len() < least => all(&Rejection::Few),
+        None => return without(BTreeSet::new()),
+        Some(unmasking) => match private::lifting(job, round, unmasking, now) {
+            Lifting::Without(gone) => return without(unmasking.gone.union(&gone).cloned().collect()),
+            Lifting::Over => {
+                let gone = unmasking.gone.iter();
+                gone.map(|site| (site.clone(), Rejection::Gone)).collect()
+            }
+            Lifting::Lost | Lifting::Wait => all(&Rejection::Masked),
+        },
+    };
+    Due::Close(Judgement {
+        rejected,
+        ..Judgement::default()
+    })
 }
 
 /// What a site was to train on whose update is missing or doesn't count goes back to the queue.
@@ -260,11 +319,11 @@ fn close(job: &Job, round: &Round, judgement: Judgement) -> Vec<Event> {
     let members = round.members.iter();
     let unused = members.filter(|(site, _)| !counts(site));
     let returned: Vec<Interval> = unused.map(|(_, interval)| *interval).collect();
-    let left_over = job.waiting() > 0 || !returned.is_empty();
+    let left_over = job.waiting() + returned.iter().map(Interval::samples).sum::<u64>();
     let closed = round.number.saturating_add(1);
     let planned = closed < job.spec.rounds.count;
     let open = job.open_rounds().count() > 1;
-    let goes_on = planned || open || left_over && job.has_room(closed);
+    let goes_on = planned || open || left_over >= fewest_samples(job) && job.has_room(closed);
     vec![Event::RoundClosed {
         job: job.id,
         round: round.number,
@@ -283,6 +342,9 @@ fn let_in(job: &Job, round: &Round) -> Vec<Event> {
     let rounds = &job.spec.rounds;
     if round.number >= rounds.count || round.updates.len() + awaited(job, round) >= rounds.quorum as usize {
         return Vec::new();
+    }
+    if private::is_private(job) {
+        return Vec::new(); // the others' masks know nothing of who comes later
     }
     let present = job.present().map(|(site, _)| site);
     let late: Vec<&SiteId> = present
@@ -313,17 +375,19 @@ fn open(job: &Job, now: Time) -> Vec<Event> {
     let extra = number >= rounds.count;
     let early =
         job.committed() < rounds.count || job.open_round().is_some() && !job.has_room(job.committed());
-    if extra && (job.waiting() == 0 || early) {
+    if extra && (job.waiting() < fewest_samples(job) || early) {
         return Vec::new();
     }
     let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
+    let present = private::with_keys(job, present);
     let intervals = job.waiting().div_ceil(rounds.samples.max(1));
     // Those who are there take what was left over: nobody waits for a site that may never come back.
     let part = usize::try_from(intervals)
         .unwrap_or(usize::MAX)
         .min(present.len());
     let quorum = rounds.quorum_of(number, part.max(1));
-    let expected = job.members.values().any(|m| m.presence == Presence::Expected);
+    let expected = job.members.values().any(|m| m.presence == Presence::Expected)
+        || job.present().any(|(site, _)| !present.contains(&site));
     let waited = job.placed.is_some_and(|at| now.since(at) >= START_GRACE_MS);
     if present.len() < quorum || (expected && job.rounds.is_empty() && !waited) {
         return Vec::new();
@@ -347,9 +411,22 @@ fn share(job: &Job, sites: &[&SiteId]) -> Vec<(SiteId, Interval)> {
         end: first.saturating_add(samples),
     });
     let new = new.take_while(|interval| interval.end <= promised);
-    let intervals = job.returned.iter().copied().chain(new);
+    let intervals = job.returned.iter().copied().chain(new).take(sites.len());
+    let mut intervals: Vec<Interval> = intervals.collect();
+    if private::is_private(job) {
+        intervals = private::split(intervals);
+    }
     let sites = sites.iter().map(|site| (*site).clone());
     sites.zip(intervals).collect()
+}
+
+/// With how many samples in the queue one more round can be opened.
+fn fewest_samples(job: &Job) -> u64 {
+    if private::is_private(job) {
+        private::FEWEST as u64
+    } else {
+        1
+    }
 }
 
 /// What a job has set aside and not used: the transfers that give it back.

@@ -100,6 +100,8 @@ fn carry_out(state: &State, request: &Request, now: Time) -> Result<Vec<Event>, 
         Command::Join { job } => join(state, actor, *job),
         Command::Contribute { .. }
         | Command::Inspect { .. }
+        | Command::TellKey { .. }
+        | Command::Unmask { .. }
         | Command::Applied { .. }
         | Command::Checkpoint { .. }
         | Command::Reset { .. }
@@ -361,6 +363,7 @@ fn check_rounds(spec: &JobSpec) -> Result<(), Refusal> {
     }
     match &rounds.mode {
         Some(Mode::Inspected(bounds)) => bounds.check(sites, spec.inputs.keys()),
+        Some(Mode::Private(clipping)) => clipping.check(spec),
         None => Ok(()),
     }
 }

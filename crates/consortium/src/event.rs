@@ -6,15 +6,15 @@ use crate::place::Candidate;
 use crate::watch::{Notice, Taken, Terms};
 use crate::{
     Abilities, Artifact, ArtifactId, Award, AwardEvent, AwardId, CallEvent, Codec, Credential, Digest,
-    Interval, InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, MoneyEvent, OfferEvent, Organisation,
-    PeopleEvent, Person, PersonId,
+    Interval, InvitationEvent, InvoiceEvent, JobId, JobSpec, Label, MaskKey, MoneyEvent, OfferEvent,
+    Organisation, PeopleEvent, Person, PersonId,
 };
 use crate::{
     OrganisationId, OuterCheckpoint, Placed, Project, Publication, Rejection, Remembered, Report, RunEvent,
-    RunId, Scale, Site, SiteId, Standing, Transfer, Update, Usage, Won,
+    RunId, Scale, Seeds, Site, SiteId, Standing, Transfer, Update, Usage, Won,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -153,6 +153,23 @@ pub enum Event {
         site: SiteId,
         report: Report,
     },
+    /// A site tells with which key the others are to make masks with it.
+    KeyTold { job: JobId, site: SiteId, key: MaskKey },
+    /// An open round takes no more updates: the masks of those that came are to be lifted, but for those of sites that
+    /// are gone.
+    UnmaskingBegan {
+        job: JobId,
+        round: u32,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        gone: BTreeSet<SiteId>,
+    },
+    /// A site has told the seeds of its masks.
+    Unmasked {
+        job: JobId,
+        round: u32,
+        site: SiteId,
+        seeds: Seeds,
+    },
     /// A site has no part in the job any more: the last so many of its updates were rejected.
     StruckOut { job: JobId, site: SiteId, strikes: u32 },
     /// A site applied a round, and says what it got.
@@ -231,6 +248,9 @@ impl Event {
                 | Self::Contributed { .. }
                 | Self::InspectionBegan { .. }
                 | Self::Inspected { .. }
+                | Self::KeyTold { .. }
+                | Self::UnmaskingBegan { .. }
+                | Self::Unmasked { .. }
                 | Self::Applied { .. }
                 | Self::Checkpointed { .. }
                 | Self::Metered { .. }

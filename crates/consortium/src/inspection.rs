@@ -19,7 +19,7 @@
 //! One thing can't wait for a majority: bytes that half of those who told can't read. If they counted, the sites that are there
 //! could not go on. They are set aside, and speak against nobody.
 
-use crate::{Job, Presence, Refusal, Round, SiteId, Time, Update};
+use crate::{Clipping, Job, Presence, Refusal, Round, SiteId, Time, Update};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,8 @@ const ALONE: u32 = 1_000;
 pub enum Mode {
     /// Updates are inspected by the job's sites before they count.
     Inspected(Bounds),
+    /// Nobody sees an update by itself, only what those of a round come to.
+    Private(Clipping),
 }
 
 /// What an update must not do.
@@ -133,6 +135,19 @@ pub enum Rejection {
         /// And with it.
         after: i64,
     },
+    /// In a private job: its site was gone when the masks were to be lifted.
+    Gone,
+    /// In a private job: too few came for a sum.
+    Few,
+    /// In a private job: too few were there to lift the masks.
+    Masked,
+}
+
+impl Rejection {
+    /// Whether it speaks against its site.
+    pub(crate) fn is_strike(&self) -> bool {
+        !matches!(self, Self::Doubtful | Self::Gone | Self::Few | Self::Masked)
+    }
 }
 
 /// What comes of an inspection.
@@ -180,6 +195,7 @@ impl Mode {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Inspected(_) => "inspected",
+            Self::Private(_) => "private",
         }
     }
 }
@@ -334,8 +350,12 @@ pub(crate) fn struck_out(job: &Job) -> Vec<&SiteId> {
 
 /// Whose updates were rejected, how often, why the last time, and who is out for it.
 pub(crate) fn in_words(job: &Job) -> Vec<String> {
-    let Some(Mode::Inspected(bounds)) = &job.spec.rounds.mode else {
-        return Vec::new();
+    let struck_out = |site: &SiteId| match &job.spec.rounds.mode {
+        Some(Mode::Inspected(bounds)) => {
+            let member = &job.members[site];
+            member.presence == Presence::Left && member.strikes >= bounds.strikes
+        }
+        _ => false,
     };
     let words = job.members.iter().filter_map(|(site, member)| {
         let rejected = job.rounds.iter().filter_map(|round| {
@@ -348,7 +368,7 @@ pub(crate) fn in_words(job: &Job) -> Vec<String> {
             1 => "an update of".to_owned(),
             times => format!("{times} updates of"),
         };
-        let out = if member.presence == Presence::Left && member.strikes >= bounds.strikes {
+        let out = if struck_out(site) {
             format!("; it is out of the job after {} in a row", member.strikes)
         } else {
             String::new()
@@ -381,6 +401,9 @@ impl fmt::Display for Rejection {
                     Nats(*before)
                 )
             }
+            Self::Gone => f.write_str("its site was gone when the masks were to be lifted"),
+            Self::Few => f.write_str("too few updates came for a sum"),
+            Self::Masked => f.write_str("too few sites were there to lift the masks"),
         }
     }
 }

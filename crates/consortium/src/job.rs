@@ -7,7 +7,7 @@ use crate::watch::Watch;
 use crate::{
     ArtifactId, AwardId, Digest, FlopSeconds, FlopsPerSecond, JobId, Label, PersonId, Price, ProjectId,
 };
-use crate::{SiteId, Time, Won};
+use crate::{MaskKey, SiteId, Time, Won};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 /// checkpoint_every = 50
 ///
 /// [rounds.mode.inspected]     # an update is looked at before it counts
-/// held_out = "valid.tokens"   # one of the inputs
+/// held_out = "valid.tokens"   # one of the inputs; [rounds.mode.private] hides each by itself instead
 ///
 /// [settings]          # the program's own; the rules don't read them
 /// width = 192
@@ -148,6 +148,9 @@ pub struct Member {
     /// How many of its last updates were rejected, in a row.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     pub strikes: u32,
+    /// With which the others make masks with it, in a private job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<MaskKey>,
 }
 
 /// A site's part in a placement, at the price of that moment.

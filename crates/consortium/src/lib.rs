@@ -53,6 +53,7 @@ mod offer;
 mod people;
 mod place;
 pub mod policy;
+mod private;
 mod publication;
 pub mod queue;
 mod refusal;
@@ -102,6 +103,7 @@ pub use offer::{Asking, Factor, NewOffer, Offer, OfferCommand, OfferEvent, Offer
 pub use people::{PeopleCommand, PeopleEvent};
 pub use place::{Candidate, Verdict};
 pub use policy::{Action, Decision, Policy};
+pub use private::{Clipping, MaskKey, MaskSeed, Seeds, Unmasking};
 pub use publication::{Publication, Published, Revision};
 pub use refusal::{Refusal, RefusalKind};
 pub use release::Proposed;

@@ -12,7 +12,10 @@
 //! count on      opens only for samples that the rounds before left over
 //! ```
 
-use crate::{Codec, CodecSpec, Digest, Inspection, Mode, Pace, Rejection, Scale, SiteId, Time};
+use crate::{
+    Codec, CodecSpec, Digest, Inspection, MaskKey, Mode, Pace, Rejection, Scale, SiteId, Time, Unmasking,
+    private,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -104,6 +107,12 @@ pub struct Round {
     /// Whose updates don't count, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<SiteId, Rejection>,
+    /// In a private job, with which its members make masks with each other.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<SiteId, MaskKey>,
+    /// What is told of those masks, once it takes no more updates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmasking: Option<Unmasking>,
 }
 
 /// What all sites agree on after a round, kept at the hub: whoever joins later begins here.
@@ -123,6 +132,31 @@ impl Interval {
     /// How many samples.
     pub fn samples(&self) -> u64 {
         self.end.saturating_sub(self.first)
+    }
+
+    /// What is left of `all` when `taken`, each a part of one of them, are away.
+    pub(crate) fn without(all: &[Self], taken: &[Self]) -> Vec<Self> {
+        let mut left = all.to_vec();
+        for part in taken {
+            let holds = |of: &Self| of.first <= part.first && part.end <= of.end;
+            let Some(place) = left.iter().position(holds) else {
+                continue;
+            };
+            let of = left[place];
+            let (before, after) = (
+                Self {
+                    end: part.first,
+                    ..of
+                },
+                Self {
+                    first: part.end,
+                    ..of
+                },
+            );
+            let some = [before, after].into_iter().filter(|rest| rest.samples() > 0);
+            left.splice(place..=place, some);
+        }
+        left
     }
 }
 
@@ -162,10 +196,14 @@ impl RoundSpec {
     /// than there were intervals for.
     pub fn quorum_of(&self, round: u32, members: usize) -> usize {
         let quorum = self.quorum as usize;
+        let least = match self.mode {
+            Some(Mode::Private(_)) => private::FEWEST,
+            _ => 0,
+        };
         if round < self.count {
             quorum
         } else {
-            quorum.min(members)
+            quorum.min(members).max(least)
         }
     }
 

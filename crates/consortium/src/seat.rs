@@ -3,12 +3,13 @@
 use crate::batch;
 use crate::consequence::ended;
 use crate::decide::{MOST_SAMPLES, check_name, find};
+use crate::private;
 use crate::{
-    Account, Action, Actor, Artifact, Command, Digest, Event, Exit, Job, JobId, Outcome, OuterCheckpoint,
-    Output,
+    Account, Action, Actor, Artifact, Command, Digest, Event, Exit, Job, JobId, MaskKey, Outcome,
+    OuterCheckpoint, Output,
 };
 use crate::{
-    Phase, Presence, Reading, Refusal, Report, Round, SiteId, State, Time, Transfer, Update, Won,
+    Phase, Presence, Reading, Refusal, Report, Round, Seeds, SiteId, State, Time, Transfer, Update, Won,
     policy::Resource,
 };
 
@@ -43,6 +44,13 @@ pub(crate) fn report(
             attempt,
             report,
         } => inspect(&seat(job, attempt)?, *round, report),
+        Command::TellKey { job, attempt, key } => tell_key(&seat(job, attempt)?, *key),
+        Command::Unmask {
+            job,
+            round,
+            attempt,
+            seeds,
+        } => unmask(&seat(job, attempt)?, *round, seeds),
         Command::Applied {
             job,
             round,
@@ -161,6 +169,19 @@ fn contribute(seat: &Seat<'_>, round: u32, update: &Update) -> Result<Vec<Event>
             job.id
         )));
     }
+    if open.unmasking.is_some() {
+        return Err(Refusal::conflict(format!(
+            "the masks of round {round} of {} are being lifted: it takes no more updates",
+            job.id
+        )));
+    }
+    if !private::can_contribute(job, open, site) {
+        return Err(Refusal::conflict(format!(
+            "the others make masks in round {round} of {} with a key that site {site} has no more",
+            job.id
+        ))
+        .hint("wait for the next round"));
+    }
     if update.tokens == 0 || update.tokens > MOST_SAMPLES {
         return Err(Refusal::invalid(format!("an update of {} tokens", update.tokens)));
     }
@@ -216,6 +237,44 @@ fn inspect(seat: &Seat<'_>, round: u32, report: &Report) -> Result<Vec<Event>, R
         round,
         site: site.clone(),
         report: report.clone(),
+    }])
+}
+
+/// The key that a site tells is its for the whole attempt: masks are made with it from the next round on.
+fn tell_key(seat: &Seat<'_>, key: MaskKey) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, &seat.site);
+    if !private::is_private(job) {
+        return Err(Refusal::invalid(format!(
+            "{} is not private: it has no masks",
+            job.id
+        )));
+    }
+    match seat.member.key {
+        Some(known) if known == key => Ok(Vec::new()),
+        Some(_) => Err(
+            Refusal::conflict(format!("site {site} has told another key already"))
+                .hint("join again to tell a new one"),
+        ),
+        None => Ok(vec![Event::KeyTold {
+            job: job.id,
+            site: site.clone(),
+            key,
+        }]),
+    }
+}
+
+fn unmask(seat: &Seat<'_>, round: u32, seeds: &Seeds) -> Result<Vec<Event>, Refusal> {
+    let (job, site) = (seat.job, &seat.site);
+    let of = job.rounds.get(round as usize);
+    let of = of.ok_or_else(|| Refusal::conflict(format!("round {round} of {} is not open", job.id)))?;
+    if !private::check_seeds(job, of, site, seeds)? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Unmasked {
+        job: job.id,
+        round,
+        site: site.clone(),
+        seeds: seeds.clone(),
     }])
 }
 

@@ -94,7 +94,7 @@ impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         match error {
             SiteError::Api(error) => error.into(),
-            SiteError::NotASite(_) | SiteError::File { .. } => Self::new(error),
+            SiteError::NotASite(_) | SiteError::File { .. } | SiteError::Masks(_) => Self::new(error),
         }
     }
 }

@@ -339,7 +339,7 @@ impl<'a, P: Programme> Process<'a, P> {
             round,
             range,
             params.clone(),
-            codec.unwrap_or(self.job.rounds.codec),
+            self.job.rounds.form(codec, (first, end)),
         );
         let update = update.map_err(|error| RunError::Diverged { round, error })?;
         let answer = Said::Update {
@@ -421,7 +421,7 @@ impl<'a, P: Programme> Process<'a, P> {
 
     fn is_whole(&self, file: &str) -> bool {
         let bytes = fs::read(self.folder.file(file));
-        bytes.is_ok_and(|bytes| Update::parse(&bytes).is_ok())
+        bytes.is_ok_and(|bytes| JobFolder::is_whole(&bytes))
     }
 
     /// Applies a round, saves it, and says what came out; says it again for a round that is applied already.

@@ -1,6 +1,6 @@
 //! What the hub decides, without I/O: the writer, the handlers and the simulator all do it here.
 
-use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob, ToInspect};
+use api::{Behalf, KeptOuter, OpenRound, Orders, Problem, SiteJob, ToInspect, ToUnmask};
 use consortium::policy::Resource;
 use consortium::{
     Action, Actor, Artifact, ArtifactId, Command, Digest, Event, Job, JobId, Output, Phase, Presence,
@@ -143,8 +143,8 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
         .members
         .get(site)
         .filter(|member| member.presence != Presence::Left)?;
-    // Whoever has nothing in a round that is inspected is too late for it.
-    let takes = |round: &&Round| round.inspection.is_none() || round.updates.contains_key(site);
+    // Whoever has nothing in a round that is inspected, or whose masks are being lifted, is too late for it.
+    let takes = |round: &&Round| round.updates.contains_key(site) || job.takes_update_of(site, round);
     let open = job.open_rounds().filter(takes).filter_map(|round| {
         Some(OpenRound {
             number: round.number,
@@ -152,7 +152,16 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
             needs: job.spec.rounds.needs(round.number),
             contributed: round.updates.get(site).map(|update| update.digest),
             codec: round.codec,
+            keys: round.keys.clone(),
         })
+    });
+    let unmask = job.open_rounds().find(|round| round.awaits_seeds_of(site));
+    let unmask = unmask.map(|round| {
+        let key = |other: &SiteId| Some((other.clone(), *round.keys.get(other)?));
+        ToUnmask {
+            round: round.number,
+            with: round.left_out().filter_map(key).collect(),
+        }
     });
     let inspect = job.open_rounds().find_map(|round| {
         let told = round.inspection.as_ref()?.reports.contains_key(site);
@@ -210,5 +219,6 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
         closed,
         open: open.collect(),
         inspect,
+        unmask,
     })
 }

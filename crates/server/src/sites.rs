@@ -8,7 +8,9 @@ use api::{Bytes, Done, Orders, Problem, Progress};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use consortium::{Abilities, Actor, Command, Digest, Exit, JobId, Output, Reading, Report, SiteId, Update};
+use consortium::{
+    Abilities, Actor, Command, Digest, Exit, JobId, MaskKey, Output, Reading, Report, Seeds, SiteId, Update,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -30,6 +32,16 @@ pub(crate) fn routes() -> Routes {
             "/jobs/{job}/rounds/{round}/reports",
             "Tell what a site found of a round's updates before they count",
             inspect,
+        )
+        .post(
+            "/jobs/{job}/key",
+            "Tell with which key the others are to make masks with a site, in a private job",
+            tell_key,
+        )
+        .post(
+            "/jobs/{job}/rounds/{round}/seeds",
+            "Have a site's masks of a private round lifted",
+            unmask,
         )
         .post(
             "/jobs/{job}/rounds/{round}/outer",
@@ -180,6 +192,33 @@ async fn inspect(
         round,
         attempt,
         report,
+    };
+    shared.carry_out(bearer.actor, None, command).await
+}
+
+async fn tell_key(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At(job): At<JobId>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(key): Body<MaskKey>,
+) -> Answer<Done> {
+    let command = Command::TellKey { job, attempt, key };
+    shared.carry_out(bearer.actor, None, command).await
+}
+
+async fn unmask(
+    State(shared): State<Arc<Shared>>,
+    bearer: Bearer,
+    At((job, round)): At<(JobId, u32)>,
+    Ask(Attempt { attempt }): Ask<Attempt>,
+    Body(seeds): Body<Seeds>,
+) -> Answer<Done> {
+    let command = Command::Unmask {
+        job,
+        round,
+        attempt,
+        seeds,
     };
     shared.carry_out(bearer.actor, None, command).await
 }

@@ -42,6 +42,8 @@ struct Sums {
     rejected: u64,
     stale: u64,
     scaled: u64,
+    sums: u64,
+    gone: u64,
     events: u64,
     records: usize,
     simulated_hours: f64,
@@ -102,6 +104,8 @@ impl Sums {
                 self.rejected += told.rejected;
                 self.stale += told.stale;
                 self.scaled += told.scaled;
+                self.sums += told.sums;
+                self.gone += told.gone;
                 self.events += told.events;
                 self.records += told.records;
                 self.simulated_hours += told.took.as_secs_f64() / Duration::from_secs(3600).as_secs_f64();
@@ -132,6 +136,10 @@ impl Sums {
         println!(
             "{} of {} spoiled updates rejected, {} stale ones of honest sites, {} updates scaled",
             self.rejected, self.spoiled, self.stale, self.scaled
+        );
+        println!(
+            "{} sums of private rounds, {} updates left out of them",
+            self.sums, self.gone
         );
         for (fault, times) in &self.faults {
             println!("{times:>8}  {fault}");

@@ -28,6 +28,10 @@ pub enum Bug {
     HidesARejection,
     /// The hub takes what one inspector says of an update, the one who finds the worst, for what most say.
     BelievesOneInspector,
+    /// The hub leaves a site out of a sum whose own mask it knows.
+    LiftsBoth,
+    /// A site forgets one of its masks.
+    ForgetsAMask,
 }
 
 impl Bug {
@@ -82,6 +86,12 @@ impl Bug {
                     if let Some(worst) = reports.values().max_by_key(worst).cloned() {
                         reports.values_mut().for_each(|report| *report = worst.clone());
                     }
+                }
+            }
+            Self::LiftsBoth => {
+                let rounds = state.jobs.values_mut().flat_map(|job| &mut job.rounds);
+                for unmasking in rounds.filter_map(|round| round.unmasking.as_mut()) {
+                    unmasking.gone.extend(unmasking.told.keys().next().cloned());
                 }
             }
             _ => {}

@@ -14,9 +14,9 @@ use crate::foul::{Foul, Lies};
 use crate::stage::Peer;
 use crate::trainer::Settings;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, Bounds, CodecSpec, Command, Digest, FlopSeconds, FlopsPerSecond,
-    Home, JobSpec, Kind, Label, Mode, Organisation, Output, Person, Price, Programme, Project, Request, Role,
-    RoundSpec, Site, SiteId, Tenure, Won,
+    Actor, ArtifactId, ArtifactKind, Award, Bounds, Clipping, CodecSpec, Command, Digest, FlopSeconds,
+    FlopsPerSecond, Home, JobSpec, Kind, Label, Mode, Organisation, Output, Person, Price, Programme,
+    Project, Request, Role, RoundSpec, Site, SiteId, Tenure, Won,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -217,7 +217,7 @@ fn draw_job(job: u64, at_home: usize, all: usize, dice: &mut Dice) -> JobSpec {
     }
 }
 
-/// Every other job is inspected.
+/// Every other job is inspected; of the others, half of those that have sites enough are private.
 fn draw_mode(job: &mut JobSpec, dice: &mut Dice) {
     let bounds = Bounds {
         held_out: Some("train.tokens".to_owned()),
@@ -227,12 +227,23 @@ fn draw_mode(job: &mut JobSpec, dice: &mut Dice) {
         ..Bounds::default()
     };
     job.rounds.mode = dice.one_in(2).then_some(Mode::Inspected(bounds));
+    // By the job's own number, so that the other stories stay what they are.
+    let number = job.settings["seed"].as_u64().unwrap_or(0);
+    if job.rounds.mode.is_none() && job.sites >= 3 && number.is_multiple_of(2) {
+        let rounds = &mut job.rounds;
+        rounds.mode = Some(Mode::Private(Clipping { clip: 4_000 }));
+        rounds.quorum = rounds.quorum.max(3);
+        let int4 = number.is_multiple_of(4);
+        rounds.codec = if int4 { CodecSpec::Int4 } else { CodecSpec::Int8 };
+    }
 }
 
 /// In every other story that has them, a site of three or more does harm; of five or more, two. One tells lies at most:
 /// where many are away, two could be more than half of those who are left.
 fn draw_foul(jobs: &[JobSpec], sites: usize, dice: &mut Dice) -> BTreeMap<usize, Foul> {
-    let inspected = jobs.iter().any(|job| job.rounds.mode.is_some());
+    let inspected = jobs
+        .iter()
+        .any(|job| matches!(job.rounds.mode, Some(Mode::Inspected(_))));
     if !inspected || sites < 3 || dice.one_in(2) {
         return BTreeMap::new();
     }

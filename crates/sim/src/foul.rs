@@ -2,7 +2,7 @@
 //! like the others; it may also tell lies of what it inspects.
 
 use crate::dice::Dice;
-use consortium::JobSpec;
+use consortium::{JobSpec, Mode};
 use std::collections::BTreeSet;
 use sync::{Findings, Update, encode};
 
@@ -43,7 +43,9 @@ impl Foul {
     /// Does harm of some sort, but no garbage where somebody lies: if nobody else is there to say that it is none, it counts
     /// and the job stops.
     pub(crate) fn draw(jobs: &[JobSpec], lies: Lies, dice: &mut Dice) -> Self {
-        let inspected = jobs.iter().filter(|job| job.rounds.mode.is_some());
+        let inspected = jobs
+            .iter()
+            .filter(|job| matches!(job.rounds.mode, Some(Mode::Inspected(_))));
         let all = [Poison::Loud, Poison::Flipped, Poison::Noise, Poison::Garbage];
         Self {
             poison: dice.pick(&all[..if lies == Lies::Nobody { 4 } else { 3 }]),

@@ -16,14 +16,15 @@ use crate::cast::Cast;
 use crate::disk::Bytes;
 use crate::hub::{entries, replay};
 use crate::inspected::Inspections;
+use crate::private::Privacy;
 use crate::trainer::{self, Settings};
 use consortium::{
     Account, Actor, ArtifactId, ArtifactKind, Codec, CodecSpec, Digest, Event, Interval, JobId, JobSpec,
-    Label, Outcome, Rejection, RoundSpec, SiteId, State, Usage,
+    Label, Mode, Outcome, Rejection, RoundSpec, SiteId, State, Usage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use store::Entry;
-use sync::{Contribution, Outer, Update};
+use sync::{Contribution, Outer, Scale, Update};
 
 /// What is wrong, in words; nothing as long as all is well.
 type Holds = Result<(), String>;
@@ -34,6 +35,7 @@ pub(crate) struct Watch {
     rounds: Rounds,
     samples: Samples,
     pub(crate) inspections: Inspections,
+    pub(crate) privacy: Privacy,
     weights: Weights,
     books: Books,
     confirmed: Confirmed,
@@ -56,6 +58,7 @@ impl Watch {
             rounds: Rounds::default(),
             samples: Samples::default(),
             inspections: Inspections::default(),
+            privacy: Privacy::default(),
             weights: Weights::default(),
             books: Books::default(),
             confirmed: Confirmed::default(),
@@ -160,7 +163,8 @@ impl Watch {
             self.rounds.see(event)?;
             self.samples.see(event)?;
             self.inspections.see(&self.cast, event)?;
-            self.weights.see(event, blobs)?;
+            self.privacy.see(event)?;
+            self.weights.see(event, &self.privacy, blobs)?;
             self.books.see(event)?;
         }
         self.books.after(entry)
@@ -202,6 +206,7 @@ impl Watch {
         }
         nothing_named_is_a_leftover(state, log, blobs)?;
         let mut again = Self::new(self.cast.clone());
+        again.privacy.bare.clone_from(&self.privacy.bare);
         again.committed(&entries(log).collect::<Vec<_>>(), blobs);
         match again.broken {
             Some(why) => Err(format!("replayed from the log: {why}")),
@@ -304,7 +309,16 @@ impl Rounds {
                     _ => return Err(format!("{job} takes an update of {site} for round {round}")),
                 }
             }
-            Event::InspectionBegan { job, round } => {
+            Event::UnmaskingBegan { job, round, gone } if !gone.is_empty() => {
+                let rounds = self.0.entry(*job).or_default();
+                let gone = gone.len() < rounds.open.front().map_or(0, BTreeMap::len);
+                if rounds.inspected != round + 1 || !gone {
+                    return Err(format!(
+                        "{job} leaves sites out of round {round} too early, or all"
+                    ));
+                }
+            }
+            Event::InspectionBegan { job, round } | Event::UnmaskingBegan { job, round, .. } => {
                 let rounds = self.0.entry(*job).or_default();
                 if *round != rounds.closed || rounds.inspected > *round || rounds.open.is_empty() {
                     return Err(format!(
@@ -352,13 +366,21 @@ impl JobRounds {
             .into_iter()
             .filter_map(|(site, update)| Some((site, update?)));
         let came: Vec<(SiteId, Digest)> = came.collect();
-        if self.rounds.mode.is_some() && !came.is_empty() && self.inspected <= round {
+        let private = matches!(self.rounds.mode, Some(Mode::Private(_)));
+        // What nobody saw is taken back by as many as it came from.
+        let looked_at = if private {
+            accepted.is_empty()
+        } else {
+            came.is_empty()
+        };
+        if self.rounds.mode.is_some() && !looked_at && self.inspected <= round {
             return Err(format!("closes round {round} without an inspection"));
         }
         let counts = came.iter().filter(|(site, _)| !rejected.contains_key(site));
         let known = accepted.len() + rejected.len() == came.len();
         // A round for what was left over may be given up.
-        let quorum = match round < self.rounds.count {
+        let given_up = private && accepted.is_empty();
+        let quorum = match round < self.rounds.count && !given_up {
             true => self.rounds.quorum as usize,
             false => 0,
         };
@@ -397,8 +419,17 @@ impl Samples {
             } => {
                 let samples = self.0.entry(*job).or_default();
                 for (site, interval) in members {
-                    if let Some(waiting) = samples.queue.iter().position(|queued| queued == interval) {
-                        samples.queue.remove(waiting);
+                    let holds =
+                        |queued: &&mut Interval| queued.first <= interval.first && interval.end <= queued.end;
+                    if let Some(queued) = samples.queue.iter_mut().find(holds) {
+                        // What came back may be cut into pieces.
+                        let after = Interval {
+                            first: interval.end,
+                            ..*queued
+                        };
+                        queued.end = interval.first;
+                        samples.queue.push(after);
+                        samples.queue.retain(|queued| queued.samples() > 0);
                     } else if interval.first == samples.next && interval.end > interval.first {
                         samples.next = interval.end;
                     } else {
@@ -441,7 +472,9 @@ impl Samples {
             let sizes = samples.used.iter().map(|interval| interval.end - interval.first);
             sizes.sum()
         });
-        if used == promised {
+        // Two samples are no sum of three.
+        let private = matches!(spec.rounds.mode, Some(Mode::Private(_)));
+        if used == promised || private && used < promised && used + 2 >= promised {
             return Ok(());
         }
         Err(format!("{job} is done with {used} of {promised} samples"))
@@ -487,7 +520,7 @@ struct JobWeights {
 }
 
 impl Weights {
-    fn see(&mut self, event: &Event, blobs: &BTreeMap<Digest, Bytes>) -> Holds {
+    fn see(&mut self, event: &Event, privacy: &Privacy, blobs: &BTreeMap<Digest, Bytes>) -> Holds {
         match event {
             Event::Submitted { job, spec, .. } => {
                 let settings: Settings =
@@ -528,7 +561,16 @@ impl Weights {
                 scales,
                 ..
             } => {
-                let applied = self.of(*job)?.apply(*round, accepted, scales, blobs);
+                let weights = self.of(*job)?;
+                let sites = accepted.iter().map(|(site, _)| site);
+                let mean = match accepted.is_empty() {
+                    true => None,
+                    false => privacy.mean(*job, *round, sites, weights.codecs.get(round)),
+                };
+                let applied = match mean {
+                    Some(mean) => mean.and_then(|mean| weights.apply_mean(*round, accepted, &mean)),
+                    None => weights.apply(*round, accepted, scales, blobs),
+                };
                 applied.map_err(|why| format!("{job}, round {round}: {why}"))?;
             }
             Event::Applied {
@@ -603,12 +645,11 @@ impl JobWeights {
                 update.codec()
             ));
         }
-        let tokens = |site: &SiteId| self.tokens.get(&(round, site.clone())).copied().unwrap_or(0);
         let contributions = accepted.iter().zip(&updates);
         let contributions: Vec<_> = contributions
             .map(|((site, _), update)| {
                 let parts = scales.get(site).map_or(1 << 16, |scale| u32::from(*scale));
-                let (weight, scale) = (tokens(site), parts.try_into()?);
+                let (weight, scale) = (self.tokens(round, site), parts.try_into()?);
                 Ok(Contribution {
                     weight,
                     scale,
@@ -616,9 +657,28 @@ impl JobWeights {
                 })
             })
             .collect::<Result<_, String>>()?;
+        self.step(round, &contributions)
+    }
+
+    /// Each site has told the same: what all came to.
+    fn apply_mean(&mut self, round: u32, accepted: &[(SiteId, Digest)], mean: &Update) -> Holds {
+        let contributions = accepted.iter().map(|(site, _)| Contribution {
+            weight: self.tokens(round, site),
+            scale: Scale::WHOLE,
+            update: mean,
+        });
+        let contributions: Vec<_> = contributions.collect();
+        self.step(round, &contributions)
+    }
+
+    fn tokens(&self, round: u32, site: &SiteId) -> u64 {
+        self.tokens.get(&(round, site.clone())).copied().unwrap_or(0)
+    }
+
+    fn step(&mut self, round: u32, contributions: &[Contribution<'_>]) -> Holds {
         let mut outer = self.outer.last().cloned().ok_or("no beginning")?;
         let range = trainer::sends(&self.rounds, round);
-        outer.step(range, &contributions).map_err(|e| e.to_string())?;
+        outer.step(range, contributions).map_err(|e| e.to_string())?;
         self.digests.push(outer.digest());
         self.outer.push(outer);
         Ok(())

@@ -72,7 +72,9 @@ impl Inspections {
                 ..
             } => {
                 let Some(of_job) = self.jobs.get_mut(job) else {
-                    let plain = scales.is_empty() && rejected.is_empty();
+                    let private =
+                        |why| matches!(why, &Rejection::Gone | &Rejection::Few | &Rejection::Masked);
+                    let plain = scales.is_empty() && rejected.values().all(private);
                     return plain.then_some(()).ok_or(format!("{job} is not inspected"));
                 };
                 let accepted: Vec<&SiteId> = accepted.iter().map(|(site, _)| site).collect();

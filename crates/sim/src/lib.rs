@@ -26,7 +26,9 @@ mod foul;
 mod holds;
 mod hub;
 mod inspected;
+mod masked;
 mod place;
+mod private;
 mod stage;
 mod trainer;
 mod world;
@@ -63,6 +65,10 @@ pub struct Told {
     pub stale: u64,
     /// Updates that counted for less than all of it.
     pub scaled: u64,
+    /// Rounds of private jobs whose updates were summed up unseen.
+    pub sums: u64,
+    /// Updates that came and were left out of a sum, because their sites were gone.
+    pub gone: u64,
     /// What went wrong, and how often.
     pub faults: BTreeMap<&'static str, u64>,
     /// Stands for all that happened and when: the same for the same seed and commit.

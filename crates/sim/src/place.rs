@@ -6,6 +6,7 @@ use crate::cast::Cast;
 use crate::disk::Disk;
 use crate::foul::Foul;
 use crate::holds::Watch;
+use crate::masked;
 use crate::stage::{Ask, Event, Millis, Peer, Reply, Stage};
 use crate::trainer::{Act, Trainer};
 use api::ApiError;
@@ -225,6 +226,11 @@ impl Place {
         while let Some(process) = &mut self.process {
             let now = since(process.began, stage.now);
             if let Some((number, todo)) = process.machine.next(now) {
+                if let Do::Mask { .. } = &todo
+                    && let Err(why) = masked::tell(&todo, &self.disk, &mut watch.privacy)
+                {
+                    watch.break_off(why);
+                }
                 if let Some(answer) = self.begin(number, todo, stage) {
                     self.tell_machine(number, answer, stage, watch);
                 }
@@ -274,6 +280,15 @@ impl Place {
                 None => return Some(Err(missing(&path(*job, file)))),
             },
             Do::Progress(..) => Ask::Progress,
+            Do::Key(_) | Do::Seeds { .. } | Do::Mask { .. } | Do::Sum { .. } => {
+                stage.tell("does", || format!("{}: {todo:?}", self.id));
+                return Some(masked::carry_out(
+                    &todo,
+                    &mut self.disk,
+                    &mut stage.dice,
+                    self.bug,
+                ));
+            }
             local => {
                 stage.tell("does", || format!("{}: {local:?}", self.id));
                 self.do_here(todo, stage);

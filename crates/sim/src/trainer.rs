@@ -162,7 +162,7 @@ impl Trainer {
         if let Some(place) = self.state.local.place(round) {
             let trained = &self.state.trained[place];
             let bytes = disk.read(&self.path(&file));
-            if trained.interval == (first, end) && bytes.is_some_and(|bytes| Update::parse(bytes).is_ok()) {
+            if trained.interval == (first, end) && bytes.is_some_and(|bytes| JobFolder::is_whole(bytes)) {
                 return Ok(vec![Act::Say(trained.answer.clone())]);
             }
             self.state.local.undo(place);
@@ -178,8 +178,8 @@ impl Trainer {
         }
         let range = self.job.rounds.sends(round, &cuts(self.job.rounds.fragments));
         let state = &mut self.state;
-        let codec = codec.unwrap_or(self.job.rounds.codec);
-        let update = state.local.send(&state.outer, round, range, weights, codec);
+        let form = self.job.rounds.form(codec, (first, end));
+        let update = state.local.send(&state.outer, round, range, weights, form);
         let update = update.map_err(|e| e.to_string())?;
         let update = match &self.foul {
             Some(foul) => foul.spoil(update, round),

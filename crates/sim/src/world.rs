@@ -134,6 +134,8 @@ impl World {
                 rejected: self.watch.inspections.rejected,
                 stale: self.watch.inspections.stale,
                 scaled: self.watch.inspections.scaled,
+                sums: self.watch.privacy.sums,
+                gone: self.watch.privacy.gone,
                 faults: std::mem::take(&mut self.faults),
                 schedule: self.stage.schedule,
             }),

@@ -3,6 +3,7 @@
 use crate::SiteError;
 use crate::edge::{Word, at};
 use crate::machine::{Answer, Do, Way};
+use crate::masks::{SECRET, mask_file, masks, secret, sum_files};
 use api::{ApiError, Bytes, Client, measure};
 use consortium::{ArtifactId, Command, JobId};
 use std::path::{Path, PathBuf};
@@ -125,6 +126,31 @@ impl Carrier {
                 self.client.progress(job, &progress)?;
                 Ok(Answer::Done)
             }
+            Do::Mask {
+                job,
+                round,
+                site,
+                keys,
+                file,
+                masked,
+            } => {
+                let secret = secret(&self.file(job, SECRET))?;
+                let masks = masks(&secret, (job, round), &site, &keys)?;
+                mask_file(&self.file(job, &file), &self.file(job, &masked), &masks)?;
+                Ok(Answer::Done)
+            }
+            Do::Sum {
+                job,
+                masked,
+                lifted,
+                of,
+                samples,
+                file,
+            } => {
+                let masked: Vec<PathBuf> = masked.iter().map(|file| self.file(job, file)).collect();
+                sum_files(&masked, &lifted, (of, samples), &self.file(job, &file))?;
+                Ok(Answer::Done)
+            }
             other => unreachable!("it has no way: {other:?}"),
         }
     }
@@ -149,6 +175,13 @@ impl Carrier {
                 attempt,
                 report,
             } => client.inspect(job, round, attempt, &report),
+            Command::TellKey { job, attempt, key } => client.tell_key(job, attempt, &key),
+            Command::Unmask {
+                job,
+                round,
+                attempt,
+                seeds,
+            } => client.unmask(job, round, attempt, &seeds),
             Command::Applied {
                 job,
                 round,

@@ -3,11 +3,12 @@
 use crate::batch;
 use crate::carry::{Carrier, Ways};
 use crate::machine::{Answer, Do, Files, Heard, Machine};
+use crate::masks;
 use crate::poll::Poller;
 use crate::program::Program;
 use crate::{SiteConfig, SiteError};
 use api::ApiError;
-use consortium::{Actor, SiteId};
+use consortium::{Actor, MaskKey, SiteId};
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -159,13 +160,26 @@ impl Hands<'_> {
                     program.order(&order);
                 }
             }
+            Do::Key(job) => {
+                let secret = masks::make_secret(&folder(job).file(masks::SECRET))?;
+                return Ok(Answer::Key(MaskKey(secret.key())));
+            }
+            Do::Seeds { job, round, with } => {
+                let secret = masks::secret(&folder(job).file(masks::SECRET))?;
+                return Ok(Answer::Seeds(masks::seeds(&secret, (job, round), &with)?));
+            }
             Do::Stop => self.program = None,
             Do::Remove(job, Files::Checkpoint) => remove(&folder(job).checkpoint())?,
             Do::Remove(job, Files::Updates(round)) => remove_updates(&folder(job), round),
             Do::Remove(job, Files::All) => remove(folder(job).root())?,
             Do::Note(line) => (self.log)(&line),
             Do::Refresh => self.poller.refresh(),
-            Do::Ask(_) | Do::Fetch { .. } | Do::Upload { .. } | Do::Progress(..) => {
+            Do::Ask(_)
+            | Do::Fetch { .. }
+            | Do::Upload { .. }
+            | Do::Mask { .. }
+            | Do::Sum { .. }
+            | Do::Progress(..) => {
                 unreachable!("it goes its way: {todo:?}")
             }
         }

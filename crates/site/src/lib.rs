@@ -21,6 +21,7 @@ mod batch;
 mod carry;
 mod edge;
 mod machine;
+mod masks;
 mod poll;
 mod program;
 mod stay;
@@ -29,6 +30,7 @@ mod step;
 pub use batch::{Batches, Container, SlurmConfig};
 pub use edge::Site;
 pub use machine::{Answer, Do, Files, Heard, Machine, Way};
+pub use masks::{masks, seeds};
 pub use program::{Programs, Source};
 
 use api::{ApiError, Client};
@@ -65,4 +67,7 @@ pub enum SiteError {
         /// What happened.
         why: std::io::Error,
     },
+    /// The masks of a private job.
+    #[error("its masks: {0}")]
+    Masks(#[from] sync::private::SumError),
 }

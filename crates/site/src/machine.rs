@@ -1,9 +1,10 @@
 use crate::SiteError;
 use crate::stay::{After, Stay};
 use api::{ApiError, Orders, Progress};
-use consortium::{ArtifactId, Command, Digest, JobId, ProjectId, SiteId};
+use consortium::{ArtifactId, Command, Digest, JobId, MaskKey, ProjectId, Seeds, SiteId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+use sync::private::Mask;
 use sync::{Order, Said};
 
 /// How often the site reads its meter for the hub.
@@ -84,6 +85,34 @@ pub enum Do {
         /// What else is sent goes first, even if it comes later.
         gives_way: bool,
     },
+    /// Make sure that the site has a secret for the job's masks. Answered with [`Answer::Key`].
+    Key(JobId),
+    /// Put the site's masks on an update, in a file of its own. If that is there, it stays as it is: two updates under the
+    /// same masks would tell their difference.
+    Mask {
+        job: JobId,
+        round: u32,
+        site: SiteId,
+        keys: BTreeMap<SiteId, MaskKey>,
+        file: String,
+        masked: String,
+    },
+    /// Say what the site's masks of a round are made from. Answered with [`Answer::Seeds`].
+    Seeds {
+        job: JobId,
+        round: u32,
+        with: BTreeMap<SiteId, MaskKey>,
+    },
+    /// Write what updates under masks come to.
+    Sum {
+        job: JobId,
+        masked: Vec<String>,
+        lifted: Vec<Mask>,
+        /// Samples of a whole share, and of all that came.
+        of: u64,
+        samples: u64,
+        file: String,
+    },
     /// Tell the hub how the job gets on: for people's eyes alone, so it may get lost.
     Progress(JobId, Progress),
     /// Make the job's folder, with this `job.toml`.
@@ -132,10 +161,12 @@ impl Do {
         match self {
             Self::Ask(Command::Meter { .. }) | Self::Progress(..) => Some(Way::Tell),
             Self::Ask(_) => Some(Way::Ask),
-            Self::Fetch { .. } => Some(Way::Fetch),
-            Self::Upload { gives_way: false, .. } => Some(Way::Send),
+            Self::Fetch { .. } | Self::Sum { .. } => Some(Way::Fetch),
+            Self::Upload { gives_way: false, .. } | Self::Mask { .. } => Some(Way::Send),
             Self::Upload { gives_way: true, .. } => Some(Way::Keep),
             Self::Prepare { .. }
+            | Self::Key(_)
+            | Self::Seeds { .. }
             | Self::Start { .. }
             | Self::Order(_)
             | Self::Stop
@@ -158,7 +189,7 @@ pub enum Files {
 }
 
 /// How something was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// As was asked.
     Done,
@@ -168,6 +199,10 @@ pub enum Answer {
     Fetched(u64),
     /// The hub has the bytes: their digest and number.
     Uploaded(Digest, u64),
+    /// The public half of the site's key.
+    Key(MaskKey),
+    /// What its masks are made from.
+    Seeds(Seeds),
 }
 
 impl Machine {
@@ -315,7 +350,7 @@ impl Machine {
             SiteError::Api(ApiError::Refused(problem)) if problem.status == 401 => {
                 Err(SiteError::Api(ApiError::Refused(problem)))
             }
-            SiteError::File { .. } => Err(error),
+            SiteError::File { .. } | SiteError::Masks(_) => Err(error),
             SiteError::Api(_) | SiteError::NotASite(_) => {
                 self.pause = Some(now + PAUSE);
                 self.chores.push_back(Do::Refresh);

@@ -1,12 +1,14 @@
 //! A site's stay in a job: says what each step that [`crate::step`] names takes, one thing after the other.
 
+mod private;
+
 use crate::SiteError;
 use crate::machine::{Answer, Do, Files, Way};
-use crate::step::{Done, Step, next};
-use api::{ApiError, Progress, SiteJob};
+use crate::step::{Done, Step, is_private, next};
+use api::{ApiError, Progress, SiteJob, ToUnmask};
 use consortium::{
-    ArtifactId, ArtifactKind, Codec, Command, Digest, Found, JobId, Mode, Output, Pace, Reading, Rejection,
-    Report, Round, SiteId, Update, Usage,
+    ArtifactId, ArtifactKind, Codec, Command, Digest, Found, JobId, MaskKey, Mode, Output, Pace, Reading,
+    Rejection, Report, Round, Seeds, SiteId, Update, Usage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -43,6 +45,11 @@ pub(crate) struct Stay {
     saved: Option<Saved>,
     /// What was found of the updates that were inspected last.
     report: Option<Report>,
+    /// The public half of the site's key in a private job.
+    key: Option<MaskKey>,
+    /// What its masks are made from, as it was last asked for, and of which round.
+    seeds: Option<Seeds>,
+    seeds_of: u32,
     /// Applied rounds that the hub doesn't know of yet, with the digests reached.
     untold: Vec<(u32, Digest)>,
     outputs: Vec<Written>,
@@ -106,6 +113,9 @@ impl Stay {
             updates: VecDeque::new(),
             saved: None,
             report: None,
+            key: None,
+            seeds: None,
+            seeds_of: 0,
             untold: Vec::new(),
             outputs: Vec::new(),
             brought: Vec::new(),
@@ -300,6 +310,7 @@ impl Stay {
                     None => self.done.fetched = true,
                 },
                 Step::Join => return Some(Do::Ask(Command::Join { job: self.job.id })),
+                Step::TellKey => return self.tell_key(),
                 Step::Reset => {
                     let what = "the weights here differ from the others'; replaying all rounds";
                     self.note(what, chores);
@@ -334,6 +345,7 @@ impl Stay {
                 },
                 Step::Inspect => return self.inspect(),
                 Step::Report => return self.report(),
+                Step::Unmask => return self.unmask(),
                 Step::Train(round, interval) => {
                     self.trains_since = now;
                     let open = self.job.open.iter().find(|open| open.number == round);
@@ -347,7 +359,11 @@ impl Stay {
                 }
                 Step::Send(round) => {
                     let update = self.done.updates.iter().position(|other| *other == round)?;
-                    return Some(self.send(&self.updates.get(update)?.file, false));
+                    let file = &self.updates.get(update)?.file;
+                    return match is_private(&self.job) {
+                        true => self.send_masked(round, file),
+                        false => Some(self.send(file, false)),
+                    };
                 }
                 Step::Contribute => return self.contribute(),
                 Step::Forget => self.forget_update(*self.done.updates.first()?),
@@ -405,6 +421,14 @@ impl Stay {
                 }
             }
             (Do::Prepare { .. }, Ok(_)) => self.prepared = true,
+            (_, Ok(Answer::Key(key))) => self.key = Some(key),
+            (_, Ok(Answer::Seeds(seeds))) => self.seeds = Some(seeds),
+            (Do::Mask { masked, .. }, Ok(_)) => drop(self.here.insert(masked.clone())),
+            (Do::Sum { file, .. }, Ok(_)) => drop(self.here.insert(file.clone())),
+            // Another try comes to the same, and none of it is the site's own trouble.
+            (Do::Key(_) | Do::Seeds { .. } | Do::Mask { .. } | Do::Sum { .. }, Err(error)) => {
+                self.failure = Some(error.to_string());
+            }
             // A folder that can't be removed now is removed or reused when the job comes here again, and
             // numbers for people's eyes are followed by others.
             (Do::Remove(_, Files::All | Files::Updates(_)) | Do::Progress(..), _) => {}
@@ -468,6 +492,10 @@ impl Stay {
                 overlap: spec.rounds.overlap,
                 // Where the links decide, each order to train says it; a program keeps what any of them can't tell.
                 codec: written_in(spec.rounds.codec.fixed().unwrap_or_default()),
+                clip: match &spec.rounds.mode {
+                    Some(Mode::Private(clipping)) => Some(clipping.clip),
+                    _ => None,
+                },
             },
             settings: spec.settings.clone(),
         }
@@ -486,7 +514,8 @@ impl Stay {
 
     /// The next of a closed round's updates that is not here; none if all are.
     fn collect(&self, number: u32) -> Option<Do> {
-        self.missing(number, &self.closed(number)?.updates)
+        let round = self.closed(number)?;
+        self.missing(number, &round.updates).or_else(|| self.sum(round))
     }
 
     /// The next of the updates to be inspected that is not here; none if all are.
@@ -497,7 +526,7 @@ impl Stay {
 
     fn missing(&self, round: u32, updates: &BTreeMap<SiteId, Update>) -> Option<Do> {
         updates.iter().find_map(|(site, update)| {
-            let file = JobFolder::update_file(round, site.as_str());
+            let file = self.travels(round, site);
             (!self.here.contains(&file)).then(|| self.fetch(update.digest, file))
         })
     }
@@ -544,6 +573,8 @@ impl Stay {
 
     fn commit(&mut self, number: u32) -> Do {
         let round = self.closed(number);
+        // Of a private round each file tells the same, what all of them come to: the mean of that is that again.
+        let sum = is_private(&self.job).then(|| JobFolder::sum_file(number));
         let accepted = round.into_iter().flat_map(|round| {
             let updates = round.updates.iter();
             updates.map(|(site, update)| (site, update, round.scales.get(site)))
@@ -554,7 +585,9 @@ impl Stay {
             scale: scale.map_or(Scale::WHOLE, |scale| {
                 u32::from(*scale).try_into().expect("both have the same whole")
             }),
-            file: JobFolder::update_file(number, site.as_str()),
+            file: sum
+                .clone()
+                .unwrap_or_else(|| JobFolder::update_file(number, site.as_str())),
         });
         let updates = updates.collect();
         self.order(Order::Commit {
@@ -693,6 +726,7 @@ impl Stay {
             (Command::Join { .. }, Ok(Answer::Joined(attempt))) => {
                 self.note(&format!("joined, attempt {attempt}"), chores);
                 self.done.attempt = Some(attempt);
+                self.done.key_told = false;
                 self.joined = now;
                 self.usage = Usage::default();
             }
@@ -719,6 +753,14 @@ impl Stay {
                 return Err(error);
             }
             (Command::Inspect { round, .. }, Ok(_)) => self.done.reported = Some(*round),
+            (Command::TellKey { .. }, Ok(_)) => self.done.key_told = true,
+            (Command::Unmask { round, seeds, .. }, Ok(_)) => {
+                // If more is asked for since then, that is another step.
+                let asked = self.job.unmask.clone();
+                let same =
+                    |asked: &ToUnmask| asked.round == *round && asked.with.keys().eq(seeds.with.keys());
+                self.done.unmasked = asked.filter(same);
+            }
             (Command::Checkpoint { .. }, Ok(_)) => self.done.unkept = false,
             // Others may still join from an earlier one.
             (Command::Checkpoint { .. }, Err(error)) if is_conflict(&error) => self.done.unkept = false,
@@ -776,7 +818,12 @@ impl Stay {
             return Ok(());
         }
         let updates = self.updates.iter_mut().zip(&self.done.updates);
-        let update = updates.into_iter().find(|(update, _)| update.file == file);
+        let (private, site) = (is_private(&self.job), self.site.as_str());
+        let is_of = |update: &AtHand, round: u32| match private {
+            true => JobFolder::masked_file(round, site) == file,
+            false => update.file == file,
+        };
+        let update = updates.into_iter().find(|(update, round)| is_of(update, **round));
         match (answer, update) {
             (Ok(Answer::Uploaded(digest, bytes)), Some((update, round))) => {
                 update.stored = Some((digest, bytes));
@@ -883,6 +930,7 @@ impl Stay {
             away: done.away,
             fetched: done.fetched,
             attempt: done.attempt,
+            key_told: done.key_told,
             contributed: done.contributed,
             ..Done::default()
         };

@@ -6,8 +6,8 @@
 //! is too busy for is left out, and the next one is taken.
 
 use crate::machine::Way;
-use api::{OpenRound, SiteJob};
-use consortium::{Interval, Phase, Presence};
+use api::{OpenRound, SiteJob, ToUnmask};
+use consortium::{Interval, Mode, Phase, Presence};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the site has done in a job, as far as the next step depends on it.
@@ -49,6 +49,10 @@ pub(crate) struct Done {
     pub(crate) inspected: Option<u32>,
     /// The last round of which the hub knows what was found.
     pub(crate) reported: Option<u32>,
+    /// The hub knows this attempt's key.
+    pub(crate) key_told: bool,
+    /// What the hub last asked for of the site's masks, and has been told.
+    pub(crate) unmasked: Option<ToUnmask>,
     /// A round that was applied and not told yet.
     pub(crate) untold: bool,
     /// The last round after which what all agree on was written for others.
@@ -72,6 +76,8 @@ pub(crate) enum Step {
     Reset,
     /// Begin an attempt.
     Join,
+    /// Tell with which key the others are to make masks.
+    TellKey,
     /// Start the program.
     Start,
     /// Tell the digest of an applied round.
@@ -92,6 +98,8 @@ pub(crate) enum Step {
     Inspect,
     /// Tell what was found.
     Report,
+    /// Tell what the site's masks are made from.
+    Unmask,
     /// Train.
     Train(u32, Interval),
     /// Send the bytes of an update at hand.
@@ -128,6 +136,9 @@ pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
         }
         return done.if_free(Way::Ask, Step::Join).unwrap_or(Step::Wait);
     }
+    if is_private(job) && !done.key_told {
+        return done.if_free(Way::Ask, Step::TellKey).unwrap_or(Step::Wait);
+    }
     if !done.started {
         return Step::Start;
     }
@@ -147,7 +158,8 @@ pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
     };
     order
         .or_else(|| report(job, done))
-        .or_else(|| hand_in(done))
+        .or_else(|| unmask(job, done))
+        .or_else(|| hand_in(job, done))
         .or_else(|| collect(job, done, committed))
         .or_else(|| gather(job, done))
         .or_else(|| keep(job, done))
@@ -221,11 +233,22 @@ fn settled(job: &SiteJob, done: &Done) -> Option<Step> {
     }
 }
 
-/// First the bytes, then the word; the bytes of the next update travel while the word is given.
-fn hand_in(done: &Done) -> Option<Step> {
+/// Whether nobody sees an update of the job by itself.
+pub(crate) fn is_private(job: &SiteJob) -> bool {
+    matches!(job.spec.rounds.mode, Some(Mode::Private(_)))
+}
+
+/// First the bytes, then the word; the bytes of the next update travel while the word is given. Not in a private job: if this
+/// one came too late, the next would be trained again, and two updates under the same masks tell their difference.
+fn hand_in(job: &SiteJob, done: &Done) -> Option<Step> {
     let first = done.updates.first()?;
     let ready = done.sent.contains(first) && done.is_free(Way::Ask);
-    let unsent = done.updates.iter().find(|round| !done.sent.contains(round));
+    let travel = if is_private(job) { 1 } else { usize::MAX };
+    let unsent = done
+        .updates
+        .iter()
+        .take(travel)
+        .find(|round| !done.sent.contains(round));
     let send = || done.if_free(Way::Send, Step::Send(*unsent?));
     ready.then_some(Step::Contribute).or_else(send)
 }
@@ -240,6 +263,11 @@ fn report(job: &SiteJob, done: &Done) -> Option<Step> {
     let round = job.inspect.as_ref()?.round;
     let untold = done.inspected == Some(round) && done.reported != Some(round);
     done.if_free(Way::Ask, Step::Report).filter(|_| untold)
+}
+
+fn unmask(job: &SiteJob, done: &Done) -> Option<Step> {
+    let untold = job.unmask.is_some() && job.unmask != done.unmasked;
+    done.if_free(Way::Ask, Step::Unmask).filter(|_| untold)
 }
 
 fn gather(job: &SiteJob, done: &Done) -> Option<Step> {
@@ -302,6 +330,8 @@ pub(crate) mod tests {
             inspection: None,
             scales: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            unmasking: None,
         };
         let open = OpenRound {
             number: closed,
@@ -309,6 +339,7 @@ pub(crate) mod tests {
             needs: closed,
             contributed: None,
             codec: None,
+            keys: BTreeMap::new(),
         };
         SiteJob {
             id: JobId(1),
@@ -352,6 +383,7 @@ pub(crate) mod tests {
             counted: Vec::new(),
             open: (closed < 2).then_some(open).into_iter().collect(),
             inspect: None,
+            unmask: None,
             behalf: None,
         }
     }
@@ -394,6 +426,7 @@ pub(crate) mod tests {
             needs: 0,
             contributed: Some(Digest::of(b"u")),
             codec: None,
+            keys: BTreeMap::new(),
         };
         let cases = [
             ("inputs first", before.clone(), fresh, Step::Fetch),
@@ -587,6 +620,7 @@ pub(crate) mod tests {
             needs: number - 1,
             contributed: None,
             codec: None,
+            keys: BTreeMap::new(),
         };
         let mut job = job(1);
         job.spec.rounds.count = 9;
@@ -733,6 +767,49 @@ pub(crate) mod tests {
             ..training
         };
         assert_eq!(next(&job, &told), Step::Wait, "the orders are older");
+    }
+
+    #[test]
+    fn a_private_job_has_a_key_first_and_sends_one_update_at_a_time() {
+        let mut job = overlapping();
+        job.spec.rounds.mode = Some(Mode::Private(consortium::Clipping::default()));
+        let joined = Done {
+            started: false,
+            ..done(1)
+        };
+        assert_eq!(next(&job, &joined), Step::TellKey);
+        let told = |done: Done| Done {
+            key_told: true,
+            ..done
+        };
+        assert_eq!(next(&job, &told(joined)), Step::Start);
+        let trained = told(Done {
+            busy: true,
+            updates: vec![1, 2],
+            ..done(1)
+        });
+        assert_eq!(next(&job, &trained), Step::Send(1));
+        let sent = Done {
+            sent: [1].into(),
+            under_way: [(Way::Ask, 1)].into(),
+            ..trained.clone()
+        };
+        assert_eq!(
+            next(&job, &sent),
+            Step::Wait,
+            "round 2 may have to be trained again: its masks are for one update"
+        );
+        let asked = ToUnmask {
+            round: 1,
+            with: BTreeMap::new(),
+        };
+        job.unmask = Some(asked.clone());
+        assert_eq!(next(&job, &trained), Step::Unmask);
+        let unmasked = Done {
+            unmasked: Some(asked),
+            ..trained
+        };
+        assert_eq!(next(&job, &unmasked), Step::Send(1), "the orders are older");
     }
 
     #[test]

@@ -266,7 +266,7 @@ fn each_block<const N: usize, const BYTES: usize>(
 
 /// The highest of the changes' magnitudes; none if one is out of range.
 #[inline(always)]
-fn highest(x: &[f32]) -> Option<f32> {
+pub(crate) fn highest(x: &[f32]) -> Option<f32> {
     // The bits of non-negative floats are ordered as the floats are, NaN and infinity above all.
     let bits = x.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).fold(0, u32::max);
     (bits < LARGEST.to_bits()).then_some(f32::from_bits(bits))

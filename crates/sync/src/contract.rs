@@ -24,7 +24,8 @@
 //! With an overlap, a round is trained while the one before it is not applied yet. A program goes on from its
 //! own weights and lets [`crate::Local`] keep account of what it has sent and what has come back.
 
-use crate::{Codec, Scale};
+use crate::private::{Form, Summand, is_summand};
+use crate::{Codec, Scale, Update};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -106,6 +107,9 @@ pub struct Rounds {
     /// How updates are written, unless the order to train says otherwise.
     #[serde(default = "int8")]
     pub codec: Codec,
+    /// In a private job, how far a weight may go in a round, in thousandths: updates are written for a sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<u32>,
 }
 
 impl Rounds {
@@ -117,6 +121,22 @@ impl Rounds {
             fragments: 1,
             overlap: 0,
             codec: Codec::Int8,
+            clip: None,
+        }
+    }
+
+    /// How the update of a round is to be written that was trained on samples `first..end`; `codec` is what the order
+    /// to train says.
+    pub fn form(&self, codec: Option<Codec>, (first, end): (u64, u64)) -> Form {
+        let codec = codec.unwrap_or(self.codec);
+        match self.clip {
+            None => Form::Alone(codec),
+            Some(clip) => Form::Summed(Summand {
+                codec,
+                clip,
+                samples: end.saturating_sub(first),
+                of: self.samples,
+            }),
         }
     }
 
@@ -420,6 +440,21 @@ impl JobFolder {
     /// The file name of an update, from the folder.
     pub fn update_file(round: u32, site: &str) -> String {
         format!("updates/{round:06}-{site}.update")
+    }
+
+    /// That of an update under masks, as it travels in a private job.
+    pub fn masked_file(round: u32, site: &str) -> String {
+        format!("updates/{round:06}-{site}.masked")
+    }
+
+    /// That of what a round's updates come to in a private job.
+    pub fn sum_file(round: u32) -> String {
+        format!("updates/{round:06}-all.sum")
+    }
+
+    /// Whether a program has written all of an update: a site takes nothing else for one.
+    pub fn is_whole(bytes: &[u8]) -> bool {
+        Update::parse(bytes).is_ok() || is_summand(bytes)
     }
 }
 

@@ -29,7 +29,7 @@
 //! ```
 //!
 //! [`codec`] is the update on the wire, [`fragments`] what a round sends of a model, [`outer`] the step,
-//! [`inspect()`] what can be told of updates before they count, [`local`] what a site has of its own while updates
+//! [`inspect()`] what can be told of updates before they count, [`private`] how they are summed up unseen, [`local`] what a site has of its own while updates
 //! travel, [`contract`] how a site and the program that trains talk to each other, [`socket`] where they meet if not
 //! on standard input and output. [`paper`] reckons what models cost that are too large to be tried.
 
@@ -40,6 +40,7 @@ mod inspect;
 pub mod local;
 pub mod outer;
 pub mod paper;
+pub mod private;
 #[cfg(unix)]
 pub mod socket;
 
@@ -49,3 +50,4 @@ pub use fragment::fragments;
 pub use inspect::{Findings, Loss, inspect};
 pub use local::{Fate, Local, Own, Sent};
 pub use outer::{Contribution, Outer, OuterConfig, OuterError, Scale};
+pub use private::Form;

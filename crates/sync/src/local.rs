@@ -29,7 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::{Codec, CodecError, Contribution, Outer, OuterError, encode};
+use crate::{Codec, CodecError, Contribution, Form, Outer, OuterError};
 use std::ops::Range;
 
 /// A site's own part. Plain data, so that it can be kept in a checkpoint: [`Local::parts`].
@@ -116,7 +116,7 @@ impl Local {
         round: u32,
         range: Range<usize>,
         trained: Vec<f32>,
-        codec: Codec,
+        form: impl Into<Form>,
     ) -> Result<Vec<u8>, CodecError> {
         let mut change = self.base(outer, &range);
         for (base, now) in change.iter_mut().zip(&trained[range.clone()]) {
@@ -124,7 +124,8 @@ impl Local {
         }
         let mut residual = self.own.residual.clone();
         let told_all = residual.is_empty();
-        let bytes = encode(codec, &change, (!told_all).then(|| &mut residual[range.clone()]))?;
+        let left = (!told_all).then(|| &mut residual[range.clone()]);
+        let bytes = form.into().write(&change, left)?;
         let weights = trained[range.clone()].to_vec();
         let before = std::mem::replace(
             &mut self.own,
@@ -236,7 +237,7 @@ fn follow(weights: &mut [f32], base: &[f32], now: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{OuterConfig, Scale, Update};
+    use crate::{OuterConfig, Scale, Update, encode};
     use proptest::prelude::*;
 
     /// Applies what it is told: the sum of the updates is where the weights go.

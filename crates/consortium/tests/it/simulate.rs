@@ -9,10 +9,12 @@ mod invited;
 mod owed;
 
 use crate::world::{World, output};
-use consortium::{Actor, Command, Event, JobId, Label, Month, Phase, Request, Round, State, Time, explain};
+use consortium::{
+    Actor, Command, Event, JobId, Label, Month, Phase, Rejection, Request, Round, State, Time, explain,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 360;
 const STEPS: usize = 200;
 
 #[test]
@@ -54,6 +56,9 @@ fn whatever_is_asked_the_rules_hold() {
         "rejected",
         "scaled",
         "StruckOut",
+        "KeyTold",
+        "Unmasked",
+        "taken back unseen",
     ] {
         let times = seen.get(what).copied().unwrap_or(0);
         assert!(times >= 10, "{what} was seen {times} times only: {seen:?}");
@@ -234,6 +239,11 @@ impl Story {
             if let Event::RoundClosed { scales, rejected, .. } = event {
                 scales.keys().for_each(|_| count("scaled"));
                 rejected.keys().for_each(|_| count("rejected"));
+                let unseen = |why: &&Rejection| matches!(why, Rejection::Few | Rejection::Masked);
+                rejected
+                    .values()
+                    .filter(unseen)
+                    .for_each(|_| count("taken back unseen"));
             }
             match event {
                 Event::RoundClosed { returned, .. } if !returned.is_empty() => count("returned"),

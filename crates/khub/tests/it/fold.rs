@@ -29,7 +29,7 @@ fn sites_learn_from_structures_that_they_keep() {
         run.site_with("namsan-1", &["--own", &own[1]]),
     ];
     let done = run.until(|view| view.job.phase == Phase::Done);
-    run.check(&done);
+    run.check(&done, 2);
 
     let artifacts = run.member.artifacts(&done.job.spec.project).unwrap();
     let fetch = |kind: ArtifactKind, name: &str| {

@@ -24,7 +24,7 @@ fn the_run_goes_on_without_a_killed_site_which_rejoins() {
     assert_eq!(back.job.members[&site].attempt, 2);
     let done = run.until(|view| view.job.phase == Phase::Done);
     assert!(done.job.rounds.iter().any(|round| round.updates.len() == 1));
-    run.check(&done);
+    run.check(&done, 2);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn the_run_waits_for_a_killed_site_that_it_needs() {
     let _hangang = run.site("hangang-1");
     let done = run.until(|view| view.job.phase == Phase::Done);
     assert!(done.job.rounds.iter().all(|round| round.updates.len() == 2));
-    run.check(&done);
+    run.check(&done, 2);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_killed_hub_has_lost_nothing() {
     let after = run.member.job(run.job).unwrap();
     assert!(after.committed >= before.committed, "what was told is there");
     let done = run.until(|view| view.job.phase == Phase::Done);
-    run.check(&done);
+    run.check(&done, 2);
 }
 
 fn presence(view: &JobView, site: &str) -> Presence {
@@ -61,7 +61,7 @@ fn start(rounds: u32, quorum: u32) -> Run {
     Run::start(|member, folder| spec(member, folder, rounds, quorum))
 }
 
-fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
+pub(crate) fn spec(member: &Client, folder: &Path, rounds: u32, quorum: u32) -> JobSpec {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).unwrap();
     let limits = Limits {

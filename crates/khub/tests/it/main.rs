@@ -18,6 +18,7 @@ mod login;
 mod offers;
 mod pages;
 mod people;
+mod private;
 mod quickstart;
 mod run;
 mod sign_in;

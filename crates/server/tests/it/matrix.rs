@@ -127,12 +127,14 @@ fn questions() -> [(&'static str, Value); 4] {
 }
 
 /// What only the process beside a site may ask: `jobs.rs` has those.
-const OF_SITES: [&str; 13] = [
+const OF_SITES: [&str; 15] = [
     "/sites/{site}/orders",
     "/sites/{site}/abilities",
     "/jobs/{job}/join",
     "/jobs/{job}/rounds/{round}/updates",
     "/jobs/{job}/rounds/{round}/reports",
+    "/jobs/{job}/rounds/{round}/seeds",
+    "/jobs/{job}/key",
     "/jobs/{job}/rounds/{round}/outer",
     "/jobs/{job}/rounds/{round}/checkpoint",
     "/jobs/{job}/reset",

@@ -28,6 +28,7 @@ fn more_than_three_hundred_stories_go_well() {
     let mut faults = BTreeMap::new();
     let (mut told, mut rounds, mut changes) = (0, 0, 0);
     let (mut spoiled, mut rejected, mut stale, mut scaled) = (0, 0, 0, 0);
+    let mut sums = 0;
     for story in stories {
         let story = story.unwrap_or_else(|failure| panic!("{failure}"));
         told += 1;
@@ -37,6 +38,7 @@ fn more_than_three_hundred_stories_go_well() {
         rejected += story.rejected;
         stale += story.stale;
         scaled += story.scaled;
+        sums += story.sums;
         for (fault, times) in story.faults {
             *faults.entry(fault).or_insert(0) += times;
         }
@@ -49,6 +51,7 @@ fn more_than_three_hundred_stories_go_well() {
         rejected >= 25 && 2 * rejected >= spoiled && 100 * stale < rounds as u64 && scaled > 100,
         "{rejected} of {spoiled} spoiled updates rejected, {stale} of honest sites, {scaled} scaled"
     );
+    assert!(sums > 80, "{sums} sums of private rounds");
     // A story in which nothing goes wrong proves little.
     assert!(
         faults.len() == 13 && faults.values().all(|times| *times >= 10),
@@ -78,6 +81,8 @@ fn every_defect_is_found() {
         (Bug::ForgetsScales, "reached"),
         (Bug::HidesARejection, "; what came is"),
         (Bug::BelievesOneInspector, "is honest, and its update is rejected"),
+        (Bug::LiftsBoth, "lies bare"),
+        (Bug::ForgetsAMask, "reached"),
     ];
     for (bug, expected) in cases {
         let mut failures = (0..SEEDS).filter_map(|seed| run_with(seed, Some(bug)).err());

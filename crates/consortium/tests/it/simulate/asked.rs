@@ -5,11 +5,11 @@ use crate::world::{award, id, output, person, site, spec, update};
 use consortium::policy::SHIPPED;
 use consortium::watch::Terms;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Asking, Award, Bounds, CodecSpec, Command, Credential, Digest,
-    FlopSeconds, FlopsPerSecond, Found, Holder, Home, Job, JobId, JobSpec, Label, Mode, MoneyCommand, Month,
-    NewOffer, OfferCommand, Organisation, Output, Pace, PeopleCommand, Person, Phase, Presence, Price,
-    Project, ProjectId, Reading, Report, Round, RoundSpec, Site, SiteId, Standing, Tenure, Update, Usage,
-    Won,
+    Actor, ArtifactId, ArtifactKind, Asking, Award, Bounds, Clipping, CodecSpec, Command, Credential, Digest,
+    FlopSeconds, FlopsPerSecond, Found, Holder, Home, Job, JobId, JobSpec, Label, MaskKey, MaskSeed, Mode,
+    MoneyCommand, Month, NewOffer, OfferCommand, Organisation, Output, Pace, PeopleCommand, Person, Phase,
+    Presence, Price, Project, ProjectId, Reading, Report, Round, RoundSpec, Seeds, Site, SiteId, Standing,
+    Tenure, Update, Usage, Won,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,6 +123,23 @@ impl Story {
                 round: round.number,
                 attempt,
                 report: self.report(id, round.number, &updates),
+            };
+        }
+        if matches!(job.spec.rounds.mode, Some(Mode::Private(_))) && member.key.is_none() {
+            let key = self.mask_key(site);
+            return Command::TellKey {
+                job: id,
+                attempt,
+                key,
+            };
+        }
+        if let Some(round) = job.open_rounds().find(|round| round.awaits_seeds_of(site)) {
+            let (round, seeds) = (round.number, self.seeds(site, round.left_out()));
+            return Command::Unmask {
+                job: id,
+                round,
+                attempt,
+                seeds,
             };
         }
         let untold = job
@@ -353,6 +370,17 @@ impl Story {
                 attempt,
                 report: self.report(job, round, &[id("bada"), id("rhein")]),
             },
+            10 if self.dice.one_in(4) => Command::TellKey {
+                job,
+                attempt,
+                key: self.mask_key(&id("bada")),
+            },
+            10 if self.dice.one_in(3) => Command::Unmask {
+                job,
+                round,
+                attempt,
+                seeds: self.seeds(&id("bada"), [&id("rhein")].into_iter()),
+            },
             10 if self.dice.one_in(2) => Command::Reset {
                 job,
                 attempt,
@@ -372,6 +400,21 @@ impl Story {
                 message: "out of memory".into(),
             },
             _ => Command::Join { job },
+        }
+    }
+
+    /// A site's own, or sometimes another one.
+    fn mask_key(&mut self, site: &SiteId) -> MaskKey {
+        let number = u8::from(self.dice.one_in(8));
+        MaskKey(Digest::of(format!("{site} {number}").as_bytes()).0)
+    }
+
+    fn seeds<'a>(&mut self, site: &SiteId, with: impl Iterator<Item = &'a SiteId>) -> Seeds {
+        let number = u8::from(self.dice.one_in(8));
+        let seed = |of: &SiteId| MaskSeed(Digest::of(format!("{site} {of} {number}").as_bytes()).0);
+        Seeds {
+            own: seed(site),
+            with: with.map(|other| (other.clone(), seed(other))).collect(),
         }
     }
 
@@ -440,8 +483,14 @@ impl Story {
             strikes: self.dice.pick(&[1, 3]),
             ..Bounds::default()
         });
-        // Fewer could not be compared, and there may be nothing to try them on.
-        let mode = (sites >= 3 && !self.dice.one_in(3)).then_some(inspected);
+        // Fewer could not be compared, and there may be nothing to try them on; and fewer hide nothing.
+        let mode = match self.dice.below(6) {
+            _ if sites < 3 => None,
+            0 => None,
+            1 => Some(Mode::Private(Clipping::default())),
+            _ => Some(inspected),
+        };
+        let private = matches!(mode, Some(Mode::Private(_)));
         JobSpec {
             label: self.dice.pick(&[Label::Open, Label::Restricted]),
             sites: sites.min(3),
@@ -454,13 +503,19 @@ impl Story {
             rounds: RoundSpec {
                 count,
                 samples: self.dice.pick(&[1, 100, 1 << 40]),
-                quorum: self.dice.pick(&[1, 2, 2, 3]).min(sites.min(3)),
+                quorum: match private {
+                    true => 3,
+                    false => self.dice.pick(&[1, 2, 2, 3]).min(sites.min(3)),
+                },
                 grace_seconds: self.dice.pick(&[0, 30]),
                 fragments: self.dice.pick(&[1, 2]).min(count),
                 overlap: self.dice.pick(&[0, 1]).min(count - 1),
-                codec: self
-                    .dice
-                    .pick(&[CodecSpec::Int8, CodecSpec::Sparse, CodecSpec::Auto]),
+                codec: match private {
+                    true => CodecSpec::Int8,
+                    false => self
+                        .dice
+                        .pick(&[CodecSpec::Int8, CodecSpec::Sparse, CodecSpec::Auto]),
+                },
                 checkpoint_every: self.dice.pick(&[0, 1, 50]),
                 mode,
             },

@@ -4,8 +4,8 @@ use super::Story;
 use crate::world::id;
 use consortium::{
     Account, Actor, ArtifactId, Correction, Digest, Event, FiscalYear, FlopSeconds, Interval, Invoice,
-    InvoiceId, Job, JobId, Label, Person, Phase, Presence, ProjectId, Rejection, Role, Round, SiteId, State,
-    Time, Went, Won, apply,
+    InvoiceId, Job, JobId, Label, Mode, Person, Phase, Presence, ProjectId, Rejection, Role, Round, SiteId,
+    State, Time, Went, Won, apply,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +98,17 @@ fn check_commit(state: &State, event: &Event, at: Time) {
         let job = &state.jobs[job];
         return check_waited(job, &job.rounds[*round as usize], at);
     }
+    if let Event::UnmaskingBegan { job, round, gone } = event {
+        let job = &state.jobs[job];
+        let round = &job.rounds[*round as usize];
+        return match &round.unmasking {
+            None => check_waited(job, round, at),
+            Some(unmasking) => {
+                let bare = gone.iter().find(|site| unmasking.told.contains_key(*site));
+                assert_eq!(bare, None, "its own mask is told, and the others' were to be");
+            }
+        };
+    }
     let Event::RoundClosed {
         job,
         round: number,
@@ -121,6 +132,9 @@ fn check_commit(state: &State, event: &Event, at: Time) {
     );
     let counts = came.iter().filter(|(site, _)| !rejected.contains_key(site));
     assert!(accepted.iter().eq(counts), "{of}");
+    if let Some(Mode::Private(_)) = job.spec.rounds.mode {
+        return check_sum(job, round, accepted, rejected);
+    }
     let inspected = job.spec.rounds.mode.is_some() && !came.is_empty();
     assert_eq!(round.inspection.is_some(), inspected, "{of}");
     let of_counted = |site: &SiteId| accepted.iter().any(|(other, _)| other == site);
@@ -145,16 +159,47 @@ fn check_commit(state: &State, event: &Event, at: Time) {
     }
 }
 
+/// A sum is of three or more, whose own masks are told, and those they share with the others that made some.
+fn check_sum(
+    job: &Job,
+    round: &Round,
+    accepted: &[(SiteId, Digest)],
+    rejected: &BTreeMap<SiteId, Rejection>,
+) {
+    let of = format!("round {} of {}", round.number, job.id);
+    let known = |why: &Rejection| matches!(why, Rejection::Gone | Rejection::Few | Rejection::Masked);
+    assert!(rejected.values().all(known), "{of}: {rejected:?}");
+    if accepted.is_empty() {
+        return;
+    }
+    assert!(accepted.len() >= 3, "{of} is a sum of {}", accepted.len());
+    let unmasking = round.unmasking.as_ref().expect("its masks are lifted");
+    let counts = |site: &SiteId| accepted.iter().any(|(other, _)| other == site);
+    for (site, _) in accepted {
+        let with = &unmasking.told[site].with;
+        let left_out = round.keys.keys().filter(|other| !counts(other));
+        assert!(
+            left_out.eq(with.keys()),
+            "{of}: {site} tells of {:?}",
+            with.keys()
+        );
+    }
+}
+
 /// Before a round closes, or is inspected, there is a quorum, and whoever is there was waited for.
 fn check_waited(job: &Job, round: &Round, at: Time) {
     let of = format!("round {} of {}", round.number, job.id);
-    let missing = |site: &SiteId| round.members.contains_key(site) && !round.updates.contains_key(site);
+    // In a private job whoever has another key now than the others made masks with has no part in the round.
+    let private = matches!(job.spec.rounds.mode, Some(Mode::Private(_)));
+    let knows = |site: &SiteId| !private || round.keys.get(site).copied() == job.members[site].key;
+    let is_member = |site: &SiteId| round.members.contains_key(site) && knows(site);
+    let missing = |site: &SiteId| is_member(site) && !round.updates.contains_key(site);
     let awaited = job.present().any(|(site, _)| missing(site));
     let quorum = job.spec.rounds.quorum_of(round.number, round.members.len());
     if round.updates.len() < quorum {
         // Only a round for what was left over is given up: with what came, or to others.
-        let others = job.present().any(|(site, _)| !round.members.contains_key(site));
-        let extra = round.number >= job.spec.rounds.count;
+        let others = job.present().any(|(site, _)| !is_member(site));
+        let extra = round.number >= job.spec.rounds.count || private && others;
         let some = others || !round.updates.is_empty();
         assert!(extra && some && !awaited, "{of} has no quorum");
     } else if awaited {
@@ -426,7 +471,9 @@ fn check_samples(job: &Job) {
         );
         let extra = round.number >= job.spec.rounds.count;
         let came = round.updates.len() + round.rejected.len();
-        let enough = extra || came >= job.spec.rounds.quorum as usize;
+        let private = matches!(job.spec.rounds.mode, Some(Mode::Private(_)));
+        let given_up = extra || private && round.updates.is_empty();
+        let enough = given_up || came >= job.spec.rounds.quorum as usize;
         assert!(
             enough || !round.is_closed(),
             "round {} of {} had no quorum",
