@@ -120,6 +120,8 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(5)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)))
+            // A site has five ways to its hub, and one that waits for orders; each keeps its connection.
+            .max_idle_connections_per_host(6)
             .user_agent(concat!("khub/", env!("CARGO_PKG_VERSION")))
             .build();
         let url = format!("{}/api/v1", url.trim_end_matches('/'));
