@@ -175,7 +175,7 @@ unsafe fn rounded(x: __m512) -> __m512i {
         let up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
         let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
         let bits = _mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x40_0000));
-        _mm512_and_si512(bits, _mm512_set1_epi32(0xFFFF_0000_u32 as i32))
+        upper(bits)
     }
 }
 
@@ -201,7 +201,8 @@ pub(super) unsafe fn pack<E: Element>(format: Format, to: Panels, from: View<'_,
     // SAFETY: the caller's promise.
     unsafe {
         match (format.unit, to.width) {
-            (Unit::Pair, _) if format.level == Level::Amx => pack_squares::<E>(to, from, lines, k),
+            (Unit::Thirds, _) => pack_squares::<E, Thirds>(to, from, lines, k),
+            (Unit::Pair, _) if format.level == Level::Amx => pack_squares::<E, Pair>(to, from, lines, k),
             (Unit::F32, ROWS) => pack_f32::<E, ROWS>(to, from, lines, k),
             (Unit::F32, _) => pack_f32::<E, COLS>(to, from, lines, k),
             (Unit::Rounded, ROWS) => pack_rounded::<E, ROWS>(to, from, lines, k),
@@ -232,25 +233,46 @@ unsafe fn pack_pairs<E: Element, const W: usize>(to: Panels, from: View<'_, E>, 
 
 /// For the squares of AMX: with whole squares along k.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn pack_squares<E: Element>(to: Panels, from: View<'_, E>, lines: usize, k: usize) {
+unsafe fn pack_squares<E: Element, S: Source>(to: Panels, from: View<'_, E>, lines: usize, k: usize) {
     // SAFETY: the caller's promise.
-    unsafe { by_direction::<E, Pair, COLS, { amx::DEEP }>(to, from, lines, k) }
+    unsafe { by_direction::<E, S, COLS, { amx::DEEP }>(to, from, lines, k) }
+}
+
+/// 16 units: their first words, and so on.
+pub(super) type Words = [__m512i; 3];
+
+/// Units of a single word.
+#[inline(always)]
+fn single(x: __m512i) -> Words {
+    // SAFETY: whoever has a register has the level.
+    [x, unsafe { _mm512_setzero_si512() }, unsafe {
+        _mm512_setzero_si512()
+    }]
 }
 
 /// How 16 units are made.
 pub(super) trait Source {
     /// Elements along k in a unit.
     const DEPTH: usize;
+    /// Words in a unit. The first ones of 16 units lie together, then the second ones, and so on.
+    const PLANES: usize = 1;
     /// 16 units of one line from `n` elements side by side; what is missing is 0.
-    unsafe fn along<E: Element>(p: *const E, n: usize) -> __m512i;
+    unsafe fn along<E: Element>(p: *const E, n: usize) -> Words;
     /// A unit of each of 16 lines side by side, of which the mask names those that there are. The next
     /// elements along k, if `more` says that there are any, start `stride` on.
-    unsafe fn across<E: Element>(p: *const E, mask: u16, stride: usize, more: bool) -> __m512i;
+    unsafe fn across<E: Element>(p: *const E, mask: u16, stride: usize, more: bool) -> Words;
+
+    /// Where the unit's word is, in words of a line.
+    #[inline(always)]
+    fn word(unit: usize, plane: usize) -> usize {
+        (unit / 16 * Self::PLANES + plane) * 16 + unit % 16
+    }
 }
 
 struct F32;
 struct Rounded;
 pub(super) struct Pair;
+pub(super) struct Thirds;
 
 /// The lowest `n` bits, at most 16.
 #[inline(always)]
@@ -262,15 +284,15 @@ impl Source for F32 {
     const DEPTH: usize = 1;
 
     #[inline(always)]
-    unsafe fn along<E: Element>(p: *const E, n: usize) -> __m512i {
+    unsafe fn along<E: Element>(p: *const E, n: usize) -> Words {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_castps_si512(load_masked(p, low(n))) }
+        unsafe { single(_mm512_castps_si512(load_masked(p, low(n)))) }
     }
 
     #[inline(always)]
-    unsafe fn across<E: Element>(p: *const E, mask: u16, _: usize, _: bool) -> __m512i {
+    unsafe fn across<E: Element>(p: *const E, mask: u16, _: usize, _: bool) -> Words {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_castps_si512(load_masked(p, mask)) }
+        unsafe { single(_mm512_castps_si512(load_masked(p, mask))) }
     }
 }
 
@@ -278,15 +300,15 @@ impl Source for Rounded {
     const DEPTH: usize = 1;
 
     #[inline(always)]
-    unsafe fn along<E: Element>(p: *const E, n: usize) -> __m512i {
+    unsafe fn along<E: Element>(p: *const E, n: usize) -> Words {
         // SAFETY: the caller's promise.
-        unsafe { rounded(load_masked(p, low(n))) }
+        unsafe { single(rounded(load_masked(p, low(n)))) }
     }
 
     #[inline(always)]
-    unsafe fn across<E: Element>(p: *const E, mask: u16, _: usize, _: bool) -> __m512i {
+    unsafe fn across<E: Element>(p: *const E, mask: u16, _: usize, _: bool) -> Words {
         // SAFETY: the caller's promise.
-        unsafe { rounded(load_masked(p, mask)) }
+        unsafe { single(rounded(load_masked(p, mask))) }
     }
 }
 
@@ -294,35 +316,98 @@ impl Source for Pair {
     const DEPTH: usize = 2;
 
     #[inline(always)]
-    unsafe fn along<E: Element>(p: *const E, n: usize) -> __m512i {
+    unsafe fn along<E: Element>(p: *const E, n: usize) -> Words {
         // SAFETY: the masks name elements that exist.
         unsafe {
             if E::BF16 {
-                return _mm512_maskz_loadu_epi16(((1u64 << n.min(32)) - 1) as u32, p.cast());
+                return single(_mm512_maskz_loadu_epi16(
+                    ((1u64 << n.min(32)) - 1) as u32,
+                    p.cast(),
+                ));
             }
             let (first, second) = (low(n), low(n.saturating_sub(16)));
             let (low, high) = (load_masked(p, first), load_masked(p.wrapping_add(16), second));
-            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+            single(std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
+                high, low,
+            )))
         }
     }
 
     #[inline(always)]
-    unsafe fn across<E: Element>(p: *const E, mask: u16, stride: usize, more: bool) -> __m512i {
+    unsafe fn across<E: Element>(p: *const E, mask: u16, stride: usize, more: bool) -> Words {
         let second = if more { mask } else { 0 };
         // SAFETY: the masks name elements that exist.
         unsafe {
             let (low, high) = (load_masked(p, mask), load_masked(p.wrapping_add(stride), second));
             if E::BF16 {
                 let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(low));
-                return _mm512_or_si512(low, _mm512_castps_si512(high));
+                return single(_mm512_or_si512(low, _mm512_castps_si512(high)));
             }
             let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
             // The halves' elements in turn: 0, 16, 1, 17, ...
             let (low, high) = (_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64::<1>(both));
             let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
-            _mm512_or_si512(_mm512_cvtepu16_epi32(low), high)
+            single(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high))
         }
     }
+}
+
+impl Source for Thirds {
+    const DEPTH: usize = 2;
+    const PLANES: usize = 3;
+
+    #[inline(always)]
+    unsafe fn along<E: Element>(p: *const E, n: usize) -> Words {
+        // SAFETY: the masks name elements that exist.
+        unsafe {
+            let (first, second) = (low(n), low(n.saturating_sub(16)));
+            let low = thirds(load_masked(p, first));
+            let high = thirds(load_masked(p.wrapping_add(16), second));
+            [0, 1, 2].map(|i| {
+                let both = _mm512_cvtne2ps_pbh(high[i], low[i]);
+                std::mem::transmute::<__m512bh, __m512i>(both)
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn across<E: Element>(p: *const E, mask: u16, stride: usize, more: bool) -> Words {
+        let second = if more { mask } else { 0 };
+        // SAFETY: the masks name elements that exist.
+        unsafe {
+            let low = thirds(load_masked(p, mask));
+            let high = thirds(load_masked(p.wrapping_add(stride), second));
+            [0, 1, 2].map(|i| {
+                let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(low[i]));
+                _mm512_or_si512(low, upper(_mm512_castps_si512(high[i])))
+            })
+        }
+    }
+}
+
+/// Three bf16, as f32, that add up to x: the nearest one, the nearest one to the rest, and what then is left, which has no more
+/// bits than one has. (Below 1e-31, where its bits are denormal, it may have.)
+#[inline(always)]
+unsafe fn thirds(x: __m512) -> [__m512; 3] {
+    // SAFETY: the caller's level.
+    unsafe {
+        // Halves go up: any rounding will do here, as long as it is the same everywhere.
+        let near = |x| {
+            let bits = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+            _mm512_castsi512_ps(upper(bits))
+        };
+        let first = near(x);
+        let rest = _mm512_sub_ps(x, first);
+        let second = near(rest);
+        [first, second, _mm512_sub_ps(rest, second)]
+    }
+}
+
+/// The upper halves.
+#[inline(always)]
+unsafe fn upper(x: __m512i) -> __m512i {
+    // SAFETY: the caller's level.
+    unsafe { _mm512_and_si512(x, _mm512_set1_epi32(0xFFFF_0000_u32 as i32)) }
 }
 
 #[inline(always)]
@@ -359,16 +444,20 @@ unsafe fn transposing<E: Element, S: Source, const W: usize, const GROUP: usize>
                 let lines = (W - half).min(16).min(lines.saturating_sub(first + half));
                 // SAFETY: reads elements that exist and writes to a panel of `units` units.
                 unsafe {
-                    let mut square = [_mm512_setzero_si512(); 16];
-                    for (i, row) in square.iter_mut().enumerate() {
-                        if i < lines {
-                            prefetch_along::<E, S>(&from, first + half + i, unit + AHEAD_ALONG);
-                            *row = S::along(from.pointer(first + half + i, unit * S::DEPTH), elements);
+                    let mut squares = [[_mm512_setzero_si512(); 16]; 3];
+                    for i in 0..lines {
+                        prefetch_along::<E, S>(&from, first + half + i, unit + AHEAD_ALONG);
+                        let row = S::along(from.pointer(first + half + i, unit * S::DEPTH), elements);
+                        for (square, word) in squares.iter_mut().zip(row).take(S::PLANES) {
+                            square[i] = word;
                         }
                     }
-                    for (i, row) in transposed(square).into_iter().enumerate() {
-                        if unit + i < units {
-                            store::<W>(panel.add((unit + i) * W + half), row, unit + i + 1 == units);
+                    for (plane, square) in squares.iter().enumerate().take(S::PLANES) {
+                        for (i, row) in transposed(square).into_iter().enumerate() {
+                            if unit + i < units {
+                                let at = panel.add(S::word(unit + i, plane) * W + half);
+                                store::<W>(at, row, unit + i + 1 == units);
+                            }
                         }
                     }
                 }
@@ -405,9 +494,12 @@ unsafe fn straight<E: Element, S: Source, const W: usize, const GROUP: usize>(
                         let row = if GROUP == 1 || unit * S::DEPTH < k {
                             S::across(at, low(lines), from.column_stride(), more)
                         } else {
-                            _mm512_setzero_si512()
+                            single(_mm512_setzero_si512())
                         };
-                        store::<W>(to.panel(first / W).add(unit * W + half), row, unit == last);
+                        for (plane, row) in row.into_iter().enumerate().take(S::PLANES) {
+                            let to = to.panel(first / W).add(S::word(unit, plane) * W + half);
+                            store::<W>(to, row, unit == last);
+                        }
                     }
                 }
             }
@@ -441,7 +533,7 @@ pub(super) fn prefetch_along<E: Element, S: Source>(from: &View<'_, E>, line: us
 
 /// Asks for a unit of lines that lie side by side, once for each cache line.
 #[inline(always)]
-fn prefetch_across<E: Element, S: Source>(from: &View<'_, E>, lines: Range<usize>, unit: usize) {
+pub(super) fn prefetch_across<E: Element, S: Source>(from: &View<'_, E>, lines: Range<usize>, unit: usize) {
     let line = lines.start.next_multiple_of(64 / size_of::<E>());
     if line < lines.end {
         for k in unit * S::DEPTH..(unit + 1) * S::DEPTH {
@@ -453,7 +545,7 @@ fn prefetch_across<E: Element, S: Source>(from: &View<'_, E>, lines: Range<usize
 
 /// A square of 16 x 16 units, transposed: pairs, fours, then quarters of registers.
 #[inline(always)]
-pub(super) unsafe fn transposed(x: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) unsafe fn transposed(x: &[__m512i; 16]) -> [__m512i; 16] {
     // SAFETY: the caller's level.
     unsafe {
         let zero = _mm512_setzero_si512();

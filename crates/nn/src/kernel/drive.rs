@@ -3,7 +3,7 @@
 use super::element::{Element, Target, View};
 use super::pack::{self, Buffer, Panels};
 use super::plain;
-use super::{BLOCK, Format, Level, Operand};
+use super::{Format, Level, Operand};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx512};
 use rayon::prelude::*;
@@ -11,9 +11,9 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;
 
-/// What the shared operand may take before it is cut, in units: 8 MB, a part of a third cache.
+/// What the shared operand may take before it is cut, in words: 8 MB, a part of a third cache.
 pub(super) const SHARED: usize = 2 << 20;
-/// What a task's stripe may take, in units: 512 KB, beside a panel of the other operand in the second cache.
+/// What a task's stripe may take, in words: 512 KB, beside a panel of the other operand in the second cache.
 const STRIPE: usize = 128 << 10;
 /// What the sums of a bf16 C may take where k needs several blocks, in elements: 4 MB.
 const SUMS: usize = 1 << 20;
@@ -38,15 +38,15 @@ thread_local! {
     pub(super) static TASK_SCRATCH: Cell<Buffer> = const { Cell::new(Buffer::new()) };
 }
 
-/// Lends a scratch of `units` units. A thread that waits for others may take up another product meanwhile and
+/// Lends a scratch of so many words. A thread that waits for others may take up another product meanwhile and
 /// then finds no scratch here; it gets a new one.
 pub(super) fn with_scratch<R>(
     key: &'static LocalKey<Cell<Buffer>>,
-    units: usize,
+    words: usize,
     f: impl FnOnce(*mut u32) -> R,
 ) -> R {
     let mut buffer = key.take();
-    let result = f(buffer.at_least(units));
+    let result = f(buffer.at_least(words));
     key.set(buffer);
     result
 }
@@ -68,15 +68,17 @@ impl<C: Element> Job<'_, C> {
         let width = self.format.lines(operand);
         let units = self.format.units(self.k).max(1);
         // Whole panels of at least one block of k.
-        let most = SHARED / units.min(BLOCK) / width * width;
-        let cut = most.min(shared_lines.next_multiple_of(width));
-        let deep = if cut * units <= SHARED {
+        let most = SHARED / self.format.words();
+        let cut =
+            (most / units.min(self.format.block()) / width * width).min(shared_lines.next_multiple_of(width));
+        let deep = if cut * units <= most {
             units
         } else {
-            SHARED / cut / BLOCK * BLOCK
+            most / cut / self.format.block() * self.format.block()
         };
+        let packed = cut * deep * self.format.words();
         // A sum is rounded once: where it takes several blocks and C is bf16, it grows elsewhere.
-        let elsewhere = C::BF16 && units > BLOCK;
+        let elsewhere = C::BF16 && units > self.format.block();
         let other = self.format.lines(operand.other());
         let room = if elsewhere {
             (SUMS / cut / other).max(1) * other
@@ -88,7 +90,7 @@ impl<C: Element> Job<'_, C> {
         } else {
             0
         };
-        with_scratch(&SHARED_SCRATCH, cut * deep + sums, |scratch| {
+        with_scratch(&SHARED_SCRATCH, packed + sums, |scratch| {
             for first in (0..shared_lines).step_by(cut) {
                 let lines = first..shared_lines.min(first + cut);
                 for from in (0..striped_lines).step_by(room) {
@@ -96,11 +98,11 @@ impl<C: Element> Job<'_, C> {
                     let (rows, cols) = operand.tile(&lines, &stripes);
                     for unit in (0..units).step_by(deep) {
                         let (k, end) = (unit * self.format.depth(), (unit + deep) * self.format.depth());
-                        let panels = Panels::new(scratch, deep.min(units - unit) * width, width);
+                        let panels = Panels::new(scratch, deep.min(units - unit), self.format, operand);
                         // SAFETY: the scratch has room for the panels and the sums; the tasks of `stripes`
                         // write to different parts of C and of the sums.
                         unsafe {
-                            let sums = Target::at(scratch.add(cut * deep).cast(), cols.len());
+                            let sums = Target::at(scratch.add(packed).cast(), cols.len());
                             let part = Part {
                                 operand,
                                 panels,
@@ -136,9 +138,9 @@ impl<C: Element> Job<'_, C> {
     /// Cuts the other operand into stripes of whole panels, a task each.
     unsafe fn stripes<T: Element>(&self, part: &Part<'_, C>, striped: View<'_, T>, lines: usize) {
         let width = self.format.lines(part.operand.other());
-        let units = self.format.units(part.k.len()).clamp(1, BLOCK);
+        let units = self.format.units(part.k.len()).clamp(1, self.format.block());
         let panels = lines.div_ceil(width);
-        let most = (STRIPE / (units * width)).max(1);
+        let most = (STRIPE / (units * width * self.format.words())).max(1);
         let tasks = if self.threads == 1 {
             panels.div_ceil(most)
         } else {
@@ -158,20 +160,22 @@ impl<C: Element> Job<'_, C> {
     /// Multiplies the lines `stripe` with the shared part.
     unsafe fn stripe<T: Element>(&self, part: &Part<'_, C>, striped: View<'_, T>, stripe: Range<usize>) {
         let format = self.format;
-        let width = format.lines(part.operand.other());
-        let deep = BLOCK * format.depth();
-        let panel = width * format.units(part.k.len()).min(BLOCK);
+        let other = part.operand.other();
+        let width = format.lines(other);
+        let deep = self.format.block() * format.depth();
+        let units = format.units(part.k.len()).min(self.format.block());
+        let words = stripe.len().next_multiple_of(width) * units * format.words();
         let (rows, cols) = part.operand.tile(&(0..part.lines), &stripe);
         let size = (rows.len(), cols.len());
-        with_scratch(&TASK_SCRATCH, stripe.len().div_ceil(width) * panel, |scratch| {
-            let packed = Panels::new(scratch, panel, width);
+        with_scratch(&TASK_SCRATCH, words, |scratch| {
+            let packed = Panels::new(scratch, units, format, other);
             let c = part.c.skip(rows.start, cols.start);
             let sums = part.sums.as_ref().map(|sums| sums.skip(rows.start, cols.start));
             // SAFETY: the scratch has room for the stripe; the tile is this task's alone.
             unsafe {
                 for k in (part.k.start..part.k.end.max(1)).step_by(deep) {
                     let some = deep.min(part.k.end - k);
-                    let (other, from) = (part.operand.other(), striped.skip(stripe.start, k));
+                    let from = striped.skip(stripe.start, k);
                     pack::pack(format, other, packed, from, stripe.len(), some);
                     let shared = part.panels.skip(0, (k - part.k.start) / format.depth());
                     let (a, b) = match part.operand {
@@ -285,7 +289,7 @@ impl Tile {
         unsafe {
             match format.level {
                 #[cfg(target_arch = "x86_64")]
-                Level::Amx => amx::tile(self, c),
+                Level::Amx => amx::tile(format, self, c),
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512Bf16 | Level::Avx512 => avx512::tile(format, self, c),
                 #[cfg(target_arch = "x86_64")]

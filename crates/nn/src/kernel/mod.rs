@@ -21,14 +21,15 @@
 //! loop needs together lie together, counted in units of 32 bits: an f32, or two bf16 that follow each other
 //! along k (see [`pack`]). Both kinds share one layout and one driver.
 //!
-//! An element of C is a chain of fused multiply-adds along k for each block of [`BLOCK`] units, and these are
+//! An element of C is a chain of fused multiply-adds along k for each [block](Format::block), and these are
 //! added up in order: the same bits whatever the number of threads, the position in C and which operand was
 //! shared. (The portable level rounds the products where the processor has no fused instruction.)
 //!
-//! (AMX sums up a bf16 product's even and odd k apart in each square: other bits than without it, and as many as with any
-//! other number of threads.)
+//! (AMX sums up even and odd k apart in each square: other bits than without it, and the same ones for any number of
+//! threads.)
 //!
-//! The instruction for bf16 takes and makes no denormal numbers: below 1e-38, they are 0.
+//! The instructions for bf16 take and make no denormal numbers: below 1e-38, they are 0. With AMX a product in f32 is one of
+//! bf16 thrice over ([`Unit::Thirds`]), so this is true of it too, and an infinite operand makes NaN.
 
 #![allow(
     unsafe_code,
@@ -55,7 +56,7 @@ use drive::Job;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Units of k in a block: one pass of the innermost loop. A panel of each operand then fits the second cache.
+/// Units of k in a block, at most.
 const BLOCK: usize = 1024;
 /// Products of fewer multiplications than this are not worth waking a thread for.
 const ALONE: usize = 1 << 18;
@@ -88,7 +89,6 @@ pub(crate) enum Threads {
 /// What a processor can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// For bf16; all else is as without it.
     #[cfg(target_arch = "x86_64")]
     Amx,
     #[cfg(target_arch = "x86_64")]
@@ -134,6 +134,8 @@ enum Unit {
     Rounded,
     /// Two bf16: that of the smaller k in the lower half.
     Pair,
+    /// Two f32, each as three bf16 that add up to it: three pairs, in planes of their own ([`amx`]).
+    Thirds,
 }
 
 /// How a product is computed: the processor's level and what is in a unit.
@@ -146,15 +148,12 @@ struct Format {
 impl Format {
     fn new(level: Level, math: Math) -> Self {
         let unit = match (math, level) {
+            #[cfg(target_arch = "x86_64")]
+            (Math::F32, Level::Amx) => Unit::Thirds,
             (Math::F32, _) => Unit::F32,
             #[cfg(target_arch = "x86_64")]
             (Math::Bf16, Level::Amx | Level::Avx512Bf16) => Unit::Pair,
             (Math::Bf16, _) => Unit::Rounded,
-        };
-        let level = match level {
-            #[cfg(target_arch = "x86_64")]
-            Level::Amx if unit != Unit::Pair => Level::Avx512Bf16,
-            level => level,
         };
         Self { level, unit }
     }
@@ -166,7 +165,16 @@ impl Format {
 
     /// Elements along k in a unit.
     fn depth(self) -> usize {
-        if self.unit == Unit::Pair { 2 } else { 1 }
+        if matches!(self.unit, Unit::Pair | Unit::Thirds) {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// Words of 32 bits that a unit of one line takes.
+    fn words(self) -> usize {
+        if self.unit == Unit::Thirds { 3 } else { 1 }
     }
 
     /// Units of so many elements along k, with those that are 0.
@@ -176,6 +184,16 @@ impl Format {
             #[cfg(target_arch = "x86_64")]
             Level::Amx => units.next_multiple_of(amx::DEEP),
             _ => units,
+        }
+    }
+
+    /// Units of k in a block: one pass of the innermost loop. A stripe of one operand and a panel of the other then fit the
+    /// second cache.
+    fn block(self) -> usize {
+        if self.unit == Unit::Thirds {
+            BLOCK / 4
+        } else {
+            BLOCK
         }
     }
 

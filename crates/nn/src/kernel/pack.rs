@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What is missing in the last unit of an odd k is 0. What is missing in the last panel may be anything. Panels of A for AMX
-//! have another order ([`super::amx`]).
+//! have another order, and so have those of f32 in thirds ([`super::amx`]).
 
 use super::element::{Bf16, Element, View};
 use super::{Format, Level, Operand, Unit};
@@ -18,10 +18,12 @@ use super::{Format, Level, Operand, Unit};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panels {
     at: *mut u32,
-    /// Units from one panel to the next.
+    /// Words from one panel to the next.
     stride: usize,
     /// Lines in a panel.
     pub(super) width: usize,
+    /// Words that a unit of all of a panel's lines takes.
+    unit: usize,
 }
 
 // SAFETY: a pointer; who shares one writes to different panels or units from different threads.
@@ -30,14 +32,22 @@ unsafe impl Send for Panels {}
 unsafe impl Sync for Panels {}
 
 impl Panels {
-    pub(super) fn new(at: *mut u32, stride: usize, width: usize) -> Self {
-        Self { at, stride, width }
+    /// Panels of this operand, with so many units along k each.
+    pub(super) fn new(at: *mut u32, units: usize, format: Format, operand: Operand) -> Self {
+        let width = format.lines(operand);
+        let unit = width * format.words();
+        Self {
+            at,
+            stride: units * unit,
+            width,
+            unit,
+        }
     }
 
     /// What starts so many panels and units along k on.
     pub(super) fn skip(self, panels: usize, units: usize) -> Self {
         Self {
-            at: self.panel(panels).wrapping_add(units * self.width),
+            at: self.panel(panels).wrapping_add(units * self.unit),
             ..self
         }
     }
@@ -65,7 +75,7 @@ pub(super) unsafe fn pack<E: Element>(
     unsafe {
         match format.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Amx if operand == Operand::A => super::amx::pack_rows(to, from, lines, k),
+            Level::Amx if operand == Operand::A => super::amx::pack_rows(format, to, from, lines, k),
             #[cfg(target_arch = "x86_64")]
             Level::Amx | Level::Avx512Bf16 | Level::Avx512 => {
                 super::avx512::pack(format, to, from, lines, k);

@@ -223,6 +223,39 @@ fn every_type_and_order_is_right() {
     });
 }
 
+/// The error of a product in f32 beside the root of its squares' sum, which it is compared with where it is of random signs.
+fn error(format: Format, (m, n, k): (usize, usize, usize)) -> f64 {
+    // Of all sizes from 2^-12 to 2^12.
+    let wide = |n: usize, seed| {
+        let spread: Vec<f32> = noise(n, seed + 10);
+        let values: Vec<f32> = noise(n, seed);
+        let scaled = values.iter().zip(spread).map(|(x, by)| x * (12.0 * by).exp2());
+        scaled.collect::<Vec<f32>>()
+    };
+    let (a, b, mut c) = (wide(m * k, 1), wide(k * n, 2), vec![0f32; m * n]);
+    let (av, bv) = (View::rows(&a, k), View::rows(&b, n));
+    let c_all = Target::rows(&mut c, n);
+    // SAFETY: the arrays have these sizes.
+    unsafe { product_as(format, (m, n, k), c_all, false, 1.0, av, bv, Threads::One) };
+    let of = |(at, c): (usize, &f32)| {
+        let each = (0..k).map(|l| f64::from(a[at / n * k + l]) * f64::from(b[l * n + at % n]));
+        let (sum, squares) = each.fold((0.0, 0.0), |(sum, squares), p| (sum + p, squares + p * p));
+        (f64::from(*c) - sum).powi(2) / squares
+    };
+    (c.iter().enumerate().map(of).sum::<f64>() / (m * n) as f64).sqrt()
+}
+
+#[test]
+fn no_level_sums_f32_less_exactly_than_plain_code() {
+    for sizes in [(40, 40, 30), (40, 40, 500), (40, 40, 3000)] {
+        let plain = error(Format::new(Level::Portable, Math::F32), sizes);
+        for &level in Level::all() {
+            let error = error(Format::new(level, Math::F32), sizes);
+            assert!(error < 1.1 * plain, "{level:?} {sizes:?}: {error} and {plain}");
+        }
+    }
+}
+
 #[test]
 fn long_sums_are_right() {
     each_format(|format, math| {
@@ -396,7 +429,9 @@ fn rounding_to_bf16_is_to_the_nearest_even() {
         }
         for (x, y) in x.iter().zip(&y) {
             // A product and a sum with 0 turn -0 into 0.
-            assert_eq!(Bf16::of(*x).to_f32(), y.to_f32(), "{format:?} {x}");
+            let same = Bf16::of(*x).to_f32() == y.to_f32();
+            let too_large = format.unit == Unit::Thirds && (x.is_infinite() || x.abs() == f32::MAX);
+            assert!(same || too_large && y.to_f32().is_nan(), "{format:?} {x}: {y:?}");
         }
     });
 }
@@ -430,6 +465,8 @@ fn nan_and_infinity_come_out() {
             for j in 0..n {
                 let c = c[i * n + j].to_f32();
                 match (i, j) {
+                    // Infinity has no thirds.
+                    (5, _) | (_, 9) if format.unit == Unit::Thirds => assert!(c.is_nan(), "({i}, {j}): {c}"),
                     (3, _) | (5, 7 | 9) | (6, 9) => assert!(c.is_nan(), "{format:?} ({i}, {j}): {c}"),
                     (5, _) => assert_eq!(c, f32::INFINITY, "{format:?} ({i}, {j})"),
                     (_, 9) => assert_eq!(c, f32::NEG_INFINITY, "{format:?} ({i}, {j})"),
