@@ -1,7 +1,9 @@
 //! Embedding: a row of a table for each token, and one for its position where positions are learnt.
 
+use super::CHUNK;
 use crate::simd::vectorised;
 use crate::{Element, Param, Tape, Var};
+use rayon::prelude::*;
 
 impl<'a, E: Element> Tape<'a, E> {
     /// The rows of `table` at `indices`.
@@ -18,7 +20,7 @@ impl<'a, E: Element> Tape<'a, E> {
         self.note(&x, move |back, dx| {
             let (gradient, add) = back.gradient.open(table);
             if !add {
-                gradient.fill(0.0);
+                gradient.par_chunks_mut(CHUNK).for_each(|part| part.fill(0.0));
             }
             // One thread: two rows may be the same token's.
             for (dx, &index) in dx.chunks_exact(c).zip(indices) {

@@ -13,8 +13,8 @@ pub const IGNORE: u32 = u32::MAX;
 /// Rows whose logits exist at one time, at most: each such part packs the head's weights, and reads and writes
 /// their gradient, once more.
 const CHUNK: usize = 512;
-/// How many logits exist at one time: 16 MB in f32.
-const LOGITS: usize = 4 << 20;
+/// Bytes of logits that exist at one time, unless that were too few rows.
+const LOGITS: usize = 16 << 20;
 
 /// What the rows of a value are to be told as.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl<'a, E: Element> Tape<'a, E> {
         let (saved, values, params) = (h.saved(), h.buffer(), &self.params[w.range()]);
         let mut dh = trains.then(|| self.pool.take(values.len()));
         let mut gradient = self.gradient.as_mut().filter(|_| trains);
-        let chunk = (LOGITS / v).clamp(CHUNK / 8, CHUNK);
+        let chunk = (LOGITS / size_of::<E>() / v).clamp(CHUNK / 8, CHUNK);
         let mut logits = self.pool.take(chunk.min(h.rows) * v);
         let mut nats = 0.0;
         for (i, (h, targets)) in values.chunks(chunk * c).zip(targets.chunks(chunk)).enumerate() {
