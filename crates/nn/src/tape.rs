@@ -396,6 +396,13 @@ impl<'a, E: Element> Saved<'a, E> {
     pub(crate) fn buffer(&self) -> Rc<Buffer<'a, E>> {
         self.value.buffer()
     }
+
+    /// Lets go of elements that can be had again, if nobody else waits for them: what comes next may take their place.
+    pub(crate) fn let_go(&self) {
+        if Rc::strong_count(&self.value) == 1 && self.value.again.is_some() {
+            self.value.kept.take();
+        }
+    }
 }
 
 impl<'a, E: Element> Value<'a, E> {

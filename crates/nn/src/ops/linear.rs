@@ -124,6 +124,7 @@ fn backward<'a, E: Element>(
     let math = Math::of::<E>();
     let (dw, add) = back.gradient.open(w);
     backward_weight(dy, &x.buffer(), dw, sizes, add, math);
+    x.let_go();
     if let Some(bias) = bias {
         let parts = column_sums(dy, bias.cols);
         let (db, add) = back.gradient.open(bias);
