@@ -46,7 +46,7 @@
 //!
 //! The same seed and data give the same bits whatever the number of threads: every reduction is cut into
 //! parts of a fixed size and added up in a fixed order. Across machines this holds for processors with the
-//! same vector extensions (AVX-512 with or without BF16, AVX2 with FMA, or none), since these round
+//! same vector extensions (AMX, AVX-512 with or without BF16, AVX2 with FMA, or none), since these round
 //! differently. What must be the same everywhere, the step that joins the sites' work, is in `sync` and uses
 //! none of this.
 
