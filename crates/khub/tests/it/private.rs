@@ -5,23 +5,35 @@ use crate::run::Run;
 use consortium::{ArtifactId, Clipping, CodecSpec, JobSpec, Label, Mode, Phase, Presence, RoundSpec};
 use std::io::Read;
 
-#[test]
-fn three_sites_train_together_and_their_updates_stay_under_masks() {
-    let run = Run::start(|member, folder| {
-        let spec = spec(member, folder, 5, 3);
+/// A job of three sites, all of them needed.
+fn start(rounds: u32, codec: CodecSpec, mode: Option<Mode>, width: u32) -> Run {
+    Run::start(|member, folder| {
+        let spec = spec(member, folder, rounds, 3);
+        let mut settings = spec.settings;
+        settings["width"] = width.into();
         JobSpec {
             label: Label::Open,
             sites: 3,
             rounds: RoundSpec {
-                codec: CodecSpec::Int8,
+                codec,
                 overlap: 1,
                 fragments: 2,
-                mode: Some(Mode::Private(Clipping::default())),
+                mode,
                 ..spec.rounds
             },
+            settings,
             ..spec
         }
-    });
+    })
+}
+
+fn private() -> Option<Mode> {
+    Some(Mode::Private(Clipping::default()))
+}
+
+#[test]
+fn three_sites_train_together_and_their_updates_stay_under_masks() {
+    let run = start(5, CodecSpec::Int8, private(), 32);
     let (hangang, _others) = (run.site("hangang-1"), [run.site("namsan-1"), run.site("fjord-1")]);
     run.until(|view| view.committed >= 2);
     hangang.kill();
@@ -52,4 +64,33 @@ fn three_sites_train_together_and_their_updates_stay_under_masks() {
         }
     }
     assert!(seen >= 15, "{seen} updates");
+}
+
+/// `docs/cross-site.md` quotes what it prints.
+#[test]
+fn masks_cost_little_loss() {
+    let bits_per_byte = |codec, mode: Option<Mode>| {
+        let what = mode.as_ref().map_or("in the clear", Mode::name);
+        let run = start(16, codec, mode, 64);
+        let _sites = ["hangang-1", "namsan-1", "fjord-1"].map(|name| run.site(name));
+        let done = run.until(|view| view.job.phase == Phase::Done);
+        let texts = done.job.outputs.iter().map(|output| {
+            let mut bytes = Vec::new();
+            run.member.fetch(output).unwrap().read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let mut reports = texts.filter_map(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let last = reports
+            .find_map(|report| report["bits_per_byte_last"].as_f64())
+            .unwrap();
+        println!("{codec} {what}: {last:.4} bits per byte");
+        last
+    };
+    for (codec, bar) in [(CodecSpec::Int8, 0.002), (CodecSpec::Int4, 0.01)] {
+        let (clear, masked) = (bits_per_byte(codec, None), bits_per_byte(codec, private()));
+        assert!(
+            (masked / clear - 1.0).abs() < bar,
+            "{codec}: {clear} and {masked}"
+        );
+    }
 }
