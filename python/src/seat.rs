@@ -12,6 +12,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::ops::Range;
@@ -589,19 +590,20 @@ impl Place {
             file: file.to_owned(),
             what,
         };
-        let mut updates = Vec::with_capacity(accepted.len());
+        let mut updates: BTreeMap<&str, Update> = BTreeMap::new();
         for Accepted { file, .. } in accepted {
+            if updates.contains_key(file.as_str()) {
+                continue; // in a private job one file tells what all come to
+            }
             let bytes = fs::read(self.folder.file(file)).map_err(|e| bad(file, e.to_string()))?;
-            updates.push(Update::parse(&bytes).map_err(|e| bad(file, e.to_string()))?);
+            let update = Update::parse(&bytes).map_err(|e| bad(file, e.to_string()))?;
+            updates.insert(file, update);
         }
-        let contributions = accepted
-            .iter()
-            .zip(&updates)
-            .map(|(accepted, update)| Contribution {
-                weight: accepted.tokens,
-                scale: accepted.scale,
-                update,
-            });
+        let contributions = accepted.iter().map(|accepted| Contribution {
+            weight: accepted.tokens,
+            scale: accepted.scale,
+            update: &updates[accepted.file.as_str()],
+        });
         let contributions: Vec<_> = contributions.collect();
         let range = self.kind.job.rounds.sends(round, &self.fragments);
         let counts = accepted

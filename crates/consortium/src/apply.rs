@@ -3,7 +3,6 @@
 
 use crate::batch::Again;
 use crate::job::Past;
-use crate::private;
 use crate::watch::{Terms, Watch};
 use crate::{
     Artifact, ArtifactId, ArtifactKind, Codec, Digest, Event, Inspection, Interval, Job, JobId, Label,
@@ -558,11 +557,7 @@ fn open(job: &mut Job, number: u32, members: &[(SiteId, Interval)], codec: Optio
         inspection: None,
         scales: BTreeMap::new(),
         rejected: BTreeMap::new(),
-        keys: if private::is_private(job) {
-            keys
-        } else {
-            BTreeMap::new()
-        },
+        keys,
         unmasking: None,
     });
 }

@@ -226,7 +226,7 @@ fn has_to_wait(job: &Job, round: &Round, now: Time) -> bool {
 /// take their samples: it closes with what came, if only with nothing.
 fn is_given_up(job: &Job, round: &Round) -> bool {
     let awaited = awaited(job, round);
-    if private::is_private(job) && private::is_given_up(job, round, awaited) {
+    if job.spec.rounds.is_private() && private::is_given_up(job, round, awaited) {
         return true;
     }
     let mut present = job.present();
@@ -343,7 +343,7 @@ fn let_in(job: &Job, round: &Round) -> Vec<Event> {
     if round.number >= rounds.count || round.updates.len() + awaited(job, round) >= rounds.quorum as usize {
         return Vec::new();
     }
-    if private::is_private(job) {
+    if job.spec.rounds.is_private() {
         return Vec::new(); // the others' masks know nothing of who comes later
     }
     let present = job.present().map(|(site, _)| site);
@@ -378,8 +378,7 @@ fn open(job: &Job, now: Time) -> Vec<Event> {
     if extra && (job.waiting() < fewest_samples(job) || early) {
         return Vec::new();
     }
-    let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
-    let present = private::with_keys(job, present);
+    let present = private::ready(job);
     let intervals = job.waiting().div_ceil(rounds.samples.max(1));
     // Those who are there take what was left over: nobody waits for a site that may never come back.
     let part = usize::try_from(intervals)
@@ -413,7 +412,7 @@ fn share(job: &Job, sites: &[&SiteId]) -> Vec<(SiteId, Interval)> {
     let new = new.take_while(|interval| interval.end <= promised);
     let intervals = job.returned.iter().copied().chain(new).take(sites.len());
     let mut intervals: Vec<Interval> = intervals.collect();
-    if private::is_private(job) {
+    if job.spec.rounds.is_private() {
         intervals = private::split(intervals);
     }
     let sites = sites.iter().map(|site| (*site).clone());
@@ -422,7 +421,7 @@ fn share(job: &Job, sites: &[&SiteId]) -> Vec<(SiteId, Interval)> {
 
 /// With how many samples in the queue one more round can be opened.
 fn fewest_samples(job: &Job) -> u64 {
-    if private::is_private(job) {
+    if job.spec.rounds.is_private() {
         private::FEWEST as u64
     } else {
         1

@@ -16,7 +16,7 @@
 //! whoever goes before its mask is lifted has no part in the sum.
 
 use crate::id::as_text;
-use crate::{BadId, Interval, Job, JobSpec, Mode, Refusal, Round, SiteId, Time};
+use crate::{BadId, Interval, Job, JobSpec, Refusal, Round, SiteId, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,16 +124,14 @@ impl Clipping {
     pub(crate) fn check(&self, spec: &JobSpec) -> Result<(), Refusal> {
         let rounds = &spec.rounds;
         crate::decide::range("rounds.mode.private.clip", self.clip.into(), 1, 1_000_000)?;
-        let few = |what: String| {
-            Err(Refusal::invalid(what).hint(format!(
-                "ask for sites = {FEWEST} and rounds.quorum = {FEWEST} or more"
-            )))
-        };
         if (spec.sites as usize) < FEWEST || (rounds.quorum as usize) < FEWEST {
-            return few(format!(
+            return Err(Refusal::invalid(format!(
                 "a private job of {} sites with a quorum of {}: a sum of fewer than {FEWEST} updates hides nothing",
                 spec.sites, rounds.quorum
-            ));
+            ))
+            .hint(format!(
+                "ask for sites = {FEWEST} and rounds.quorum = {FEWEST} or more"
+            )));
         }
         let codec = rounds.codec.fixed();
         let adds_up = codec.and_then(crate::Codec::most_sites);
@@ -194,22 +192,17 @@ impl Round {
 /// Whether `site` can still hand in an update of `round`: not with another key than the one the others made masks with.
 pub(crate) fn can_contribute(job: &Job, round: &Round, site: &SiteId) -> bool {
     let key = job.members.get(site).and_then(|member| member.key);
-    !is_private(job) || key.is_some() && round.keys.get(site).copied() == key
+    !job.spec.rounds.is_private() || key.is_some() && round.keys.get(site).copied() == key
 }
 
 impl Job {
     /// Whether an open round takes an update of `site`, which has none in it yet. A site that has just come back is to tell
     /// its key first.
     pub fn takes_update_of(&self, site: &SiteId, round: &Round) -> bool {
-        let key = self.members.get(site).and_then(|member| member.key);
-        let other = is_private(self) && key.is_some() && round.keys.get(site).copied() != key;
-        round.inspection.is_none() && round.unmasking.is_none() && !other
+        let untold = self.members.get(site).is_some_and(|member| member.key.is_none());
+        let open = round.inspection.is_none() && round.unmasking.is_none();
+        open && (untold || can_contribute(self, round, site))
     }
-}
-
-/// Whether nobody may see an update of the job by itself.
-pub(crate) fn is_private(job: &Job) -> bool {
-    matches!(job.spec.rounds.mode, Some(Mode::Private(_)))
 }
 
 /// What is to be done about the masks of `round`, which are being lifted.
@@ -227,13 +220,14 @@ pub(crate) fn lifting(job: &Job, round: &Round, unmasking: &Unmasking, now: Time
         return Lifting::Wait;
     }
     // Who has told of its own mask can't be left out any more: with the seeds that it shares, its update would be bare.
-    let (bare, gone): (Vec<&SiteId>, Vec<&SiteId>) = missing
+    let gone = missing
         .into_iter()
-        .partition(|site| unmasking.told.contains_key(*site));
-    if round.summed().count() - gone.len() < FEWEST || gone.is_empty() && !bare.is_empty() {
+        .filter(|site| !unmasking.told.contains_key(*site));
+    let gone: BTreeSet<SiteId> = gone.cloned().collect();
+    if gone.is_empty() || round.summed().count() - gone.len() < FEWEST {
         return Lifting::Lost;
     }
-    Lifting::Without(gone.into_iter().cloned().collect())
+    Lifting::Without(gone)
 }
 
 /// Refuses seeds that aren't asked for. `true` if they tell something new.
@@ -273,19 +267,20 @@ pub(crate) fn check_seeds(job: &Job, round: &Round, site: &SiteId, seeds: &Seeds
     Ok(earlier != Some(seeds))
 }
 
-/// Who of `sites` a private round can be of: those whose keys are known.
-pub(crate) fn with_keys<'a>(job: &Job, sites: Vec<&'a SiteId>) -> Vec<&'a SiteId> {
-    let has_key = |site: &&SiteId| job.members.get(*site).is_some_and(|member| member.key.is_some());
-    let sites = sites.into_iter();
-    sites.filter(|site| !is_private(job) || has_key(site)).collect()
+/// The sites that a round can open for: those that are there, and in a private job have told their keys.
+pub(crate) fn ready(job: &Job) -> Vec<&SiteId> {
+    let private = job.spec.rounds.is_private();
+    let ready = job
+        .present()
+        .filter(|(_, member)| !private || member.key.is_some());
+    ready.map(|(site, _)| site).collect()
 }
 
 /// Whether a private round is given up: who is in it and there can't bring it to its quorum, and others are there who
 /// could bring another one to theirs. Nobody is let in later, since the others' masks know nothing of them.
 pub(crate) fn is_given_up(job: &Job, round: &Round, awaited: usize) -> bool {
     let quorum = job.spec.rounds.quorum_of(round.number, round.members.len());
-    let present: Vec<&SiteId> = job.present().map(|(site, _)| site).collect();
-    let there = with_keys(job, present);
+    let there = ready(job);
     let others = there.iter().any(|site| !can_contribute(job, round, site));
     others && there.len() >= quorum && round.updates.len() + awaited < quorum
 }

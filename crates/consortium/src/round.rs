@@ -167,6 +167,11 @@ impl RoundSpec {
         round.saturating_sub(self.overlap)
     }
 
+    /// Whether nobody may see an update by itself.
+    pub fn is_private(&self) -> bool {
+        matches!(self.mode, Some(Mode::Private(_)))
+    }
+
     /// The fragment that `round` sends; none stands for the whole model.
     pub fn fragment(&self, round: u32) -> Option<u32> {
         let whole = self.fragments <= 1 || round.saturating_add(1) >= self.count;
@@ -196,10 +201,7 @@ impl RoundSpec {
     /// than there were intervals for.
     pub fn quorum_of(&self, round: u32, members: usize) -> usize {
         let quorum = self.quorum as usize;
-        let least = match self.mode {
-            Some(Mode::Private(_)) => private::FEWEST,
-            _ => 0,
-        };
+        let least = if self.is_private() { private::FEWEST } else { 0 };
         if round < self.count {
             quorum
         } else {

@@ -243,7 +243,7 @@ fn inspect(seat: &Seat<'_>, round: u32, report: &Report) -> Result<Vec<Event>, R
 /// The key that a site tells is its for the whole attempt: masks are made with it from the next round on.
 fn tell_key(seat: &Seat<'_>, key: MaskKey) -> Result<Vec<Event>, Refusal> {
     let (job, site) = (seat.job, &seat.site);
-    if !private::is_private(job) {
+    if !job.spec.rounds.is_private() {
         return Err(Refusal::invalid(format!(
             "{} is not private: it has no masks",
             job.id

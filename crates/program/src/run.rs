@@ -20,6 +20,7 @@ use crate::state::{Agreed, State, Trained, Unusable};
 use nn::{CheckpointError, Model, Network, write_whole};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::ops::Range;
@@ -516,19 +517,20 @@ impl<'a, P: Programme> Process<'a, P> {
             file: file.to_owned(),
             what,
         };
-        let mut updates = Vec::with_capacity(accepted.len());
+        let mut updates: BTreeMap<&str, Update> = BTreeMap::new();
         for Accepted { file, .. } in accepted {
+            if updates.contains_key(file.as_str()) {
+                continue; // in a private job one file tells what all come to
+            }
             let bytes = fs::read(self.folder.file(file)).map_err(|e| bad(file, e.to_string()))?;
-            updates.push(Update::parse(&bytes).map_err(|e| bad(file, e.to_string()))?);
+            let update = Update::parse(&bytes).map_err(|e| bad(file, e.to_string()))?;
+            updates.insert(file, update);
         }
-        let contributions = accepted
-            .iter()
-            .zip(&updates)
-            .map(|(accepted, update)| Contribution {
-                weight: accepted.tokens,
-                scale: accepted.scale,
-                update,
-            });
+        let contributions = accepted.iter().map(|accepted| Contribution {
+            weight: accepted.tokens,
+            scale: accepted.scale,
+            update: &updates[accepted.file.as_str()],
+        });
         let range = self.job.rounds.sends(round, &self.fragments);
         let counts = accepted.iter().any(|accepted| accepted.site == self.job.site);
         self.state

@@ -20,7 +20,7 @@ use crate::private::Privacy;
 use crate::trainer::{self, Settings};
 use consortium::{
     Account, Actor, ArtifactId, ArtifactKind, Codec, CodecSpec, Digest, Event, Interval, JobId, JobSpec,
-    Label, Mode, Outcome, Rejection, RoundSpec, SiteId, State, Usage,
+    Label, Outcome, Rejection, RoundSpec, SiteId, State, Usage,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use store::Entry;
@@ -366,8 +366,8 @@ impl JobRounds {
             .into_iter()
             .filter_map(|(site, update)| Some((site, update?)));
         let came: Vec<(SiteId, Digest)> = came.collect();
-        let private = matches!(self.rounds.mode, Some(Mode::Private(_)));
-        // What nobody saw is taken back by as many as it came from.
+        let private = self.rounds.is_private();
+        // A private round that counts nothing may have been given up before its masks were lifted.
         let looked_at = if private {
             accepted.is_empty()
         } else {
@@ -473,7 +473,7 @@ impl Samples {
             sizes.sum()
         });
         // Two samples are no sum of three.
-        let private = matches!(spec.rounds.mode, Some(Mode::Private(_)));
+        let private = spec.rounds.is_private();
         if used == promised || private && used < promised && used + 2 >= promised {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 //! job but for updates that were rejected, so many in a row as the job says.
 
 use crate::cast::Cast;
+use crate::private::unsummed;
 use consortium::{Bounds, Event, JobId, Mode, Rejection, Report, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,9 +73,7 @@ impl Inspections {
                 ..
             } => {
                 let Some(of_job) = self.jobs.get_mut(job) else {
-                    let private =
-                        |why| matches!(why, &Rejection::Gone | &Rejection::Few | &Rejection::Masked);
-                    let plain = scales.is_empty() && rejected.values().all(private);
+                    let plain = scales.is_empty() && rejected.values().all(unsummed);
                     return plain.then_some(()).ok_or(format!("{job} is not inspected"));
                 };
                 let accepted: Vec<&SiteId> = accepted.iter().map(|(site, _)| site).collect();

@@ -11,7 +11,7 @@ use sync::private::{Secret, mask, sum};
 
 const SECRET: &str = "mask.secret";
 
-/// Tells on what a site is about to put its masks.
+/// Tells on what a site is about to put its masks, if that is what it is about to do.
 pub(crate) fn tell(todo: &Do, disk: &Disk, privacy: &mut Privacy) -> Result<(), String> {
     let Do::Mask {
         job,
@@ -46,9 +46,7 @@ pub(crate) fn carry_out(
             disk.write_whole(&path(*job, SECRET), known.0.to_vec());
             Ok(Answer::Key(MaskKey(known.key())))
         }
-        Do::Seeds { job, round, with } => {
-            Ok(Answer::Seeds(seeds(&secret(disk, *job)?, (*job, *round), with)?))
-        }
+        Do::Seeds(job, asked) => Ok(Answer::Seeds(seeds(&secret(disk, *job)?, *job, asked)?)),
         Do::Mask {
             job,
             round,

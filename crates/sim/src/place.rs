@@ -226,9 +226,7 @@ impl Place {
         while let Some(process) = &mut self.process {
             let now = since(process.began, stage.now);
             if let Some((number, todo)) = process.machine.next(now) {
-                if let Do::Mask { .. } = &todo
-                    && let Err(why) = masked::tell(&todo, &self.disk, &mut watch.privacy)
-                {
+                if let Err(why) = masked::tell(&todo, &self.disk, &mut watch.privacy) {
                     watch.break_off(why);
                 }
                 if let Some(answer) = self.begin(number, todo, stage) {
@@ -280,7 +278,7 @@ impl Place {
                 None => return Some(Err(missing(&path(*job, file)))),
             },
             Do::Progress(..) => Ask::Progress,
-            Do::Key(_) | Do::Seeds { .. } | Do::Mask { .. } | Do::Sum { .. } => {
+            Do::Key(_) | Do::Seeds(..) | Do::Mask { .. } | Do::Sum { .. } => {
                 stage.tell("does", || format!("{}: {todo:?}", self.id));
                 return Some(masked::carry_out(
                     &todo,

@@ -3,7 +3,7 @@
 //! comes out is what the updates come to that the masks were put on, which only a simulator can know.
 
 use crate::disk::Bytes;
-use consortium::{Codec, Event, Interval, JobId, Mode, Rejection, SiteId};
+use consortium::{Codec, Event, Interval, JobId, Rejection, SiteId};
 use std::collections::{BTreeMap, BTreeSet};
 use sync::Update;
 use sync::private::{mask, sum};
@@ -32,7 +32,7 @@ struct OfJob {
 impl Privacy {
     pub(crate) fn see(&mut self, event: &Event) -> Result<(), String> {
         match event {
-            Event::Submitted { job, spec, .. } if matches!(spec.rounds.mode, Some(Mode::Private(_))) => {
+            Event::Submitted { job, spec, .. } if spec.rounds.is_private() => {
                 let samples = spec.rounds.samples;
                 self.jobs.insert(
                     *job,
@@ -75,8 +75,6 @@ impl Privacy {
                 scales,
                 ..
             } => {
-                let unsummed =
-                    |why: &Rejection| matches!(why, Rejection::Gone | Rejection::Few | Rejection::Masked);
                 if !self.jobs.contains_key(job) {
                     let seen = !rejected.values().any(unsummed);
                     return seen.then_some(()).ok_or(format!("{job} has no masks"));
@@ -133,4 +131,9 @@ impl Privacy {
             Update::parse(&sum.map_err(|e| e.to_string())?).map_err(|e| e.to_string())
         }))
     }
+}
+
+/// Whether an update has no part in a sum, which says nothing against it.
+pub(crate) fn unsummed(why: &Rejection) -> bool {
+    matches!(why, Rejection::Gone | Rejection::Few | Rejection::Masked)
 }

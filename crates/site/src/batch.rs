@@ -36,6 +36,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
+pub(crate) use task::write_whole_for;
 use task::{Task, User, own_user, regular, user, write_whole};
 
 /// How often the scheduler is asked how jobs are.

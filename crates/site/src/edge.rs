@@ -164,9 +164,9 @@ impl Hands<'_> {
                 let secret = masks::make_secret(&folder(job).file(masks::SECRET))?;
                 return Ok(Answer::Key(MaskKey(secret.key())));
             }
-            Do::Seeds { job, round, with } => {
+            Do::Seeds(job, asked) => {
                 let secret = masks::secret(&folder(job).file(masks::SECRET))?;
-                return Ok(Answer::Seeds(masks::seeds(&secret, (job, round), &with)?));
+                return Ok(Answer::Seeds(masks::seeds(&secret, job, &asked)?));
             }
             Do::Stop => self.program = None,
             Do::Remove(job, Files::Checkpoint) => remove(&folder(job).checkpoint())?,

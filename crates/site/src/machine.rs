@@ -1,6 +1,6 @@
 use crate::SiteError;
 use crate::stay::{After, Stay};
-use api::{ApiError, Orders, Progress};
+use api::{ApiError, Orders, Progress, ToUnmask};
 use consortium::{ArtifactId, Command, Digest, JobId, MaskKey, ProjectId, Seeds, SiteId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -98,11 +98,7 @@ pub enum Do {
         masked: String,
     },
     /// Say what the site's masks of a round are made from. Answered with [`Answer::Seeds`].
-    Seeds {
-        job: JobId,
-        round: u32,
-        with: BTreeMap<SiteId, MaskKey>,
-    },
+    Seeds(JobId, ToUnmask),
     /// Write what updates under masks come to.
     Sum {
         job: JobId,
@@ -166,7 +162,7 @@ impl Do {
             Self::Upload { gives_way: true, .. } => Some(Way::Keep),
             Self::Prepare { .. }
             | Self::Key(_)
-            | Self::Seeds { .. }
+            | Self::Seeds(..)
             | Self::Start { .. }
             | Self::Order(_)
             | Self::Stop

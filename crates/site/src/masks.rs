@@ -2,13 +2,15 @@
 //! all. `sync::private` has the arithmetic, `consortium` the rules.
 
 use crate::SiteError;
+use crate::batch::write_whole_for;
 use crate::edge::at;
+use api::ToUnmask;
 use consortium::{JobId, MaskKey, MaskSeed, Round, Seeds, SiteId};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Error, ErrorKind, Write};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
-use sync::private::{Mask, Secret, SumError, mask, sum};
+use sync::private::{Mask, Secret, Seed, SumError, mask, sum};
 
 /// Where a site keeps its secret, from the job's folder.
 pub(crate) const SECRET: &str = "mask.secret";
@@ -30,27 +32,28 @@ pub fn masks(
     let job = job.to_string();
     let mut masks = vec![Mask::Add(secret.own(&job, round))];
     for (other, key) in keys.iter().filter(|(other, _)| *other != site) {
-        let seed = secret.with(&key.0, &job, round)?;
-        masks.push(if site < other {
-            Mask::Add(seed)
-        } else {
-            Mask::Take(seed)
-        });
+        masks.push(shared(site, other, secret.with(&key.0, &job, round)?));
     }
     Ok(masks)
 }
 
-/// What a site tells of its masks, once the members with the keys `with` have no part in the sum.
+/// The mask that `site` puts on for what it shares with another.
+fn shared(site: &SiteId, other: &SiteId, seed: Seed) -> Mask {
+    if site < other {
+        Mask::Add(seed)
+    } else {
+        Mask::Take(seed)
+    }
+}
+
+/// What a site tells of its masks.
 ///
 /// # Errors
 /// Keys that hide nothing.
-pub fn seeds(
-    secret: &Secret,
-    (job, round): (JobId, u32),
-    with: &BTreeMap<SiteId, MaskKey>,
-) -> Result<Seeds, SumError> {
-    let job = job.to_string();
-    let shared = with
+pub fn seeds(secret: &Secret, job: JobId, asked: &ToUnmask) -> Result<Seeds, SumError> {
+    let (job, round) = (job.to_string(), asked.round);
+    let shared = asked
+        .with
         .iter()
         .map(|(site, key)| Ok((site.clone(), MaskSeed(secret.with(&key.0, &job, round)?))));
     Ok(Seeds {
@@ -68,13 +71,10 @@ pub(crate) fn lifted(round: &Round) -> Vec<Mask> {
             .with
             .iter()
             .filter(|(other, _)| !round.updates.contains_key(*other));
-        let shared = with.map(move |(other, seed)| match site < other {
-            true => Mask::Take(seed.0),
-            false => Mask::Add(seed.0),
-        });
-        shared.chain([Mask::Take(seeds.own.0)])
+        let shared = with.map(move |(other, seed)| shared(site, other, seed.0));
+        shared.chain([Mask::Add(seeds.own.0)])
     });
-    masks.collect()
+    masks.map(Mask::lifted).collect()
 }
 
 /// The secret in a file.
@@ -117,20 +117,9 @@ pub(crate) fn sum_files(
     write_whole(path, &sum(sent.iter().map(Vec::as_slice), lifted, of, samples)?)
 }
 
-/// Writes a file that only this site's user may read; it is there whole or not at all.
+/// Writes a file that only this site's user may read.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
-    let part = path.with_extension("part");
-    let write = || {
-        let mut options = fs::File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().map_err(at(path))
+    write_whole_for(0o600, path, bytes).map_err(at(path))
 }
 
 #[cfg(test)]

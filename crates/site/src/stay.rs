@@ -4,7 +4,7 @@ mod private;
 
 use crate::SiteError;
 use crate::machine::{Answer, Do, Files, Way};
-use crate::step::{Done, Step, is_private, next};
+use crate::step::{Done, Step, next};
 use api::{ApiError, Progress, SiteJob, ToUnmask};
 use consortium::{
     ArtifactId, ArtifactKind, Codec, Command, Digest, Found, JobId, MaskKey, Mode, Output, Pace, Reading,
@@ -47,9 +47,8 @@ pub(crate) struct Stay {
     report: Option<Report>,
     /// The public half of the site's key in a private job.
     key: Option<MaskKey>,
-    /// What its masks are made from, as it was last asked for, and of which round.
-    seeds: Option<Seeds>,
-    seeds_of: u32,
+    /// What was last asked for of its masks, and what they are made from.
+    seeds: Option<(ToUnmask, Seeds)>,
     /// Applied rounds that the hub doesn't know of yet, with the digests reached.
     untold: Vec<(u32, Digest)>,
     outputs: Vec<Written>,
@@ -115,7 +114,6 @@ impl Stay {
             report: None,
             key: None,
             seeds: None,
-            seeds_of: 0,
             untold: Vec::new(),
             outputs: Vec::new(),
             brought: Vec::new(),
@@ -360,7 +358,7 @@ impl Stay {
                 Step::Send(round) => {
                     let update = self.done.updates.iter().position(|other| *other == round)?;
                     let file = &self.updates.get(update)?.file;
-                    return match is_private(&self.job) {
+                    return match self.job.spec.rounds.is_private() {
                         true => self.send_masked(round, file),
                         false => Some(self.send(file, false)),
                     };
@@ -422,11 +420,11 @@ impl Stay {
             }
             (Do::Prepare { .. }, Ok(_)) => self.prepared = true,
             (_, Ok(Answer::Key(key))) => self.key = Some(key),
-            (_, Ok(Answer::Seeds(seeds))) => self.seeds = Some(seeds),
+            (Do::Seeds(_, asked), Ok(Answer::Seeds(seeds))) => self.seeds = Some((asked.clone(), seeds)),
             (Do::Mask { masked, .. }, Ok(_)) => drop(self.here.insert(masked.clone())),
             (Do::Sum { file, .. }, Ok(_)) => drop(self.here.insert(file.clone())),
             // Another try comes to the same, and none of it is the site's own trouble.
-            (Do::Key(_) | Do::Seeds { .. } | Do::Mask { .. } | Do::Sum { .. }, Err(error)) => {
+            (Do::Key(_) | Do::Seeds(..) | Do::Mask { .. } | Do::Sum { .. }, Err(error)) => {
                 self.failure = Some(error.to_string());
             }
             // A folder that can't be removed now is removed or reused when the job comes here again, and
@@ -574,7 +572,12 @@ impl Stay {
     fn commit(&mut self, number: u32) -> Do {
         let round = self.closed(number);
         // Of a private round each file tells the same, what all of them come to: the mean of that is that again.
-        let sum = is_private(&self.job).then(|| JobFolder::sum_file(number));
+        let sum = self
+            .job
+            .spec
+            .rounds
+            .is_private()
+            .then(|| JobFolder::sum_file(number));
         let accepted = round.into_iter().flat_map(|round| {
             let updates = round.updates.iter();
             updates.map(|(site, update)| (site, update, round.scales.get(site)))
@@ -754,12 +757,8 @@ impl Stay {
             }
             (Command::Inspect { round, .. }, Ok(_)) => self.done.reported = Some(*round),
             (Command::TellKey { .. }, Ok(_)) => self.done.key_told = true,
-            (Command::Unmask { round, seeds, .. }, Ok(_)) => {
-                // If more is asked for since then, that is another step.
-                let asked = self.job.unmask.clone();
-                let same =
-                    |asked: &ToUnmask| asked.round == *round && asked.with.keys().eq(seeds.with.keys());
-                self.done.unmasked = asked.filter(same);
+            (Command::Unmask { .. }, Ok(_)) => {
+                self.done.unmasked = self.seeds.as_ref().map(|(asked, _)| asked.clone());
             }
             (Command::Checkpoint { .. }, Ok(_)) => self.done.unkept = false,
             // Others may still join from an earlier one.
@@ -818,7 +817,7 @@ impl Stay {
             return Ok(());
         }
         let updates = self.updates.iter_mut().zip(&self.done.updates);
-        let (private, site) = (is_private(&self.job), self.site.as_str());
+        let (private, site) = (self.job.spec.rounds.is_private(), self.site.as_str());
         let is_of = |update: &AtHand, round: u32| match private {
             true => JobFolder::masked_file(round, site) == file,
             false => update.file == file,

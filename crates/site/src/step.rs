@@ -7,7 +7,7 @@
 
 use crate::machine::Way;
 use api::{OpenRound, SiteJob, ToUnmask};
-use consortium::{Interval, Mode, Phase, Presence};
+use consortium::{Interval, Phase, Presence};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the site has done in a job, as far as the next step depends on it.
@@ -136,7 +136,7 @@ pub(crate) fn next(job: &SiteJob, done: &Done) -> Step {
         }
         return done.if_free(Way::Ask, Step::Join).unwrap_or(Step::Wait);
     }
-    if is_private(job) && !done.key_told {
+    if job.spec.rounds.is_private() && !done.key_told {
         return done.if_free(Way::Ask, Step::TellKey).unwrap_or(Step::Wait);
     }
     if !done.started {
@@ -233,17 +233,16 @@ fn settled(job: &SiteJob, done: &Done) -> Option<Step> {
     }
 }
 
-/// Whether nobody sees an update of the job by itself.
-pub(crate) fn is_private(job: &SiteJob) -> bool {
-    matches!(job.spec.rounds.mode, Some(Mode::Private(_)))
-}
-
 /// First the bytes, then the word; the bytes of the next update travel while the word is given. Not in a private job: if this
 /// one came too late, the next would be trained again, and two updates under the same masks tell their difference.
 fn hand_in(job: &SiteJob, done: &Done) -> Option<Step> {
     let first = done.updates.first()?;
     let ready = done.sent.contains(first) && done.is_free(Way::Ask);
-    let travel = if is_private(job) { 1 } else { usize::MAX };
+    let travel = if job.spec.rounds.is_private() {
+        1
+    } else {
+        usize::MAX
+    };
     let unsent = done
         .updates
         .iter()
@@ -311,7 +310,7 @@ fn finish(job: &SiteJob, done: &Done, committed: u32) -> Step {
 pub(crate) mod tests {
     use super::*;
     use api::{OpenRound, ToInspect};
-    use consortium::{Digest, JobId, JobSpec, Label, Round, RoundSpec, Time};
+    use consortium::{Digest, JobId, JobSpec, Label, Mode, Round, RoundSpec, Time};
     use std::collections::BTreeMap;
 
     const INTERVAL: Interval = Interval { first: 0, end: 64 };

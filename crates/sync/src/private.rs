@@ -148,6 +148,16 @@ fn derive(purpose: &str, secret: &[u8; 32], job: &str, round: u32) -> Seed {
     hasher.finalize().into()
 }
 
+impl Mask {
+    /// What takes it off again.
+    pub fn lifted(self) -> Self {
+        match self {
+            Self::Add(seed) => Self::Take(seed),
+            Self::Take(seed) => Self::Add(seed),
+        }
+    }
+}
+
 impl From<Codec> for Form {
     fn from(codec: Codec) -> Self {
         Self::Alone(codec)

@@ -161,10 +161,21 @@ pub(crate) fn regular(path: &Path) -> Option<File> {
 
 /// A file is there whole, or as it was before.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole_for(0o666, path, bytes)
+}
+
+/// The same for those whom `mode` names.
+pub(crate) fn write_whole_for(mode: u32, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);
-    let mut file = File::create(&part)?;
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&part)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&part, path)?;

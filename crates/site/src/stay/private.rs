@@ -3,14 +3,13 @@
 use super::Stay;
 use crate::machine::Do;
 use crate::masks::lifted;
-use crate::step::is_private;
 use consortium::{Command, Interval, Round, SiteId};
 use sync::JobFolder;
 
 impl Stay {
     /// The file that a site's update has on its way.
     pub(super) fn travels(&self, round: u32, site: &SiteId) -> String {
-        match is_private(&self.job) {
+        match self.job.spec.rounds.is_private() {
             true => JobFolder::masked_file(round, site.as_str()),
             false => JobFolder::update_file(round, site.as_str()),
         }
@@ -19,7 +18,7 @@ impl Stay {
     /// What the updates of a private round come to, if that isn't here.
     pub(super) fn sum(&self, round: &Round) -> Option<Do> {
         let file = JobFolder::sum_file(round.number);
-        if !is_private(&self.job) || round.updates.is_empty() || self.here.contains(&file) {
+        if !self.job.spec.rounds.is_private() || round.updates.is_empty() || self.here.contains(&file) {
             return None;
         }
         let sites = round.updates.keys();
@@ -65,21 +64,16 @@ impl Stay {
     }
 
     /// First what the masks are made from, then the word.
-    pub(super) fn unmask(&mut self) -> Option<Do> {
-        let asked = self.job.unmask.as_ref()?;
-        let (job, round) = (self.job.id, asked.round);
-        let told = self.seeds.clone();
-        let told = told.filter(|seeds| seeds.with.keys().eq(asked.with.keys()) && self.seeds_of == round);
-        let Some(seeds) = told else {
-            self.seeds_of = round;
-            let with = asked.with.clone();
-            return Some(Do::Seeds { job, round, with });
-        };
-        Some(Do::Ask(Command::Unmask {
-            job,
-            round,
-            attempt: self.done.attempt?,
-            seeds,
-        }))
+    pub(super) fn unmask(&self) -> Option<Do> {
+        let (job, asked) = (self.job.id, self.job.unmask.as_ref()?);
+        match &self.seeds {
+            Some((of, seeds)) if of == asked => Some(Do::Ask(Command::Unmask {
+                job,
+                round: asked.round,
+                attempt: self.done.attempt?,
+                seeds: seeds.clone(),
+            })),
+            _ => Some(Do::Seeds(job, asked.clone())),
+        }
     }
 }
