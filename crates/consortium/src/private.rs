@@ -244,18 +244,16 @@ pub(crate) fn check_seeds(job: &Job, round: &Round, site: &SiteId, seeds: &Seeds
         );
         return Err(Refusal::conflict(why).hint("tell nothing of its masks: they stay"));
     }
-    if let Some(summed) = seeds
-        .with
-        .keys()
-        .find(|with| round.summed().any(|other| other == *with))
-    {
+    let left_out: BTreeSet<&SiteId> = round.left_out().collect();
+    if let Some(other) = seeds.with.keys().find(|with| !left_out.contains(with)) {
         return Err(Refusal::invalid(format!(
-            "a seed that site {site} shares with {summed}, whose update is in the sum: the two masks cancel out"
+            "a seed that site {site} shares with {other}, which is not left out of the sum: masks of two that are in it \
+             cancel out, and nobody else made some"
         ))
         .hint("tell those with members that have no part in it"));
     }
-    if !seeds.covers(round.left_out()) {
-        let left_out: Vec<&str> = round.left_out().map(SiteId::as_str).collect();
+    if !seeds.covers(left_out.iter().copied()) {
+        let left_out: Vec<&str> = left_out.into_iter().map(SiteId::as_str).collect();
         let why = format!("the sum takes the seeds shared with {}", left_out.join(", "));
         return Err(Refusal::invalid(why));
     }

@@ -128,6 +128,8 @@ fn a_round_closes_once_the_masks_of_those_who_came_are_lifted() {
     assert!(short.to_string().contains("shared with rhein"), "{short}");
     let much = unmask(&mut world, job, 0, "bada", &["gaon", "rhein"]).unwrap_err();
     assert!(much.to_string().contains("cancel out"), "{much}");
+    let strange = unmask(&mut world, job, 0, "bada", &["nowhere", "rhein"]).unwrap_err();
+    assert!(strange.to_string().contains("with nowhere"), "{strange}");
     for name in ["bada", "gaon"] {
         unmask(&mut world, job, 0, name, &["rhein"]).unwrap();
         assert_eq!(
