@@ -66,8 +66,8 @@ pub(crate) struct Args {
 const LOSS_BAR: f64 = 0.01;
 /// Sites compute for this part of the time, at least.
 const COMPUTING_BAR: f64 = 0.95;
-/// A run that takes longer than this hangs.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// A run in which no round closes for so long hangs.
+const STALLED: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) fn run(root: &Path, what: &What) -> Result<(), String> {
     match what {
@@ -118,17 +118,18 @@ fn sites(root: &Path, args: &Args) -> Result<(), String> {
 /// Follows a job to its end, and does what is planned as its rounds go by.
 fn play(cast: &mut Cast, job: &str, plan: &mut Plan) -> Result<Outcome, String> {
     let began = Instant::now();
+    let (mut committed, mut moved) = (0, began);
     loop {
         let now = cast.look(job)?;
         if let Some(outcome) = now.outcome {
             let seconds = began.elapsed().as_secs_f64();
             return cast.outcome(job, &outcome, seconds);
         }
-        if began.elapsed() > LONGEST {
-            return Err(format!(
-                "{job} is still at round {} after {LONGEST:?}",
-                now.committed
-            ));
+        if now.committed != committed {
+            (committed, moved) = (now.committed, Instant::now());
+        }
+        if moved.elapsed() > STALLED {
+            return Err(format!("{job} is still at round {committed} after {STALLED:?}"));
         }
         while let Some(fault) = plan.due(now.committed) {
             println!("round {}: {fault}", now.committed);
