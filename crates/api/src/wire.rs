@@ -1,10 +1,10 @@
 //! Answers of the hub. Requests are the nouns of `consortium` themselves.
 
 use consortium::{
-    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Codec, Digest, FlopSeconds,
-    FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, MaskKey, Member, OfferTerms,
-    Organisation, OrganisationId, Past, Person, PersonId, Phase, Presence, Programme, ProjectId, Proposed,
-    Round, RoundSpec, Scope, Site, SiteId, Standing, Time, Update, Won,
+    Abilities, Account, Action, Actor, Amount, Artifact, ArtifactId, AwardId, Codec, Contact, Digest,
+    FlopSeconds, FlopsPerSecond, Holder, Home, Interval, Job, JobId, JobSpec, Label, MaskKey, Member,
+    OfferTerms, Organisation, OrganisationId, Past, Person, PersonId, Phase, Presence, Programme, ProjectId,
+    Proposed, Round, RoundSpec, Scope, Site, SiteId, Standing, Time, Update, Won,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -397,6 +397,9 @@ pub struct SiteJob {
     /// Of a batch job: for whom it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behalf: Option<Behalf>,
+    /// The other sites in the job: those with an address may be asked for what its sites share, and may ask this one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<SiteId, Contact>,
 }
 
 /// For whom a site runs a batch job.

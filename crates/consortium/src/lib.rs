@@ -66,7 +66,7 @@ mod standing;
 mod state;
 pub mod watch;
 
-pub use abilities::Abilities;
+pub use abilities::{Abilities, Contact};
 pub use amount::{Amount, Budget, FlopSeconds, FlopsPerSecond, Price, Time, Won};
 pub use apply::apply;
 pub use award::{Agenda, Appeal, AwardCommand, AwardEvent, AwardStep, Course, Holdings, Notice};

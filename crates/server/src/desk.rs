@@ -200,7 +200,15 @@ fn site_job(state: &State, job: &Job, site: &SiteId, from: u32) -> Option<SiteJo
             organisation: state.projects.get(&job.spec.project)?.organisation.clone(),
         })
     });
+    let others = job.members.iter().filter(|(other, member)| {
+        *other != site && member.presence != Presence::Left && job.spec.batch.is_none()
+    });
+    let peers = others.filter_map(|(other, _)| {
+        let contact = state.abilities.get(other)?.contact.clone()?;
+        Some((other.clone(), contact))
+    });
     Some(SiteJob {
+        peers: peers.collect(),
         behalf,
         id: job.id,
         spec: job.spec.clone(),

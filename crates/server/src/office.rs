@@ -13,8 +13,8 @@ use axum::extract::State;
 use consortium::policy::Resource;
 use consortium::watch::Terms;
 use consortium::{
-    Account, Action, ArtifactId, Command, Digest, Home, Kind, Label, OrganisationId, PeopleCommand, PersonId,
-    Programme, ProjectId, Sight, SiteId, Standing, Tenure, Won,
+    Abilities, Account, Action, ArtifactId, Command, Digest, Home, Kind, Label, OrganisationId,
+    PeopleCommand, PersonId, Programme, ProjectId, Sight, SiteId, Standing, Tenure, Won,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -303,7 +303,11 @@ async fn sites(
         silent_ms: shared
             .silence(&site.id)
             .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-        abilities: state.abilities.get(&site.id).cloned(),
+        // Where a site answers is for the sites of its jobs alone.
+        abilities: state.abilities.get(&site.id).map(|told| Abilities {
+            contact: None,
+            ..told.clone()
+        }),
         job: jobs.get(&site.id).copied(),
     });
     Ok(Json(views.collect()))

@@ -377,6 +377,7 @@ pub(crate) mod tests {
             contributed: false,
             checkpoint: None,
             kept: [].into(),
+            peers: [].into(),
             committed: closed,
             closed: (0..closed).map(round).collect(),
             counted: Vec::new(),

@@ -88,6 +88,7 @@ fn an_image_needs_a_site_that_runs_containers() {
         Command::TellAbilities(Abilities {
             containers: containers.iter().map(ToString::to_string).collect(),
             limits: "none".into(),
+            ..Abilities::default()
         })
     };
     assert!(world.ask(person("director"), able(&["apptainer"])).is_err());
