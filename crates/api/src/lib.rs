@@ -31,6 +31,7 @@ pub use sign_in::{
     Acceptance, DeviceAnswer, DeviceCodes, DeviceTold, DeviceView, InvitationView, Invite, Invited,
     SignInView, SignInWith, ToProvider, Welcome,
 };
+pub use transfer::PartFile;
 pub use wire::{
     Behalf, Board, Bytes, Credential, Done, Health, Issued, JobLine, JobView, KeptOuter, LedgerView,
     LeftoversView, LogPart, Me, OfferView, OpenRound, Orders, OrganisationView, PersonView, PostingView,

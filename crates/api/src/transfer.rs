@@ -32,7 +32,16 @@ impl Client {
         let bytes = file.metadata().map_err(at(path))?.len();
         if bytes <= SMALL {
             let path = format!("/bytes/{}", id.digest);
-            return self.run("PUT", &path, file, |request| request).map(drop);
+            let mut all = Telling {
+                client: self,
+                file: (&mut file).take(bytes),
+                done: 0,
+                bytes,
+            };
+            let sent = self.run("PUT", &path, SendBody::from_reader(&mut all), |request| {
+                request.header(header::CONTENT_LENGTH, bytes)
+            });
+            return sent.map(drop);
         }
         let mut tries = Tries::of(self);
         loop {
@@ -186,8 +195,9 @@ fn length(response: &ureq::http::Response<Body>) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// A file of which a part is there, beside the one that it is to become.
-struct PartFile {
+/// A file of which a part is there, beside the one that it is to become: whoever goes on with it begins where the last one
+/// came to. Only who has all of it knows that it is right.
+pub struct PartFile {
     path: PathBuf,
     file: File,
     have: u64,
@@ -195,7 +205,8 @@ struct PartFile {
 }
 
 impl PartFile {
-    fn open(whole: &Path, digest: &Digest) -> Answer<Self> {
+    /// What is there of the file at `whole`, which is to have that digest.
+    pub fn open(whole: &Path, digest: &Digest) -> Answer<Self> {
         let mut name = whole.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", &digest.hex()[..16]));
         let path = whole.with_file_name(name);
@@ -220,18 +231,37 @@ impl PartFile {
         })
     }
 
-    fn add(&mut self, piece: &[u8]) -> Answer<()> {
+    /// How many bytes are there.
+    pub fn have(&self) -> u64 {
+        self.have
+    }
+
+    /// Puts the next bytes at its end.
+    pub fn add(&mut self, piece: &[u8]) -> Answer<()> {
         self.file.write_all(piece).map_err(at(&self.path))?;
         self.hasher.update(piece);
         self.have += piece.len() as u64;
         Ok(())
     }
 
-    fn clear(&mut self) -> Answer<()> {
-        let cleared = self.file.set_len(0).and_then(|()| self.file.rewind());
-        cleared.map_err(at(&self.path))?;
-        self.hasher = blake3::Hasher::new();
-        self.have = 0;
+    /// Lets go of everything.
+    pub fn clear(&mut self) -> Answer<()> {
+        self.shorten_to(0)
+    }
+
+    /// Lets go of what is beyond the first `bytes`.
+    pub fn shorten_to(&mut self, bytes: u64) -> Answer<()> {
+        if bytes >= self.have && bytes > 0 {
+            return Ok(());
+        }
+        let mut hasher = blake3::Hasher::new();
+        let shortened = self
+            .file
+            .set_len(bytes)
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| io::copy(&mut BufReader::with_capacity(1 << 18, &self.file), &mut hasher));
+        self.have = shortened.map_err(at(&self.path))?;
+        self.hasher = hasher;
         Ok(())
     }
 
@@ -239,11 +269,13 @@ impl PartFile {
         Digest(self.hasher.finalize().into())
     }
 
-    fn is_whole(&self, digest: &Digest) -> bool {
+    /// Whether that is all of it.
+    pub fn is_whole(&self, digest: &Digest) -> bool {
         self.digest() == *digest
     }
 
-    fn keep_as(self, path: &Path) -> Answer<u64> {
+    /// Gives it the name of the whole; returns how many bytes it has.
+    pub fn keep_as(self, path: &Path) -> Answer<u64> {
         std::fs::rename(&self.path, path).map_err(at(path))?;
         Ok(self.have)
     }

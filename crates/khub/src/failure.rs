@@ -94,6 +94,7 @@ impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         match error {
             SiteError::Api(error) => error.into(),
+            SiteError::Exchange(_) => Self::new(error).hint("`khub site --help` shows --serve and --reach"),
             SiteError::NotASite(_) | SiteError::File { .. } | SiteError::Masks(_) => Self::new(error),
         }
     }

@@ -2,21 +2,25 @@
 
 use crate::failure::Failure;
 use crate::folder::token_in;
-use ::site::{Batches, Container, Programs, Site, SiteConfig, SiteError, SlurmConfig, Source};
+use ::site::{
+    Batches, Container, ExchangeConfig, Programs, Rates, Site, SiteConfig, SiteError, SlurmConfig, Source,
+};
 use api::Client;
 use consortium::PersonId;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Run a site: fetch its orders from the hub, run its jobs, read its meter.
 ///
-/// It needs no inbound port; it asks the hub and is never dialled.
+/// It needs no inbound port: it asks the hub, and is never dialled unless it serves other sites of its jobs.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  khub site --hub https://hub.example.kr --credential site.token --folder /srv/khub-site\n  \
     khub site ... --program 'language=torchrun --nproc-per-node 8 train.py'\n  \
     khub site ... --attach language\n  \
     khub site ... --own folding=/srv/structures\n  \
+    khub site ... --serve 0.0.0.0:7443 --reach seoul.example.kr --rate 200 --rate hub=50\n  \
     khub site ... --slurm --slurm-rest http://localhost:6820 --users users.toml"
 )]
 pub(crate) struct Args {
@@ -68,6 +72,19 @@ pub(crate) struct Args {
     /// this process.
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
+    /// Hand what its jobs' sites share to the other sites directly, at this address of the machine.
+    ///
+    /// Over TLS, with certificates that the hub tells the sites of a job of each other. Whatever no site hands out comes
+    /// from the hub, so this spares the hub's link and is never needed.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    serve: Option<SocketAddr>,
+    /// The name or address, and perhaps the port, by which other sites reach that; it is the address by default.
+    #[arg(long, value_name = "HOST[:PORT]", requires = "serve")]
+    reach: Option<String>,
+    /// Use links no faster than so many Mbit/s each way: that to every other site, or with a name that to one site or to
+    /// the `hub`; may be given several times.
+    #[arg(long, value_name = "[NAME=]MBIT", value_parser = rate)]
+    rate: Vec<(Option<String>, f64)>,
     /// Stop when standard input ends: whoever started this process then takes it along.
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -108,12 +125,18 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             Some(Containers::None) => None,
         },
     };
+    let exchange = ExchangeConfig {
+        serve: args.serve,
+        reach: args.reach,
+        rates: rates(args.rate)?,
+    };
     let site = Site::new(SiteConfig {
         client,
         folder: args.folder,
         programs,
         threads: args.threads,
         batches,
+        exchange,
     })
     .map_err(|error| match error {
         SiteError::NotASite(_) => Failure::file(&args.credential, error)
@@ -135,6 +158,35 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 fn users(path: &Path) -> Result<BTreeMap<PersonId, String>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::unread(path, &e))?;
     toml::from_str(&text).map_err(|e| Failure::file(path, e.to_string().trim_end()))
+}
+
+fn rate(written: &str) -> Result<(Option<String>, f64), String> {
+    let (name, mbit) = match written.split_once('=') {
+        Some((name, mbit)) => (Some(name.to_owned()), mbit),
+        None => (None, written),
+    };
+    match mbit.parse() {
+        Ok(mbit) if mbit > 0.0 && f64::is_finite(mbit) => Ok((name, mbit)),
+        _ => Err("it takes Mbit/s, as in 200 or hub=50 or busan-1=20".to_owned()),
+    }
+}
+
+fn rates(given: Vec<(Option<String>, f64)>) -> Result<Rates, Failure> {
+    let mut rates = Rates::default();
+    for (name, mbit) in given {
+        let rate = mbit * 1e6;
+        match name.as_deref() {
+            None => rates.others = Some(rate),
+            Some("hub") => rates.hub = Some(rate),
+            Some(name) => {
+                let site = name.parse().map_err(|error| {
+                    Failure::new(format_args!("--rate {name}={mbit}: {error}")).hint("name a site, or hub")
+                })?;
+                rates.sites.insert(site, rate);
+            }
+        }
+    }
+    Ok(rates)
 }
 
 fn named(written: &str) -> Result<(String, String), String> {

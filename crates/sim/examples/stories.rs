@@ -44,6 +44,7 @@ struct Sums {
     scaled: u64,
     sums: u64,
     gone: u64,
+    handed: u64,
     events: u64,
     records: usize,
     simulated_hours: f64,
@@ -106,6 +107,7 @@ impl Sums {
                 self.scaled += told.scaled;
                 self.sums += told.sums;
                 self.gone += told.gone;
+                self.handed += told.handed;
                 self.events += told.events;
                 self.records += told.records;
                 self.simulated_hours += told.took.as_secs_f64() / Duration::from_secs(3600).as_secs_f64();
@@ -141,6 +143,7 @@ impl Sums {
             "{} sums of private rounds, {} updates left out of them",
             self.sums, self.gone
         );
+        println!("{} files that sites had from each other", self.handed);
         for (fault, times) in &self.faults {
             println!("{times:>8}  {fault}");
         }

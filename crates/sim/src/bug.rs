@@ -32,6 +32,8 @@ pub enum Bug {
     LiftsBoth,
     /// A site forgets one of its masks.
     ForgetsAMask,
+    /// A site hands what it has to whoever asks.
+    HandsToAnyone,
 }
 
 impl Bug {

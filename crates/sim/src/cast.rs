@@ -14,9 +14,9 @@ use crate::foul::{Foul, Lies};
 use crate::stage::Peer;
 use crate::trainer::Settings;
 use consortium::{
-    Actor, ArtifactId, ArtifactKind, Award, Bounds, Clipping, CodecSpec, Command, Digest, FlopSeconds,
-    FlopsPerSecond, Home, JobSpec, Kind, Label, Mode, Organisation, Output, Person, Price, Programme,
-    Project, Request, Role, RoundSpec, Site, SiteId, Tenure, Won,
+    Abilities, Actor, ArtifactId, ArtifactKind, Award, Bounds, Clipping, CodecSpec, Command, Contact, Digest,
+    FlopSeconds, FlopsPerSecond, Home, JobSpec, Kind, Label, Mode, Organisation, Output, Person, Price,
+    Programme, Project, Request, Role, RoundSpec, Site, SiteId, Tenure, Won,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -32,6 +32,8 @@ const SITES: [(&str, &str, Price); 6] = [
 ];
 /// The first four are at home.
 const AT_HOME: usize = 4;
+/// Those that others can't reach ask, and are never asked.
+const BEHIND_A_WALL: [&str; 2] = ["namsan", "seine"];
 
 #[derive(Debug, Clone)]
 pub(crate) struct Cast {
@@ -79,6 +81,10 @@ impl Cast {
 
     pub(crate) fn site(&self, index: usize) -> SiteId {
         name(SITES[self.sites[index]].0)
+    }
+
+    pub(crate) fn place(&self, site: &SiteId) -> Option<usize> {
+        (0..self.len()).find(|index| self.site(*index) == *site)
     }
 
     /// Whether the site's owner may not read what is restricted.
@@ -146,6 +152,18 @@ impl Cast {
             .into_iter()
             .map(|command| Request::new(Actor::Hub, command))
             .collect();
+        for site in (0..self.len()).map(|index| self.site(index)) {
+            let reached = !BEHIND_A_WALL.contains(&site.as_str());
+            let contact = Contact {
+                certificate: site.to_string(),
+                address: reached.then(|| format!("https://{site}")),
+            };
+            let told = Command::TellAbilities(Abilities {
+                contact: Some(contact),
+                ..Abilities::default()
+            });
+            requests.push(Request::new(Actor::Site(site), told));
+        }
         for label in [Label::Open, Label::Restricted] {
             requests.push(Request::new(Actor::Person(name("minji")), register(label, label)));
         }

@@ -9,7 +9,7 @@
 //! | [`Weights`] | updates are written in their round's codec; all sites reach the weights that the log alone gives, bit for bit; the results are those |
 //! | [`Books`] | postings sum to zero, nothing is overdrawn, what was set aside is given back |
 //! | [`Confirmed`] | what was confirmed is in the log after any crash, and nothing is done twice |
-//! | [`Entitled`] | no byte of a restricted artifact is let out to a site whose owner may not read it |
+//! | [`Entitled`] | no byte of a restricted artifact is let out to a site whose owner may not read it; by a site, not a minute after it was restricted |
 //! | [`Watch::end`] | every job ends, with results; and the log's bytes alone give all of this again |
 
 use crate::cast::Cast;
@@ -17,6 +17,7 @@ use crate::disk::Bytes;
 use crate::hub::{entries, replay};
 use crate::inspected::Inspections;
 use crate::private::Privacy;
+use crate::stage::Millis;
 use crate::trainer::{self, Settings};
 use consortium::{
     Account, Actor, ArtifactId, ArtifactKind, Codec, CodecSpec, Digest, Event, Interval, JobId, JobSpec,
@@ -41,8 +42,14 @@ pub(crate) struct Watch {
     confirmed: Confirmed,
     entitled: Entitled,
     pub(crate) jobs: BTreeMap<JobId, Book>,
+    /// Files that sites had from each other.
+    pub(crate) handed: u64,
+    pub(crate) now: Millis,
     broken: Option<String>,
 }
+
+/// How long a site may go by what the hub said of who may have what.
+const LEASE: Millis = 60_000;
 
 /// A job as it was asked for, and how it ended.
 pub(crate) struct Book {
@@ -64,6 +71,8 @@ impl Watch {
             confirmed: Confirmed::default(),
             entitled: Entitled::default(),
             jobs: BTreeMap::new(),
+            handed: 0,
+            now: 0,
             broken: None,
         }
     }
@@ -128,10 +137,29 @@ impl Watch {
     /// An artifact's bytes are on their way to `actor`.
     pub(crate) fn let_out(&mut self, actor: &Actor, id: &ArtifactId) {
         if let Actor::Site(site) = actor
-            && let Err(why) = self.entitled.let_out(&self.cast, &self.jobs, site, id)
+            && self.is_closed_to(site, id).is_some()
         {
+            self.break_off(format!("{id} is restricted and was let out to {site}"));
+        }
+    }
+
+    /// They are on their way from a site to another one.
+    pub(crate) fn handed(&mut self, site: &SiteId, id: &ArtifactId) {
+        self.handed += 1;
+        let since = self.is_closed_to(site, id);
+        if let Some(since) = since.filter(|since| self.now > since + LEASE) {
+            let why = format!(
+                "{id} is restricted since {} ms and was handed to {site}",
+                self.now - since
+            );
             self.break_off(why);
         }
+    }
+
+    /// Since when the site's owner may not read it.
+    fn is_closed_to(&self, site: &SiteId, id: &ArtifactId) -> Option<Millis> {
+        let since = self.entitled.restricted_since(&self.jobs, id);
+        since.filter(|_| self.cast.is_foreign(site))
     }
 
     fn look_at(&mut self, entry: &Entry, blobs: &BTreeMap<Digest, Bytes>) -> Holds {
@@ -159,7 +187,7 @@ impl Watch {
                 _ => {}
             }
             self.confirmed.see(event)?;
-            self.entitled.see(event);
+            self.entitled.see(event, self.now);
             self.rounds.see(event)?;
             self.samples.see(event)?;
             self.inspections.see(&self.cast, event)?;
@@ -817,20 +845,20 @@ impl Confirmed {
 /// anything that went into that job, even if that is found out later.
 #[derive(Default)]
 struct Entitled {
-    restricted: BTreeSet<Digest>,
-    jobs: BTreeSet<JobId>,
+    restricted: BTreeMap<Digest, Millis>,
+    jobs: BTreeMap<JobId, Millis>,
     /// What came from a job.
     made: BTreeMap<Digest, JobId>,
 }
 
 impl Entitled {
-    fn see(&mut self, event: &Event) {
+    fn see(&mut self, event: &Event, now: Millis) {
         match event {
             Event::Kept(artifact) if artifact.label == Label::Restricted => {
-                self.restricted.insert(artifact.id.digest);
+                self.restricted.entry(artifact.id.digest).or_insert(now);
             }
             Event::Submitted { job, spec, .. } if spec.label == Label::Restricted => {
-                self.jobs.insert(*job);
+                self.jobs.entry(*job).or_insert(now);
             }
             Event::Contributed { job, update, .. } => {
                 self.made.insert(update.digest, *job);
@@ -847,20 +875,26 @@ impl Entitled {
     }
 
     fn is_restricted(&self, job: JobId, jobs: &BTreeMap<JobId, Book>) -> bool {
-        let mut inputs = jobs
-            .get(&job)
-            .into_iter()
-            .flat_map(|book| book.spec.inputs.values());
-        self.jobs.contains(&job) || inputs.any(|input| self.restricted.contains(input))
+        self.job_since(job, jobs).is_some()
     }
 
-    fn let_out(&self, cast: &Cast, jobs: &BTreeMap<JobId, Book>, site: &SiteId, id: &ArtifactId) -> Holds {
-        let job = self.made.get(&id.digest);
-        let restricted =
-            self.restricted.contains(&id.digest) || job.is_some_and(|job| self.is_restricted(*job, jobs));
-        if cast.is_foreign(site) && restricted {
-            return Err(format!("{id} is restricted and was let out to {site}"));
-        }
-        Ok(())
+    fn job_since(&self, job: JobId, jobs: &BTreeMap<JobId, Book>) -> Option<Millis> {
+        let book = jobs.get(&job).into_iter();
+        let inputs = book.flat_map(|book| book.spec.inputs.values());
+        let inputs = inputs.filter_map(|input| self.restricted.get(input));
+        inputs.chain(self.jobs.get(&job)).min().copied()
+    }
+
+    fn restricted_since(&self, jobs: &BTreeMap<JobId, Book>, id: &ArtifactId) -> Option<Millis> {
+        let of_job = self
+            .made
+            .get(&id.digest)
+            .and_then(|job| self.job_since(*job, jobs));
+        self.restricted
+            .get(&id.digest)
+            .copied()
+            .into_iter()
+            .chain(of_job)
+            .min()
     }
 }

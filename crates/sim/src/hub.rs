@@ -375,7 +375,7 @@ impl Hub {
                 }
             }
             Ask::Progress => Reply::Heard,
-            Ask::Command(..) => return,
+            Ask::Command(..) | Ask::Hand { .. } => return,
         };
         self.reply(peer, number, &reply, stage, watch);
     }

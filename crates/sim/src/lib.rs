@@ -69,6 +69,8 @@ pub struct Told {
     pub sums: u64,
     /// Updates that came and were left out of a sum, because their sites were gone.
     pub gone: u64,
+    /// Files that sites had from each other.
+    pub handed: u64,
     /// What went wrong, and how often.
     pub faults: BTreeMap<&'static str, u64>,
     /// Stands for all that happened and when: the same for the same seed and commit.

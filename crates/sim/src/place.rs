@@ -3,15 +3,15 @@
 
 use crate::Bug;
 use crate::cast::Cast;
-use crate::disk::Disk;
+use crate::disk::{Bytes, Disk};
 use crate::foul::Foul;
 use crate::holds::Watch;
 use crate::masked;
-use crate::stage::{Ask, Event, Millis, Peer, Reply, Stage};
+use crate::stage::{Ask, Asked, Event, Millis, Peer, Reply, Stage};
 use crate::trainer::{Act, Trainer};
-use api::ApiError;
-use consortium::{Command, Digest, JobId, SiteId};
-use site::{Answer, Do, Files, Heard, Machine, SiteError};
+use api::{ApiError, Problem};
+use consortium::{ArtifactId, Command, Digest, JobId, SiteId};
+use site::{Answer, Circle, Do, Files, Heard, Machine, SiteError};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
@@ -23,6 +23,7 @@ const PAUSES: (Millis, Millis) = (250, 10_000);
 pub(crate) struct Place {
     index: usize,
     id: SiteId,
+    cast: Cast,
     disk: Disk,
     life: u32,
     process: Option<Process>,
@@ -41,6 +42,9 @@ struct Process {
     doing: BTreeMap<u64, (u64, Do)>,
     poller: Poller,
     program: Option<Program>,
+    circle: Circle,
+    /// What it can hand to other sites.
+    shelf: BTreeMap<(JobId, Digest), String>,
     requests: u64,
     /// When it looks at the clock next.
     wake: Option<Millis>,
@@ -48,8 +52,9 @@ struct Process {
 
 #[derive(Default)]
 struct Poller {
-    /// The request that is open.
+    /// The request that is open, and since when.
     open: Option<u64>,
+    asked: Millis,
     refresh: bool,
     known: String,
     pause: Millis,
@@ -71,6 +76,7 @@ impl Place {
         Self {
             index,
             id: cast.site(index),
+            cast: cast.clone(),
             disk: Disk::default(),
             life: 0,
             process: None,
@@ -103,6 +109,8 @@ impl Place {
                 ..Poller::default()
             },
             program: None,
+            circle: Circle::default(),
+            shelf: BTreeMap::new(),
             requests: 0,
             wake: None,
         });
@@ -163,10 +171,60 @@ impl Place {
             process.poller.open = None;
             self.polled(reply, stage, watch);
         } else if let Some((number, todo)) = process.doing.remove(&number) {
-            let answer = self.done(&todo, reply);
-            self.tell_machine(number, answer, stage, watch);
+            let answer = match (todo, reply) {
+                (
+                    Do::Fetch {
+                        job,
+                        id,
+                        file,
+                        mut peers,
+                    },
+                    Reply::Refused(_) | Reply::Away,
+                ) if !peers.is_empty() => {
+                    peers.remove(0);
+                    self.begin(number, Do::Fetch { job, id, file, peers }, stage)
+                }
+                (todo, reply) => Some(self.done(&todo, reply)),
+            };
+            if let Some(answer) = answer {
+                self.tell_machine(number, answer, stage, watch);
+            }
             self.pump(stage, watch);
         }
+    }
+
+    /// Another site wants something of what is here.
+    pub(crate) fn asked(&mut self, asked: &Asked, stage: &mut Stage, watch: &mut Watch) {
+        let (Ask::Hand { job, id, .. }, Peer::Site { site, .. }) = (&asked.ask, asked.from) else {
+            return;
+        };
+        let by = self.cast.site(site);
+        let reply = match &self.process {
+            None => Reply::Away,
+            Some(process) => match self.hands(process, *job, id, &by, stage.now) {
+                Some(bytes) => {
+                    watch.handed(&by, id);
+                    Reply::Bytes(bytes)
+                }
+                None => Reply::Refused(Problem::new(404, "not-found", "not here, or not for this site")),
+            },
+        };
+        stage.answer_of(self.index, asked.from, asked.number, &reply);
+    }
+
+    fn hands(
+        &self,
+        process: &Process,
+        job: JobId,
+        id: &ArtifactId,
+        by: &SiteId,
+        now: Millis,
+    ) -> Option<Bytes> {
+        let now = since(process.began, now);
+        let may = process.circle.hands(job, by, now) || self.bug == Some(Bug::HandsToAnyone);
+        let path = process.shelf.get(&(job, id.digest)).filter(|_| may)?;
+        let bytes = self.disk.read(path)?;
+        (Digest::of(bytes) == id.digest).then(|| bytes.clone())
     }
 
     /// The poller's next request.
@@ -181,6 +239,7 @@ impl Place {
         }
         process.requests += 1;
         poller.open = Some(process.requests);
+        poller.asked = stage.now;
         let ask = Ask::Orders {
             from: process.machine.committed(),
             known: poller.known.clone(),
@@ -266,12 +325,20 @@ impl Place {
         let process = self.process.as_mut()?;
         let ask = match &todo {
             Do::Ask(command) => Ask::Command(Box::new(command.clone()), key(command)),
-            Do::Fetch { job, id, file } => {
+            Do::Fetch { job, id, file, peers } => {
                 let here = self.disk.read(&path(*job, file));
                 if here.is_some_and(|bytes| Digest::of(bytes) == id.digest) {
+                    process.shelf.insert((*job, id.digest), path(*job, file));
                     return Some(Ok(Answer::Fetched(0)));
                 }
-                Ask::Fetch(id.clone())
+                match peers.first().and_then(|site| self.cast.place(site)) {
+                    Some(by) => Ask::Hand {
+                        by,
+                        job: *job,
+                        id: id.clone(),
+                    },
+                    None => Ask::Fetch(id.clone()),
+                }
             }
             Do::Upload { job, file, .. } => match self.disk.read(&path(*job, file)) {
                 Some(bytes) => Ask::Upload(bytes.clone()),
@@ -332,18 +399,28 @@ impl Place {
             (Do::Ask(Command::Join { .. }), Reply::Granted(granted)) => {
                 Ok(Answer::Joined(granted.attempt.expect("a join begins an attempt")))
             }
-            (Do::Fetch { job, file, .. }, Reply::Bytes(bytes)) => {
+            (Do::Fetch { job, id, file, .. }, Reply::Bytes(bytes)) => {
                 let len = bytes.len() as u64;
                 self.disk.write(&path(*job, file), bytes);
+                self.shelve(*job, id.digest, file);
                 Ok(Answer::Fetched(len))
             }
-            (Do::Upload { .. }, Reply::Stored(digest, bytes)) => Ok(Answer::Uploaded(digest, bytes)),
+            (Do::Upload { job, file, .. }, Reply::Stored(digest, bytes)) => {
+                self.shelve(*job, digest, file);
+                Ok(Answer::Uploaded(digest, bytes))
+            }
             (_, Reply::Granted(_) | Reply::Heard) => Ok(Answer::Done),
             (_, _) => Err(ApiError::Unreachable {
                 url: "the hub".into(),
                 why: "no answer".into(),
             }
             .into()),
+        }
+    }
+
+    fn shelve(&mut self, job: JobId, digest: Digest, file: &str) {
+        if let Some(process) = &mut self.process {
+            process.shelf.insert((job, digest), path(job, file));
         }
     }
 
@@ -354,6 +431,10 @@ impl Place {
         let delay = match reply {
             Reply::Orders(orders) => {
                 poller.pause = PAUSES.0;
+                let asked = since(process.began, poller.asked);
+                process
+                    .circle
+                    .hear(orders.as_ref().map(|(_, orders)| orders), asked);
                 if let Some((tag, orders)) = orders {
                     poller.known = tag;
                     process.inbox.push_back(Heard::Orders(orders));

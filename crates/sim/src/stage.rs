@@ -3,7 +3,7 @@
 use crate::dice::Dice;
 use crate::disk::Bytes;
 use api::{Orders, Problem};
-use consortium::{ArtifactId, Command, Digest};
+use consortium::{ArtifactId, Command, Digest, JobId};
 use server::Granted;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ const PATIENCE: Millis = 60_000;
 /// How many of the last events are told of a failure.
 const TOLD: usize = 80;
 
-/// Who asks the hub.
+/// Who asks the hub, or a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     /// A process of a site; each start of it is another life.
@@ -37,9 +37,18 @@ pub(crate) struct Asked {
 #[derive(Debug, Clone)]
 pub(crate) enum Ask {
     Command(Box<Command>, Option<String>),
-    Orders { from: u32, known: String },
+    Orders {
+        from: u32,
+        known: String,
+    },
     Upload(Bytes),
     Fetch(ArtifactId),
+    /// Another site is asked for it, and not the hub.
+    Hand {
+        by: usize,
+        job: JobId,
+        id: ArtifactId,
+    },
     Progress,
 }
 
@@ -58,7 +67,7 @@ pub(crate) enum Reply {
 /// What can happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// A request arrives at the hub.
+    /// A request arrives at the hub, or at the site that it is to.
     Asked(Asked),
     /// An answer arrives.
     Answered(Peer, u64, Reply),
@@ -171,6 +180,9 @@ impl Stage {
         };
         // As long as bytes go through, nothing is taken for lost.
         self.after(PATIENCE + carried, Event::Timeout(from, number));
+        if matches!(ask, Ask::Hand { by, .. } if self.net.cut.get(by).is_some_and(|(_, down)| *down)) {
+            return;
+        }
         for delay in self.ways(from, true) {
             let ask = ask.clone();
             self.after(delay + carried, Event::Asked(Asked { from, number, ask }));
@@ -184,6 +196,13 @@ impl Stage {
         };
         for delay in self.ways(to, false) {
             self.after(delay + carried, Event::Answered(to, number, reply.clone()));
+        }
+    }
+
+    /// The same from another site.
+    pub(crate) fn answer_of(&mut self, site: usize, to: Peer, number: u64, reply: &Reply) {
+        if self.net.cut.get(&site).is_none_or(|(up, _)| !up) {
+            self.answer(to, number, reply);
         }
     }
 

@@ -136,6 +136,7 @@ impl World {
                 scaled: self.watch.inspections.scaled,
                 sums: self.watch.privacy.sums,
                 gone: self.watch.privacy.gone,
+                handed: self.watch.handed,
                 faults: std::mem::take(&mut self.faults),
                 schedule: self.stage.schedule,
             }),
@@ -152,9 +153,13 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        self.watch.now = self.stage.now;
         let (stage, watch) = (&mut self.stage, &mut self.watch);
         match event {
-            Event::Asked(asked) => self.hub.asked(asked, stage, watch),
+            Event::Asked(asked) => match asked.ask {
+                Ask::Hand { by, .. } => self.places[by].asked(&asked, stage, watch),
+                _ => self.hub.asked(asked, stage, watch),
+            },
             Event::Synced(life) => self.hub.synced(life, stage, watch),
             Event::Tick(life) => self.hub.tick(life, stage, watch),
             Event::PollEnds(life, peer, number) => self.hub.poll_ends(life, peer, number, stage, watch),
@@ -295,7 +300,7 @@ impl World {
         true
     }
 
-    /// A site asks for anything that the hub keeps.
+    /// A site asks for anything that the hub keeps, the hub or another site.
     fn pry(&mut self, site: usize) -> bool {
         let Some(state) = self.hub.state() else {
             return false;
@@ -303,8 +308,16 @@ impl World {
         let artifacts: Vec<ArtifactId> = state.artifacts.keys().cloned().collect();
         let id = artifacts[self.stage.dice.index(artifacts.len())].clone();
         let peer = self.places[site].peer();
+        let job = self.person.jobs.values().next().copied();
+        let ask = match job.filter(|_| self.stage.dice.one_in(2)) {
+            Some(job) => {
+                let by = self.stage.dice.index(self.places.len());
+                Ask::Hand { by, job, id }
+            }
+            None => Ask::Fetch(id),
+        };
         // A number that no request of the machine has: the answer goes nowhere.
-        self.stage.ask(peer, u64::MAX, &Ask::Fetch(id));
+        self.stage.ask(peer, u64::MAX, &ask);
         true
     }
 

@@ -26,8 +26,8 @@ pub use slurm::SlurmConfig;
 use crate::edge::Word;
 use api::{ApiError, Client, SiteJob, measure};
 use consortium::{
-    Abilities, ArtifactId, ArtifactKind, Exit, JobId, Output, PersonId, Phase, Presence, Reading, SiteId,
-    Stop, Usage,
+    Abilities, ArtifactId, ArtifactKind, Contact, Exit, JobId, Output, PersonId, Phase, Presence, Reading,
+    SiteId, Stop, Usage,
 };
 use gauge::Busy;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,7 @@ pub(crate) struct Desk {
     users: Option<BTreeMap<PersonId, String>>,
     is_slurm: bool,
     containers: Option<Container>,
+    contact: Contact,
     /// Whether the hub knows what this site can do.
     told: bool,
     /// Whether the scheduler knows of the jobs that there are, and of no others.
@@ -166,6 +167,7 @@ pub(crate) fn start(
     site: SiteId,
     folder: &Path,
     batches: &Batches,
+    contact: Contact,
     tell: Sender<Word>,
 ) -> Sender<Vec<SiteJob>> {
     let scheduler: Box<dyn Scheduler> = match &batches.slurm {
@@ -180,6 +182,7 @@ pub(crate) fn start(
         users: batches.users.clone(),
         is_slurm: batches.slurm.is_some(),
         containers: batches.containers,
+        contact,
         told: false,
         settled: false,
         scheduler,
@@ -222,6 +225,7 @@ impl Desk {
         let abilities = Abilities {
             containers: self.containers.iter().map(ToString::to_string).collect(),
             limits: self.scheduler.limits(),
+            contact: Some(self.contact.clone()),
         };
         match self.client.tell_abilities(&self.site, &abilities) {
             // An older hub doesn't want to know.

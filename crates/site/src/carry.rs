@@ -2,11 +2,13 @@
 
 use crate::SiteError;
 use crate::edge::{Word, at};
+use crate::exchange::{Exchange, Pace};
 use crate::machine::{Answer, Do, Way};
 use crate::masks::{SECRET, mask_file, masks, secret, sum_files};
 use api::{ApiError, Bytes, Client, measure};
-use consortium::{ArtifactId, Command, JobId};
+use consortium::{ArtifactId, Command, JobId, SiteId};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use sync::JobFolder;
@@ -17,9 +19,11 @@ pub(crate) struct Ways([(Way, Sender<(u64, Do)>); Way::ALL.len()]);
 impl Ways {
     pub(crate) fn open(carrier: &Carrier, tell: &Sender<Word>) -> Self {
         let yields = Arc::new(Yields::default());
+        let (up, down) = (carrier.exchange.to_hub(), carrier.exchange.to_hub());
+        let hub = Arc::new(HubPaces { up, down });
         Self(Way::ALL.map(|way| {
             let (sender, queue) = channel();
-            let carrier = carrier.on(way, &yields);
+            let carrier = carrier.on(way, &yields, &hub);
             let (tell, yields) = (tell.clone(), Arc::clone(&yields));
             std::thread::spawn(move || travel(&carrier, way, &queue, &tell, &yields));
             (way, sender)
@@ -73,6 +77,24 @@ impl Yields {
     }
 }
 
+/// How fast the link to the hub may be used each way; none if as fast as it goes.
+struct HubPaces {
+    up: Option<Pace>,
+    down: Option<Pace>,
+}
+
+impl HubPaces {
+    fn wait(&self, way: Way, bytes: u64) {
+        let pace = match way {
+            Way::Fetch => &self.down,
+            _ => &self.up,
+        };
+        if let Some(pace) = pace {
+            std::thread::sleep(pace.take(bytes));
+        }
+    }
+}
+
 struct First<'a>(&'a Yields);
 
 impl Drop for First<'_> {
@@ -86,26 +108,34 @@ impl Drop for First<'_> {
 #[derive(Clone)]
 pub(crate) struct Carrier {
     client: Client,
+    exchange: Arc<Exchange>,
     /// Where the site keeps its jobs.
     folder: PathBuf,
 }
 
 impl Carrier {
-    pub(crate) fn new(client: Client, folder: &Path) -> Self {
+    pub(crate) fn new(client: Client, exchange: Arc<Exchange>, folder: &Path) -> Self {
         Self {
             client,
+            exchange,
             folder: folder.join("jobs"),
         }
     }
 
     /// The same for a thread of its own.
-    fn on(&self, way: Way, yields: &Arc<Yields>) -> Self {
+    fn on(&self, way: Way, yields: &Arc<Yields>, hub: &Arc<HubPaces>) -> Self {
         let mut carrier = self.clone();
-        if way == Way::Keep {
-            let yields = Arc::clone(yields);
-            // The client tells of every piece before it is sent.
-            carrier.client = carrier.client.telling(move |_, _| yields.give_way());
-        }
+        let (yields, hub) = (Arc::clone(yields), Arc::clone(hub));
+        let before = AtomicU64::new(0);
+        // The client tells of every piece before it is sent, and after it came.
+        carrier.client = carrier.client.telling(move |done, _| {
+            if way == Way::Keep {
+                yields.give_way();
+            }
+            let before = before.swap(done, Ordering::Relaxed);
+            // One transfer after the other: a smaller number is another's first.
+            hub.wait(way, done.checked_sub(before).unwrap_or(done));
+        });
         carrier
     }
 
@@ -113,13 +143,14 @@ impl Carrier {
     pub(crate) fn carry(&self, todo: Do) -> Result<Answer, SiteError> {
         match todo {
             Do::Ask(command) => self.ask(command),
-            Do::Fetch { job, id, file } => self.fetch(&id, &self.file(job, &file)),
+            Do::Fetch { job, id, file, peers } => self.fetch(job, &id, &self.file(job, &file), &peers),
             Do::Upload {
                 job, project, file, ..
             } => {
                 let path = self.file(job, &file);
                 let (digest, bytes) = measure(&path).map_err(at(&path))?;
                 self.client.upload(&path, &ArtifactId { project, digest })?;
+                self.exchange.keep(job, digest, &path);
                 Ok(Answer::Uploaded(digest, bytes))
             }
             Do::Progress(job, progress) => {
@@ -217,19 +248,26 @@ impl Carrier {
     }
 
     /// Makes sure that the artifact lies at `path`; answers how many bytes had to be fetched for it.
-    fn fetch(&self, id: &ArtifactId, path: &Path) -> Result<Answer, SiteError> {
-        if measure(path).is_ok_and(|(found, _)| found == id.digest) {
-            return Ok(Answer::Fetched(0));
-        }
-        let saved = self.client.save(id, path);
-        saved.map(Answer::Fetched).map_err(|error| match error {
+    fn fetch(&self, job: JobId, id: &ArtifactId, path: &Path, peers: &[SiteId]) -> Result<Answer, SiteError> {
+        let is_here = measure(path).is_ok_and(|(found, _)| found == id.digest);
+        let bytes = match is_here {
+            true => Ok(0),
+            // What the other sites haven't got the hub has.
+            false => self
+                .exchange
+                .take(job, &id.digest, path, peers)
+                .and_then(|()| self.client.save(id, path)),
+        };
+        let bytes = bytes.map_err(|error| match error {
             // A disk that doesn't take it is the site's own trouble, which no other try mends.
             ApiError::File { why, .. } => SiteError::File {
                 path: path.to_owned(),
                 why,
             },
-            other => other.into(),
-        })
+            other => SiteError::from(other),
+        })?;
+        self.exchange.keep(job, id.digest, path);
+        Ok(Answer::Fetched(bytes))
     }
 }
 

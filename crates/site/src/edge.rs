@@ -2,6 +2,7 @@
 
 use crate::batch;
 use crate::carry::{Carrier, Ways};
+use crate::exchange::Exchange;
 use crate::machine::{Answer, Do, Files, Heard, Machine};
 use crate::masks;
 use crate::poll::Poller;
@@ -11,6 +12,7 @@ use api::ApiError;
 use consortium::{Actor, MaskKey, SiteId};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 use sync::JobFolder;
@@ -70,20 +72,26 @@ impl Site {
     pub fn run(self, log: &dyn Fn(&str)) -> Result<(), SiteError> {
         let began = Instant::now();
         let mut machine = Machine::new(self.id.clone());
-        let carrier = Carrier::new(self.config.client.clone(), &self.config.folder);
+        let (client, folder) = (self.config.client.clone(), &self.config.folder);
+        let exchange = Exchange::open(&self.config.exchange, folder, &self.id, self.tell.clone())?;
+        let contact = exchange.contact();
+        let carrier = Carrier::new(client.clone(), Arc::clone(&exchange), folder);
         let mut hands = Hands {
             site: &self,
             ways: Ways::open(&carrier, &self.tell),
-            poller: Poller::start(self.config.client.clone(), self.id.clone(), self.tell.clone()),
+            poller: Poller::start(client.clone(), self.id.clone(), exchange, self.tell.clone()),
             log,
             program: None,
         };
-        let (client, folder) = (self.config.client.clone(), &self.config.folder);
+        if let Some(address) = &contact.address {
+            log(&format!("other sites of its jobs find it at {address}"));
+        }
         let batches = batch::start(
             client,
             self.id.clone(),
             folder,
             &self.config.batches,
+            contact,
             self.tell.clone(),
         );
         log(&format!("site {} is ready", self.id));

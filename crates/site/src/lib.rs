@@ -1,12 +1,14 @@
 //! The process beside a site's machines. It fetches its orders from the hub, runs programs, takes part in
-//! rounds and reads its own meter. It needs no inbound port: nothing ever dials in.
+//! rounds and reads its own meter. It needs no inbound port: the hub never dials in, and other sites only do if the
+//! site wants to hand out directly what they share (`exchange.rs`).
 //!
 //! ```no_run
-//! use site::{Batches, Programs, Site, SiteConfig};
+//! use site::{Batches, ExchangeConfig, Programs, Site, SiteConfig};
 //! let client = api::Client::new("http://127.0.0.1:7777", "khub_...")?;
 //! let programs = Programs::of(vec!["khub".into(), "program".into()]);
 //! let folder = "site-data".into();
-//! let site = Site::new(SiteConfig { client, folder, programs, threads: None, batches: Batches::default() })?;
+//! let (batches, exchange) = (Batches::default(), ExchangeConfig::default());
+//! let site = Site::new(SiteConfig { client, folder, programs, threads: None, batches, exchange })?;
 //! site.run(&|line| println!("{line}"))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -20,6 +22,7 @@
 mod batch;
 mod carry;
 mod edge;
+mod exchange;
 mod machine;
 mod masks;
 mod poll;
@@ -29,6 +32,7 @@ mod step;
 
 pub use batch::{Batches, Container, SlurmConfig};
 pub use edge::Site;
+pub use exchange::{Circle, ExchangeConfig, Rates};
 pub use machine::{Answer, Do, Files, Heard, Machine, Way};
 pub use masks::{masks, seeds};
 pub use program::{Programs, Source};
@@ -48,6 +52,8 @@ pub struct SiteConfig {
     pub threads: Option<usize>,
     /// What runs batch jobs.
     pub batches: Batches,
+    /// How it exchanges with other sites.
+    pub exchange: ExchangeConfig,
 }
 
 /// Why a site can't start or go on.
@@ -67,6 +73,9 @@ pub enum SiteError {
         /// What happened.
         why: std::io::Error,
     },
+    /// Its exchange with other sites.
+    #[error("the exchange with other sites: {0}")]
+    Exchange(String),
     /// The masks of a private job.
     #[error("its masks: {0}")]
     Masks(#[from] sync::private::SumError),

@@ -76,6 +76,8 @@ pub enum Do {
         job: JobId,
         id: ArtifactId,
         file: String,
+        /// Sites that may have it, to be asked before the hub is, in this order.
+        peers: Vec<SiteId>,
     },
     /// Send a file's bytes to the hub's store. Answered with [`Answer::Uploaded`].
     Upload {
@@ -142,7 +144,7 @@ pub enum Way {
     Send,
     /// What all agree on, to the hub, for those who join later. It gives way to [`Way::Send`].
     Keep,
-    /// Artifacts, from the hub.
+    /// Artifacts, from other sites or the hub.
     Fetch,
 }
 
@@ -346,7 +348,7 @@ impl Machine {
             SiteError::Api(ApiError::Refused(problem)) if problem.status == 401 => {
                 Err(SiteError::Api(ApiError::Refused(problem)))
             }
-            SiteError::File { .. } | SiteError::Masks(_) => Err(error),
+            SiteError::File { .. } | SiteError::Masks(_) | SiteError::Exchange(_) => Err(error),
             SiteError::Api(_) | SiteError::NotASite(_) => {
                 self.pause = Some(now + PAUSE);
                 self.chores.push_back(Do::Refresh);

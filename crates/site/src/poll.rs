@@ -2,6 +2,7 @@
 //! That open request is also how the hub knows that the site is there.
 
 use crate::edge::Word;
+use crate::exchange::Exchange;
 use crate::machine::Heard;
 use api::{ApiError, Client};
 use consortium::SiteId;
@@ -28,10 +29,10 @@ struct Shared {
 }
 
 impl Poller {
-    pub(crate) fn start(client: Client, site: SiteId, tell: Sender<Word>) -> Self {
+    pub(crate) fn start(client: Client, site: SiteId, exchange: Arc<Exchange>, tell: Sender<Word>) -> Self {
         let shared = Arc::new(Shared::default());
         let polling = Arc::clone(&shared);
-        std::thread::spawn(move || poll(&client, &site, &tell, &polling));
+        std::thread::spawn(move || poll(&client, &site, &exchange, &tell, &polling));
         Self { shared }
     }
 
@@ -47,16 +48,18 @@ impl Poller {
 }
 
 /// Ends when the site has, or when the hub refuses for good.
-fn poll(client: &Client, site: &SiteId, tell: &Sender<Word>, shared: &Shared) {
+fn poll(client: &Client, site: &SiteId, exchange: &Exchange, tell: &Sender<Word>, shared: &Shared) {
     let mut known = String::new();
     let mut pause = PAUSES.0;
     loop {
         if shared.refresh.swap(false, Ordering::Relaxed) {
             known.clear();
         }
+        let asked = exchange.now();
         let word = match client.orders(site, shared.from.load(Ordering::Relaxed), &known, WAIT) {
             Ok(orders) => {
                 pause = PAUSES.0;
+                exchange.hear(orders.as_ref().map(|(_, orders)| orders), asked);
                 let Some((tag, orders)) = orders else { continue };
                 known = tag;
                 Word::Heard(Heard::Orders(orders))

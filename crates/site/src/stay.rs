@@ -468,7 +468,7 @@ impl Stay {
             self.here.clear();
             return None;
         };
-        Some(self.fetch(digest, file))
+        Some(self.fetch(digest, file, None))
     }
 
     fn job_file(&self) -> JobFile {
@@ -525,7 +525,7 @@ impl Stay {
     fn missing(&self, round: u32, updates: &BTreeMap<SiteId, Update>) -> Option<Do> {
         updates.iter().find_map(|(site, update)| {
             let file = self.travels(round, site);
-            (!self.here.contains(&file)).then(|| self.fetch(update.digest, file))
+            (!self.here.contains(&file)).then(|| self.fetch(update.digest, file, Some(site)))
         })
     }
 
@@ -601,7 +601,7 @@ impl Stay {
 
     fn fetch_agreed(&self) -> Option<Do> {
         let kept = self.job.checkpoint.as_ref()?;
-        Some(self.fetch(kept.digest, JobFolder::outer_file(kept.round)))
+        Some(self.fetch(kept.digest, JobFolder::outer_file(kept.round), None))
     }
 
     fn restore(&mut self) -> Option<Do> {
@@ -702,11 +702,21 @@ impl Stay {
         }))
     }
 
-    fn fetch(&self, digest: Digest, file: String) -> Do {
+    /// `of` is the site that made it, which is asked first; then those that come after this one, so that not all ask
+    /// the same.
+    fn fetch(&self, digest: Digest, file: String, of: Option<&SiteId>) -> Do {
+        let answers = self
+            .job
+            .peers
+            .iter()
+            .filter(|(_, contact)| contact.address.is_some());
+        let mut peers: Vec<SiteId> = answers.map(|(site, _)| site.clone()).collect();
+        peers.sort_by_key(|site| (Some(site) != of, *site < self.site));
         Do::Fetch {
             job: self.job.id,
             id: self.artifact(digest),
             file,
+            peers,
         }
     }
 
@@ -737,10 +747,10 @@ impl Stay {
                 self.untold.retain(|(other, _)| other != round);
                 self.done.untold = !self.untold.is_empty();
                 // Applied updates are in the weights; the hub keeps them for those who come later. A program that was
-                // started again meanwhile may still need them.
-                if self.committed() > *round {
-                    chores.push_back(Do::Remove(self.job.id, Files::Updates(*round)));
-                    let of_round = JobFolder::update_file(*round, "");
+                // started again meanwhile may still need them, and other sites may ask for the last round's.
+                if let Some(before) = round.checked_sub(1).filter(|_| self.committed() > *round) {
+                    chores.push_back(Do::Remove(self.job.id, Files::Updates(before)));
+                    let of_round = JobFolder::update_file(before, "");
                     let of_round = of_round.trim_end_matches(".update");
                     self.here.retain(|file| !file.starts_with(of_round));
                 }

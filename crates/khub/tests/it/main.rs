@@ -9,6 +9,7 @@ mod bucket;
 mod data;
 mod deploy;
 mod errors;
+mod exchange;
 mod fold;
 mod help;
 mod hub;

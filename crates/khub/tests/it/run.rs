@@ -3,9 +3,9 @@
 use api::{Client, JobView};
 use consortium::{ArtifactId, ArtifactKind, Digest, JobId, JobSpec, Label, Output};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Lines, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -42,11 +42,28 @@ impl Run {
 
     /// A site that is told more.
     pub(crate) fn site_with(&self, name: &str, more: &[&str]) -> Process {
+        Process::of(self.site_command(name, more).stderr(Stdio::null()))
+    }
+
+    /// The same, with the lines that it has for people.
+    pub(crate) fn site_noting(&self, name: &str, more: &[&str]) -> (Process, Lines<BufReader<ChildStderr>>) {
+        let mut site = Process::of(self.site_command(name, more).stderr(Stdio::piped()));
+        let notes = site.0.stderr.take().unwrap();
+        (site, BufReader::new(notes).lines())
+    }
+
+    fn site_command(&self, name: &str, more: &[&str]) -> Command {
         let credential = self.folder.path().join("credentials").join(name);
         let home = self.folder.path().join("sites").join(name);
-        let (credential, home) = (credential.to_str().unwrap(), home.to_str().unwrap());
-        let args = ["site", "--with-parent", "--threads", "1", "--hub", &self.url];
-        Process::khub(&[&args[..], &["--credential", credential, "--folder", home], more].concat())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_khub"));
+        command.args(["site", "--with-parent", "--threads", "1", "--hub", &self.url]);
+        command
+            .arg("--credential")
+            .arg(credential)
+            .arg("--folder")
+            .arg(home);
+        command.args(more).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
     }
 
     /// Kills the hub and starts it again where it was.

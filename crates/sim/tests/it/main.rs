@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Stories in CI: 300, and as many more as it takes until the rarest fault has come often enough. `cargo xtask sim` tells as
 /// many as you like.
-const SEEDS: u64 = 360;
+const SEEDS: u64 = 420;
 
 #[test]
 fn more_than_three_hundred_stories_go_well() {
@@ -28,7 +28,7 @@ fn more_than_three_hundred_stories_go_well() {
     let mut faults = BTreeMap::new();
     let (mut told, mut rounds, mut changes) = (0, 0, 0);
     let (mut spoiled, mut rejected, mut stale, mut scaled) = (0, 0, 0, 0);
-    let mut sums = 0;
+    let (mut sums, mut handed) = (0, 0);
     for story in stories {
         let story = story.unwrap_or_else(|failure| panic!("{failure}"));
         told += 1;
@@ -39,6 +39,7 @@ fn more_than_three_hundred_stories_go_well() {
         stale += story.stale;
         scaled += story.scaled;
         sums += story.sums;
+        handed += story.handed;
         for (fault, times) in story.faults {
             *faults.entry(fault).or_insert(0) += times;
         }
@@ -46,12 +47,14 @@ fn more_than_three_hundred_stories_go_well() {
     assert_eq!(told, SEEDS);
     assert!(rounds > 600, "{rounds} rounds");
     assert!(changes > 60, "the codec changed {changes} times");
-    // One counts where too few honest sites have told in time, or if it does too little harm.
+    // One counts where too few honest sites have told in time, or if it does too little harm. In 10,000 stories 48 of 100
+    // are rejected; in this many it may be some less.
     assert!(
-        rejected >= 25 && 2 * rejected >= spoiled && 100 * stale < rounds as u64 && scaled > 100,
+        rejected >= 25 && 5 * rejected >= 2 * spoiled && 100 * stale < rounds as u64 && scaled > 100,
         "{rejected} of {spoiled} spoiled updates rejected, {stale} of honest sites, {scaled} scaled"
     );
     assert!(sums > 80, "{sums} sums of private rounds");
+    assert!(handed > 1_000, "sites had {handed} files from each other");
     // A story in which nothing goes wrong proves little.
     assert!(
         faults.len() == 13 && faults.values().all(|times| *times >= 10),
@@ -83,6 +86,7 @@ fn every_defect_is_found() {
         (Bug::BelievesOneInspector, "is honest, and its update is rejected"),
         (Bug::LiftsBoth, "lies bare"),
         (Bug::ForgetsAMask, "reached"),
+        (Bug::HandsToAnyone, "and was handed to"),
     ];
     for (bug, expected) in cases {
         let mut failures = (0..SEEDS).filter_map(|seed| run_with(seed, Some(bug)).err());
