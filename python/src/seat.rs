@@ -6,8 +6,9 @@
 
 use crate::failed;
 use crate::state::{Kind, State, Trained, Unusable};
+use crate::twin::Twin;
 use nn::Checkpoint;
-use program::Agreed;
+use program::{Agreed, RunError};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -23,8 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync::contract::{JobFile, Written};
 use sync::{
-    Accepted, Came, CodecError, Contribution, Findings, Form, JobFolder, Order, OuterConfig, OuterError,
-    Said, Update, fragments, inspect, socket,
+    Accepted, Came, CodecError, Contribution, Findings, Form, HeldOut, JobFolder, Order, OuterConfig,
+    OuterError, Said, Update, fragments, inspect, socket,
 };
 
 /// How often Python is asked whether somebody interrupts it.
@@ -45,6 +46,8 @@ pub(crate) enum SeatError {
     Round { round: u32, error: OuterError },
     #[error("round {round}: {error}")]
     Diverged { round: u32, error: CodecError },
+    #[error("round {round}: {error}")]
+    Inspection { round: u32, error: RunError },
     #[error("checkpoint: {0}")]
     Checkpoint(String),
 }
@@ -71,6 +74,8 @@ struct Place {
     fresh: bool,
     /// The first weights, until they are the state's; then what the round under way has come to.
     weights: Vec<f32>,
+    /// What reckons held-out losses: khub's core, for a model of its own.
+    judge: Option<Arc<language::Twin>>,
     /// What is trained on now.
     under_way: Option<(u32, u64, u64)>,
     /// How its update is to be written.
@@ -121,6 +126,11 @@ impl Seat {
     /// weights are to be given.
     fn load(&self, py: Python<'_>, layout: &str, sizes: Vec<usize>) -> PyResult<bool> {
         py.detach(|| self.place().load(layout, &sizes)).map_err(failed)
+    }
+
+    /// Held-out losses are the twin's from now on.
+    fn judged_by(&self, twin: &Twin) {
+        self.place().judge = Some(Arc::clone(&twin.0));
     }
 
     /// Sets some weights: the first, or those that a round's training has come to.
@@ -325,6 +335,7 @@ impl Place {
             fragments: Vec::new(),
             fresh: false,
             weights: Vec::new(),
+            judge: None,
             under_way: None,
             out: Box::new(stream),
             orders,
@@ -410,7 +421,11 @@ impl Place {
                 Ok(self.train(round, first, end)?)
             }
             Order::Commit { round, updates } => self.commit(round, &updates).map(|()| None),
-            Order::Inspect { round, updates, .. } => self.inspect(round, &updates).map(|()| None),
+            Order::Inspect {
+                round,
+                updates,
+                held_out,
+            } => self.inspect(round, &updates, held_out.as_ref()).map(|()| None),
             Order::Save { round } => self.write_agreed(round).map(|()| None),
             Order::Restore { round, file, outer } => self.restore(round, &file, &outer).map(|()| None),
             Order::Finish => Ok(Some(Task::Finish)),
@@ -524,9 +539,9 @@ impl Place {
         self.say(&Said::Committed { round, outer });
     }
 
-    /// Says how long updates are that may not count. What they would make of the model only the training loop could
-    /// tell, which doesn't.
-    fn inspect(&mut self, round: u32, came: &[Came]) -> Result<(), SeatError> {
+    /// Says how long updates are that may not count, and what they would make of one of khub's own models. Of another
+    /// only the training loop could tell, which doesn't.
+    fn inspect(&mut self, round: u32, came: &[Came], held_out: Option<&HeldOut>) -> Result<(), SeatError> {
         let committed = self.state.agreed.committed();
         if round != committed {
             return Err(SeatError::Order(format!(
@@ -543,7 +558,17 @@ impl Place {
         };
         let came: Vec<(String, Vec<u8>)> = came.iter().map(read).collect::<Result<_, SeatError>>()?;
         let range = self.kind.job.rounds.sends(round, &self.fragments);
-        let Findings { before, found } = inspect::<SeatError>(&self.state.agreed.outer, range, came, None)?;
+        let outer = &self.state.agreed.outer;
+        let Findings { before, found } = match (&self.judge, held_out) {
+            (Some(judge), Some(samples)) => {
+                let mut loss = |weights: &[f32]| {
+                    let loss = judge.held_out(weights, samples);
+                    loss.map_err(|error| SeatError::Inspection { round, error })
+                };
+                inspect(outer, range, came, Some(&mut loss))?
+            }
+            _ => inspect::<SeatError>(outer, range, came, None)?,
+        };
         self.say(&Said::Inspected { round, before, found });
         Ok(())
     }

@@ -6,20 +6,21 @@ use language::ModelConfig;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
+use std::sync::Arc;
 use sync::JobFolder;
 
 /// A tensor's name, its shape, and whether it is transposed on its way.
 type Placed = (String, Vec<usize>, bool);
 
 #[pyclass(module = "khub._khub", frozen)]
-pub(crate) struct Twin(language::Twin);
+pub(crate) struct Twin(pub(crate) Arc<language::Twin>);
 
 #[pymethods]
 impl Twin {
     #[new]
     fn new(folder: PathBuf) -> PyResult<Self> {
         language::Twin::open(&JobFolder::new(folder))
-            .map(Self)
+            .map(|twin| Self(Arc::new(twin)))
             .map_err(failed)
     }
 

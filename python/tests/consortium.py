@@ -35,11 +35,13 @@ class Consortium:
         threading.Thread(target=hub.stdout.read, daemon=True).start()
         self.client = khub.Client(self.url, (folder / "credentials/minji").read_text())
 
-    def job(self, rounds, settings=None, program="language", quorum=2, inputs=True, **more):
-        """Asks for a job of both domestic sites."""
+    def job(
+        self, rounds, settings=None, program="language", quorum=2, inputs=True, sites=2, label="restricted", **more
+    ):  # fmt: skip
+        """Asks for a job of both domestic sites, if nothing else is said."""
         return self.client.submit(
             {
-                "name": "tiny", "project": "korean-reviews", "program": program, "label": "restricted", "sites": 2,
+                "name": "tiny", "project": "korean-reviews", "program": program, "label": label, "sites": sites,
                 "wall_minutes": 10, "inputs": self.inputs() if inputs else {},
                 "rounds": {"count": rounds, "samples": 64, "quorum": quorum, "grace_seconds": 60, **more},
                 "settings": settings or SETTINGS,
@@ -67,6 +69,12 @@ class Consortium:
 
     def home(self, name):
         return self.folder / "sites" / name
+
+    def events(self, name):
+        """Those of that name in the hub's log."""
+        records = (json.loads(line) for line in run("audit", "export", "--folder", str(self.folder)).splitlines())
+        events = (event for record in records for event in record.get("events", ()))
+        return [event[name] for event in events if name in event]
 
     def log(self, name):
         return (self.folder / f"{name}.log").read_text()
@@ -108,17 +116,17 @@ def python(*arguments):
     return " ".join([sys.executable, *map(str, arguments)])
 
 
-def check(view, loss_falls=True):
+def check(view, loss_falls=True, sites=SITES):
     """What must hold of a finished job, whatever happened on the way."""
     rounds = view["job"]["rounds"]
     for one in rounds:
-        assert set(one["outer"]) == set(SITES), one
+        assert set(one["outer"]) == set(sites), one
         assert len(set(one["outer"].values())) == 1, one
     taken = sorted(
         (one["members"][site]["first"], one["members"][site]["end"]) for one in rounds for site in one["updates"]
     )
     assert all(a[1] <= b[0] for a, b in zip(taken, taken[1:])), taken
-    for site in SITES:
+    for site in sites:
         losses = [one["updates"][site]["loss_micronats"] / 1e6 for one in rounds if site in one["updates"]]
         assert not loss_falls or losses[-1] < losses[0] - 0.3, (site, losses)
     return [json.loads(json.dumps(one["updates"])) for one in rounds]

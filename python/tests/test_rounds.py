@@ -33,6 +33,32 @@ def test_a_site_of_pytorch_trains_with_one_of_khub_and_is_killed_in_the_middle(c
         assert abs(losses[0] - losses[1]) < 0.35, losses
 
 
+def test_both_inspect_what_came_and_tell_the_same_loss(consortium):
+    mode = {"inspected": {"held_out": "valid.tokens", "samples": 16}}
+    job = consortium.job(rounds=4, mode=mode)
+    consortium.site(OURS)
+    consortium.site(THEIRS, "--program", f"language={python(TRAIN)}")
+    view = consortium.until(job, is_done)
+    check(view)
+    told = {(event["site"], event["round"]): event["report"] for event in consortium.events("inspected")}
+    for round in range(4):
+        ours, theirs = told[OURS, round], told[THEIRS, round]
+        # In micronats; the machine is the same, and so is what reckons.
+        assert ours == theirs and ours["before"] > 1_000_000, (ours, theirs)
+        assert all(found["loss"] for found in theirs["found"].values())
+
+
+def test_a_private_job(consortium):
+    """It takes three sites; two of them are khub's own core."""
+    job = consortium.job(rounds=3, sites=3, quorum=3, codec="int8", mode={"private": {}}, label="open")
+    for name in (OURS, "fjord-1"):
+        consortium.site(name)
+    consortium.site(THEIRS, "--program", f"language={python(TRAIN)}")
+    view = consortium.until(job, is_done)
+    check(view, sites=(*SITES, "fjord-1"), loss_falls=False)
+    assert all(one["unmasking"] for one in view["job"]["rounds"] if one["updates"])
+
+
 def test_two_ranks_under_fsdp2(consortium):
     job = consortium.job(rounds=4, fragments=2, overlap=1, codec="int4")
     consortium.site(OURS)

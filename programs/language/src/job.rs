@@ -74,27 +74,31 @@ impl Programme for Language {
     }
 
     fn held_out(&self, model: &Model<Family>, samples: &HeldOut) -> Result<f64, RunError> {
-        let HeldOut { input, samples } = samples;
-        let wrong = |what: String| RunError::Inputs(format!("inputs/{input}: {what}"));
-        let tokens = Tokens::open(&self.folder.input(input)).map_err(|error| wrong(error.to_string()))?;
-        if tokens.vocab() != self.train.vocab() {
-            let (theirs, ours) = (tokens.vocab(), self.train.vocab());
-            return Err(wrong(format!(
-                "a vocabulary of {theirs}, and the model has {ours}: hold out tokens of the same tokeniser"
-            )));
-        }
-        let windows = Windows::new(&tokens, self.job.settings.seq);
-        Ok(train::evaluate(
-            model,
-            &windows,
-            *samples,
-            self.job.settings.batch,
-        )?)
+        held_out(&self.folder, &self.job.settings, model, samples)
     }
 
     fn finish(&self, agreed: &Agreed, model: &Model<Family>) -> Result<Vec<Written>, RunError> {
         finish::write(&self.folder, &self.job, agreed, model, &self.valid)
     }
+}
+
+/// The loss on held-out samples.
+pub(crate) fn held_out(
+    folder: &JobFolder,
+    settings: &Settings,
+    model: &Model<Family>,
+    HeldOut { input, samples }: &HeldOut,
+) -> Result<f64, RunError> {
+    let wrong = |what: String| RunError::Inputs(format!("inputs/{input}: {what}"));
+    let tokens = Tokens::open(&folder.input(input)).map_err(|error| wrong(error.to_string()))?;
+    let (theirs, ours) = (tokens.vocab(), model.network.config().vocab);
+    if theirs != ours {
+        return Err(wrong(format!(
+            "a vocabulary of {theirs}, and the model has {ours}: hold out tokens of the same tokeniser"
+        )));
+    }
+    let windows = Windows::new(&tokens, settings.seq);
+    Ok(train::evaluate(model, &windows, *samples, settings.batch)?)
 }
 
 /// The training and the validation tokens.

@@ -3,7 +3,7 @@
 //! So whichever of the two a site runs, the others can't tell.
 
 use crate::finish;
-use crate::job::open_inputs;
+use crate::job::{held_out, open_inputs};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 use crate::windows::Windows;
@@ -12,7 +12,7 @@ use nn::{Layout, Model, Network};
 use program::{Agreed, JobSettings as _, RunError, read_job};
 use serde_json::Value;
 use sync::contract::JobFile;
-use sync::{JobFolder, Written};
+use sync::{HeldOut, JobFolder, Written};
 use train::Samples;
 
 /// The model of a job of ours, for whoever trains it elsewhere.
@@ -75,18 +75,30 @@ impl Twin {
         (number < self.samples()).then(|| self.train.read(number * seq as u64, seq + 1))
     }
 
+    /// The loss on held-out samples of a model with these weights, as khub's core reckons it, so that all sites tell the
+    /// same of an update.
+    ///
+    /// # Panics
+    /// If they are of another model.
+    pub fn held_out(&self, weights: &[f32], samples: &HeldOut) -> Result<f64, RunError> {
+        held_out(&self.folder, &self.job.settings, &self.model(weights), samples)
+    }
+
     /// Writes the job's results for what all sites agreed on at its end.
     ///
     /// # Panics
     /// If that is of another model.
     pub fn finish(&self, agreed: &Agreed) -> Result<Vec<Written>, RunError> {
-        let weights = agreed.outer.params();
+        let model = self.model(agreed.outer.params());
+        finish::write(&self.folder, &self.job, agreed, &model, &self.valid)
+    }
+
+    fn model(&self, weights: &[f32]) -> Model<Family> {
         assert_eq!(weights.len(), self.layout().len(), "the model's weights");
-        let model = Model {
+        Model {
             network: self.family.clone(),
             params: weights.to_vec(),
-        };
-        finish::write(&self.folder, &self.job, agreed, &model, &self.valid)
+        }
     }
 }
 
