@@ -189,6 +189,8 @@ impl<'a> Cast<'a> {
         let how: toml::Table = how.parse().map_err(|e| format!("the rounds: {e}"))?;
         spec.insert("rounds".into(), how.into());
         spec.insert("name".into(), name.into());
+        // A hundred rounds may take a slow link half an hour.
+        spec.insert("wall_minutes".into(), 60.into());
         let file = self.folder.join(format!("{name}.toml"));
         fs::write(&file, spec.to_string()).map_err(|e| format!("{}: {e}", file.display()))?;
         let said = self.ask(&["submit", &file.to_string_lossy()])?;

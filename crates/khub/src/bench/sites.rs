@@ -51,8 +51,9 @@ pub(super) struct Args {
     outer_rate: Option<f32>,
     #[arg(long)]
     outer_momentum: Option<f32>,
-    #[arg(long, default_value_t = 2e-3)]
-    rate: f32,
+    /// The best that was found if not given: less for sites, whose batches are smaller.
+    #[arg(long)]
+    rate: Option<f32>,
     #[arg(long, default_value_t = 0.1)]
     floor: f32,
     #[arg(long, default_value_t = 60)]
@@ -181,7 +182,7 @@ fn settings(args: &Args, batch: u64) -> TrainConfig {
         batch: batch as usize,
         steps: args.steps,
         warmup: args.warmup,
-        learning_rate: args.rate,
+        learning_rate: args.rate.unwrap_or(if args.sites == 1 { 7e-4 } else { 3e-4 }),
         floor: args.floor,
         precision: Precision::Bf16,
         optimizer: if args.muon { Rule::Muon } else { Rule::AdamW },
