@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::serve::{IncomingStream, Listener};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use consortium::{Digest, JobId, SiteId};
+use consortium::{Digest, JobId};
 use futures_util::stream;
 use serde::Deserialize;
 use std::io::{self, SeekFrom};
@@ -52,16 +52,10 @@ pub(super) fn start(listener: TcpListener, exchange: &Arc<Exchange>) -> Result<(
         .into_make_service_with_connect_info::<Caller>();
     let _guard = runtime.enter();
     let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| failed(&error))?;
-    let exchange = Arc::clone(exchange);
     std::thread::spawn(move || {
         runtime.block_on(async {
             let (give, arrivals) = mpsc::channel(HANDSHAKES);
-            tokio::spawn(greet(
-                listener,
-                TlsAcceptor::from(Arc::new(config)),
-                give,
-                exchange,
-            ));
+            tokio::spawn(greet(listener, TlsAcceptor::from(Arc::new(config)), give));
             // It has no end of its own.
             let _ = axum::serve(Arrivals(arrivals), router).await;
         });
@@ -145,7 +139,6 @@ async fn greet(
     listener: tokio::net::TcpListener,
     acceptor: TlsAcceptor,
     give: mpsc::Sender<(TlsStream<TcpStream>, Caller)>,
-    exchange: Arc<Exchange>,
 ) {
     let places = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
@@ -157,7 +150,7 @@ async fn greet(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (acceptor, give, exchange) = (acceptor.clone(), give.clone(), Arc::clone(&exchange));
+        let (acceptor, give) = (acceptor.clone(), give.clone());
         tokio::spawn(async move {
             let _place = place;
             let _ = stream.set_nodelay(true);
@@ -169,9 +162,8 @@ async fn greet(
                 .1
                 .peer_certificates()
                 .and_then(|chain| chain.first());
-            let caller = shown.and_then(|certificate| exchange.bearer(&STANDARD.encode(certificate)));
-            if let Some(site) = caller {
-                let _ = give.send((stream, Caller(site))).await;
+            if let Some(caller) = shown.map(|certificate| Caller(STANDARD.encode(certificate))) {
+                let _ = give.send((stream, caller)).await;
             }
         });
     }
@@ -179,9 +171,9 @@ async fn greet(
 
 struct Arrivals(mpsc::Receiver<(TlsStream<TcpStream>, Caller)>);
 
-/// The site at the other end.
+/// The certificate of the site at the other end. Whose it is, and whether it still is, is asked with each request.
 #[derive(Debug, Clone)]
-struct Caller(SiteId);
+struct Caller(String);
 
 impl Listener for Arrivals {
     type Io = TlsStream<TcpStream>;
@@ -216,10 +208,13 @@ struct Wanted {
 /// Whether there is nothing, or nothing for who asks, is the same answer.
 async fn hand_out(
     State(exchange): State<Arc<Exchange>>,
-    ConnectInfo(Caller(site)): ConnectInfo<Caller>,
+    ConnectInfo(Caller(certificate)): ConnectInfo<Caller>,
     Path((job, digest)): Path<(JobId, Digest)>,
     Query(Wanted { from }): Query<Wanted>,
 ) -> Response {
+    let Some(site) = exchange.bearer(&certificate) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let looking = {
         let (exchange, site) = (Arc::clone(&exchange), site.clone());
         tokio::task::spawn_blocking(move || exchange.hand_out(job, &digest, &site))

@@ -167,6 +167,12 @@ fn nobody_is_answered_but_sites_of_the_job() {
     thief.hears_of(&[(&seoul, seoul.exchange.contact())]);
     assert!(matches!(thief.missed(&digest, &seoul), Miss::Absent));
     assert!(busan.takes(&digest, &[&seoul]).is_whole(&digest));
+    // Its connection stays open, and is worth nothing as soon as the hub names another certificate.
+    let link = busan.exchange.link(job(0).id, &seoul.id).unwrap();
+    seoul.hears_of(&[(&busan, thief.exchange.contact())]);
+    let mut part = PartFile::open(&busan.folder.path().join("again"), &digest).unwrap();
+    let missed = link.take(job(0).id, &digest, &mut part);
+    assert!(matches!(missed, Err(Miss::Absent)), "{missed:?}");
 }
 
 #[test]
