@@ -2,7 +2,7 @@
 
 use crate::damage::Dice;
 use consortium::Digest;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -90,8 +90,8 @@ fn no_order_loses_what_is_named() {
     for seed in 0..6 {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path()).unwrap();
-        // Stands for the log, and forgets, so that the same bytes are leftovers again.
-        let log: Mutex<BTreeSet<Digest>> = Mutex::default();
+        // Stands for the log, and forgets, so that the same bytes are leftovers again; but not what another names, too.
+        let log: Mutex<BTreeMap<Digest, u32>> = Mutex::default();
         let (running, collected) = (AtomicBool::new(true), AtomicU64::new(0));
         std::thread::scope(|scope| {
             let bringers: Vec<_> = (0..4)
@@ -109,25 +109,30 @@ fn no_order_loses_what_is_named() {
                 let mut dice = Dice::new(seed * 100 + 99);
                 while running.load(Ordering::Relaxed) {
                     let still = dice.below(4) > 0;
-                    let gone = blobs.collect(&mut || Some(log.lock().unwrap().clone()), &mut || still);
+                    let gone = blobs.collect(
+                        &mut || Some(log.lock().unwrap().keys().copied().collect()),
+                        &mut || still,
+                    );
                     if let Ok(gone) = gone {
                         collected.fetch_add(gone.unnamed.len() as u64, Ordering::Relaxed);
                     }
                 }
             });
-            bringers.into_iter().for_each(|bringer| bringer.join().unwrap());
+            let brought: Vec<_> = bringers.into_iter().map(|bringer| bringer.join()).collect();
+            // First, or one that failed would be waited for in vain.
             running.store(false, Ordering::Relaxed);
             collector.join().unwrap();
+            brought.into_iter().for_each(|brought| brought.unwrap());
         });
         assert!(collected.load(Ordering::Relaxed) > 0, "seed {seed}");
-        for digest in log.lock().unwrap().iter() {
+        for digest in log.lock().unwrap().keys() {
             assert!(blobs.has(digest), "seed {seed}");
         }
     }
 }
 
 /// As the hub does: bytes come and are held; a command names them while it has a hold; then the log has them.
-fn bring_and_name(blobs: &Blobs, log: &Mutex<BTreeSet<Digest>>, dice: &mut Dice) {
+fn bring_and_name(blobs: &Blobs, log: &Mutex<BTreeMap<Digest, u32>>, dice: &mut Dice) {
     let text = format!("bytes {}", dice.below(5));
     let hold = put(blobs, &text);
     let digest = hold.digest();
@@ -141,12 +146,17 @@ fn bring_and_name(blobs: &Blobs, log: &Mutex<BTreeSet<Digest>>, dice: &mut Dice)
     if dice.below(2) == 0 {
         std::thread::yield_now();
     }
-    log.lock().unwrap().insert(digest);
+    *log.lock().unwrap().entry(digest).or_default() += 1;
     drop(of_the_command);
     let read = blobs.reader(&digest).and_then(|reader| reader.read_all(100));
     assert_eq!(read.unwrap(), text.as_bytes());
     if dice.below(2) == 0 {
-        log.lock().unwrap().remove(&digest);
+        let mut log = log.lock().unwrap();
+        let times = log.get_mut(&digest).expect("it is named");
+        *times -= 1;
+        if *times == 0 {
+            log.remove(&digest);
+        }
     }
 }
 
