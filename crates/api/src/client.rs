@@ -31,6 +31,7 @@ pub struct Client {
     token: String,
     listener: Option<Listener>,
     tries: u32,
+    pieces: bool,
 }
 
 /// Hears how many bytes of how many a transfer has come to.
@@ -131,6 +132,7 @@ impl Client {
             token: token.to_owned(),
             listener: None,
             tries: 0,
+            pieces: false,
         })
     }
 
@@ -139,6 +141,17 @@ impl Client {
     #[must_use]
     pub fn trying(self, tries: u32) -> Self {
         Self { tries, ..self }
+    }
+
+    /// The same client, whose uploads go piece by piece, each some seconds long: no more than that lies in buffers on the
+    /// way, where whatever else goes over the link would have to wait behind it.
+    #[must_use]
+    pub fn in_pieces(self) -> Self {
+        Self { pieces: true, ..self }
+    }
+
+    pub(crate) fn goes_in_pieces(&self) -> bool {
+        self.pieces
     }
 
     pub(crate) fn tries(&self) -> u32 {

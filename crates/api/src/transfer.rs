@@ -8,12 +8,15 @@ use consortium::{ArtifactId, Digest, Output};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::header;
 use ureq::{Body, SendBody};
 
 /// So many bytes at most are sent in one request, and sent again if that breaks off.
 const SMALL: u64 = 4 << 20;
+/// Bytes of the first piece of an upload in pieces, of the smallest, and of the largest.
+const PIECE: u64 = 256 << 10;
+const PIECES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 /// How long to wait after the first; then twice as long each time, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
@@ -30,7 +33,7 @@ impl Client {
     pub fn upload(&self, path: &Path, id: &ArtifactId) -> Answer<()> {
         let mut file = File::open(path).map_err(at(path))?;
         let bytes = file.metadata().map_err(at(path))?.len();
-        if bytes <= SMALL {
+        if bytes <= if self.goes_in_pieces() { PIECE } else { SMALL } {
             let path = format!("/bytes/{}", id.digest);
             let mut all = Telling {
                 client: self,
@@ -77,21 +80,33 @@ impl Client {
         if upload.complete {
             return Ok(());
         }
-        file.seek(SeekFrom::Start(upload.offset)).map_err(at(path))?;
-        let mut rest = Telling {
-            client: self,
-            file: file.take(bytes - upload.offset),
-            done: upload.offset,
-            bytes,
-        };
-        let sent = self.run("PATCH", &address, SendBody::from_reader(&mut rest), |request| {
-            request
-                .header(header::CONTENT_TYPE, "application/partial-upload")
-                .header(header::CONTENT_LENGTH, bytes - upload.offset)
-                .header("upload-offset", upload.offset)
-                .header("upload-complete", "?1")
-        });
-        sent.map(drop)
+        let mut offset = upload.offset;
+        let mut piece = if self.goes_in_pieces() { PIECE } else { u64::MAX };
+        loop {
+            file.seek(SeekFrom::Start(offset)).map_err(at(path))?;
+            let count = piece.min(bytes - offset);
+            let is_last = offset + count == bytes;
+            let mut part = Telling {
+                client: self,
+                file: (&mut *file).take(count),
+                done: offset,
+                bytes,
+            };
+            let began = Instant::now();
+            self.run("PATCH", &address, SendBody::from_reader(&mut part), |request| {
+                request
+                    .header(header::CONTENT_TYPE, "application/partial-upload")
+                    .header(header::CONTENT_LENGTH, count)
+                    .header("upload-offset", offset)
+                    .header("upload-complete", if is_last { "?1" } else { "?0" })
+            })?;
+            if is_last {
+                return Ok(());
+            }
+            offset += count;
+            tries.got_to(offset);
+            piece = next_piece(piece, began.elapsed());
+        }
     }
 
     /// One's own uploads that aren't named by any command yet.
@@ -184,6 +199,16 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// After a piece that took so long.
+fn next_piece(piece: u64, took: Duration) -> u64 {
+    let next = match took.as_secs() {
+        0 => piece * 2,
+        1..3 => piece,
+        _ => piece / 2,
+    };
+    next.clamp(*PIECES.start(), *PIECES.end())
 }
 
 fn address(id: &ArtifactId) -> String {
@@ -361,4 +386,28 @@ fn may_pass(error: &ApiError) -> bool {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ApiError + use<> {
     let path = path.display().to_string();
     move |why| ApiError::File { path, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_become_as_long_as_some_seconds_have_room_for() {
+        // At so many bytes a second, with a tenth of a second there and back.
+        let settled = |speed: f64| {
+            let took = |piece: u64| Duration::from_secs_f64(0.1 + piece as f64 / speed);
+            let last = (0..20).fold(PIECE, |piece, _| next_piece(piece, took(piece)));
+            (last, took(last))
+        };
+        for speed in [125e3, 1.25e6, 12.5e6] {
+            let (_, took) = settled(speed);
+            assert!(
+                (1..4).contains(&took.as_secs()),
+                "{took:?} at {speed} bytes a second"
+            );
+        }
+        assert_eq!(settled(1e10).0, *PIECES.end());
+        assert_eq!(settled(1e3).0, *PIECES.start());
+    }
 }

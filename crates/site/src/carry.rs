@@ -127,7 +127,11 @@ impl Carrier {
         let mut carrier = self.clone();
         let (yields, hub) = (Arc::clone(yields), Arc::clone(hub));
         let before = AtomicU64::new(0);
-        // The client tells of every piece before it is sent, and after it came.
+        if way == Way::Keep {
+            // Else it would only stand still at this end: what is in buffers on the way goes on, and updates behind it.
+            carrier.client = carrier.client.in_pieces();
+        }
+        // The client tells of what it reads before that is sent, and of what came.
         carrier.client = carrier.client.telling(move |done, _| {
             if way == Way::Keep {
                 yields.give_way();
