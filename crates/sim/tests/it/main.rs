@@ -47,10 +47,9 @@ fn more_than_three_hundred_stories_go_well() {
     assert_eq!(told, SEEDS);
     assert!(rounds > 600, "{rounds} rounds");
     assert!(changes > 60, "the codec changed {changes} times");
-    // One counts where too few honest sites have told in time, or if it does too little harm. In 10,000 stories 47 of 100
-    // are rejected; in this many it may be some less.
+    // One counts where too few honest sites have told in time, or if it does too little harm.
     assert!(
-        rejected >= 25 && 5 * rejected >= 2 * spoiled && 100 * stale < rounds as u64 && scaled > 100,
+        rejected >= 25 && 2 * rejected >= spoiled && 100 * stale < rounds as u64 && scaled > 100,
         "{rejected} of {spoiled} spoiled updates rejected, {stale} of honest sites, {scaled} scaled"
     );
     assert!(sums > 80, "{sums} sums of private rounds");
