@@ -139,7 +139,11 @@ impl Client {
     /// Puts the artifact's bytes at `path`, whole or not at all; the digest is checked. Returns their number. What has
     /// come when it breaks off lies beside, and the next time only the rest is fetched.
     pub fn save(&self, id: &ArtifactId, path: &Path) -> Answer<u64> {
-        let mut part = PartFile::open(path, &id.digest)?;
+        self.save_rest(id, path, PartFile::open(path, &id.digest)?)
+    }
+
+    /// The same where `part` of it is there already, wherever that came from.
+    pub fn save_rest(&self, id: &ArtifactId, path: &Path, mut part: PartFile) -> Answer<u64> {
         let mut is_resumed = part.have > 0;
         let mut tries = Tries::of(self);
         while !(is_resumed && part.is_whole(&id.digest)) {
@@ -276,6 +280,7 @@ impl PartFile {
 
     /// Lets go of what is beyond the first `bytes`.
     pub fn shorten_to(&mut self, bytes: u64) -> Answer<()> {
+        // What a write that failed left behind is beyond them, too, and goes when all does.
         if bytes >= self.have && bytes > 0 {
             return Ok(());
         }

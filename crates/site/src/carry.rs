@@ -260,7 +260,7 @@ impl Carrier {
             false => self
                 .exchange
                 .take(job, &id.digest, path, peers)
-                .and_then(|()| self.client.save(id, path)),
+                .and_then(|part| self.client.save_rest(id, path, part)),
         };
         let bytes = bytes.map_err(|error| match error {
             // A disk that doesn't take it is the site's own trouble, which no other try mends.

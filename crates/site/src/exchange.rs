@@ -160,7 +160,7 @@ impl Exchange {
         }
     }
 
-    /// Puts what other sites have of the file beside `path`, where who fetches it from the hub goes on.
+    /// What other sites have of the file that is to be at `path`; who fetches the rest from the hub goes on with it.
     ///
     /// # Errors
     /// Only those of this site's disk; sites that don't answer are passed over.
@@ -170,24 +170,20 @@ impl Exchange {
         digest: &Digest,
         path: &Path,
         peers: &[SiteId],
-    ) -> Result<(), ApiError> {
-        let mut part = None;
+    ) -> Result<PartFile, ApiError> {
+        let mut part = PartFile::open(path, digest)?;
         for site in peers.iter().take(ASKED) {
+            if part.is_whole(digest) {
+                break;
+            }
             let Some(link) = self.link(job, site) else {
                 continue;
             };
-            let part = match &mut part {
-                Some(part) => part,
-                None => part.insert(PartFile::open(path, digest)?),
-            };
-            if part.is_whole(digest) {
-                return Ok(());
-            }
             let had = part.have();
-            let missed = link.take(job, digest, part);
+            let missed = link.take(job, digest, &mut part);
             self.lock().traffic.entry(job).or_default().0 += part.have().saturating_sub(had);
             let (why, rest) = match missed {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(Miss::File(error)) => return Err(error),
                 Err(Miss::Absent) => continue,
                 Err(Miss::Away(why)) => (format!("site {site} can't be asked: {why}"), REST),
@@ -202,7 +198,7 @@ impl Exchange {
             ));
             self.rest(site, rest);
         }
-        Ok(())
+        Ok(part)
     }
 
     /// The way to a site that may be asked now.
