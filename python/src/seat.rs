@@ -13,7 +13,6 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::ops::Range;
@@ -24,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync::contract::{JobFile, Written};
 use sync::{
-    Accepted, Came, CodecError, Contribution, Findings, Form, HeldOut, JobFolder, Order, OuterConfig,
-    OuterError, Said, Update, fragments, inspect, socket,
+    Accepted, Came, CodecError, Findings, Form, HeldOut, JobFolder, Order, OuterConfig, OuterError, Said,
+    fragments, inspect, socket,
 };
 
 /// How often Python is asked whether somebody interrupts it.
@@ -615,21 +614,9 @@ impl Place {
             file: file.to_owned(),
             what,
         };
-        let mut updates: BTreeMap<&str, Update> = BTreeMap::new();
-        for Accepted { file, .. } in accepted {
-            if updates.contains_key(file.as_str()) {
-                continue; // in a private job one file tells what all come to
-            }
-            let bytes = fs::read(self.folder.file(file)).map_err(|e| bad(file, e.to_string()))?;
-            let update = Update::parse(&bytes).map_err(|e| bad(file, e.to_string()))?;
-            updates.insert(file, update);
-        }
-        let contributions = accepted.iter().map(|accepted| Contribution {
-            weight: accepted.tokens,
-            scale: accepted.scale,
-            update: &updates[accepted.file.as_str()],
-        });
-        let contributions: Vec<_> = contributions.collect();
+        let updates = Accepted::read(accepted, |file| fs::read(self.folder.file(file)));
+        let updates = updates.map_err(|(file, what)| bad(file, what))?;
+        let contributions = Accepted::contributions(accepted, &updates);
         let range = self.kind.job.rounds.sends(round, &self.fragments);
         let counts = accepted
             .iter()

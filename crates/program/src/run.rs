@@ -20,7 +20,6 @@ use crate::state::{Agreed, State, Trained, Unusable};
 use nn::{CheckpointError, Model, Network, write_whole};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::ops::Range;
@@ -31,8 +30,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use sync::contract::{BadLine, JobFile, Written};
 use sync::{
-    Accepted, Came, Codec, CodecError, Contribution, Findings, HeldOut, JobFolder, Order, OuterConfig,
-    OuterError, Said, Update, fragments, inspect,
+    Accepted, Came, Codec, CodecError, Findings, HeldOut, JobFolder, Order, OuterConfig, OuterError, Said,
+    fragments, inspect,
 };
 use train::{Flow, Moments, Report, Step, TrainConfig, Trainer};
 
@@ -517,24 +516,13 @@ impl<'a, P: Programme> Process<'a, P> {
             file: file.to_owned(),
             what,
         };
-        let mut updates: BTreeMap<&str, Update> = BTreeMap::new();
-        for Accepted { file, .. } in accepted {
-            if updates.contains_key(file.as_str()) {
-                continue; // in a private job one file tells what all come to
-            }
-            let bytes = fs::read(self.folder.file(file)).map_err(|e| bad(file, e.to_string()))?;
-            let update = Update::parse(&bytes).map_err(|e| bad(file, e.to_string()))?;
-            updates.insert(file, update);
-        }
-        let contributions = accepted.iter().map(|accepted| Contribution {
-            weight: accepted.tokens,
-            scale: accepted.scale,
-            update: &updates[accepted.file.as_str()],
-        });
+        let updates = Accepted::read(accepted, |file| fs::read(self.folder.file(file)));
+        let updates = updates.map_err(|(file, what)| bad(file, what))?;
+        let contributions = Accepted::contributions(accepted, &updates);
         let range = self.job.rounds.sends(round, &self.fragments);
         let counts = accepted.iter().any(|accepted| accepted.site == self.job.site);
         self.state
-            .apply(round, range, &contributions.collect::<Vec<_>>(), counts)
+            .apply(round, range, &contributions, counts)
             .map_err(|error| match error {
                 OuterError::Length { index, .. } => bad(&accepted[index].file, error.to_string()),
                 OuterError::Tokens { .. } | OuterError::Fragment { .. } => RunError::Round { round, error },

@@ -25,10 +25,11 @@
 //! own weights and lets [`crate::Local`] keep account of what it has sent and what has come back.
 
 use crate::private::{Form, Summand, is_summand};
-use crate::{Codec, Scale, Update};
+use crate::{Codec, Contribution, Scale, Update};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -230,6 +231,40 @@ pub struct Accepted {
     pub scale: Scale,
     /// Where it lies, from the job's folder.
     pub file: String,
+}
+
+impl Accepted {
+    /// The updates of a round by their files, each of which `read` brings once: in a private job one tells what all come to.
+    ///
+    /// # Errors
+    /// The first file that can't be read or is no update, and why.
+    pub fn read<E: fmt::Display>(
+        all: &[Self],
+        read: impl Fn(&str) -> Result<Vec<u8>, E>,
+    ) -> Result<BTreeMap<&str, Update>, (&str, String)> {
+        let mut updates = BTreeMap::new();
+        for Self { file, .. } in all {
+            if !updates.contains_key(file.as_str()) {
+                let bytes = read(file).map_err(|error| (file.as_str(), error.to_string()))?;
+                let update = Update::parse(&bytes).map_err(|error| (file.as_str(), error.to_string()))?;
+                updates.insert(file.as_str(), update);
+            }
+        }
+        Ok(updates)
+    }
+
+    /// What each site has in the outer step, of the updates in their files.
+    ///
+    /// # Panics
+    /// If one is missing there.
+    pub fn contributions<'u>(all: &[Self], updates: &'u BTreeMap<&str, Update>) -> Vec<Contribution<'u>> {
+        let contributions = all.iter().map(|accepted| Contribution {
+            weight: accepted.tokens,
+            scale: accepted.scale,
+            update: &updates[accepted.file.as_str()],
+        });
+        contributions.collect()
+    }
 }
 
 /// An update that has come and may not count.
