@@ -6,8 +6,9 @@
 //! 2 (n - 1) / n * 2 bytes a weight from each of n sites (Patarasuk and Yuan 2009). A site of khub sends its
 //! update once; it gets the others' from the artifact store.
 //!
-//! With a peer, PyTorch trains across as many sites as OpenDiLoCo does (`xtask/python/train_sites.py`): the same
-//! first weights, samples and rates. All sites of a run take turns on this machine, khub's and PyTorch's alike.
+//! Hidden matrices are moved by Muon. With a peer, PyTorch trains across as many sites as OpenDiLoCo does
+//! (`xtask/python/train_sites.py`), with AdamW, and so does khub once more: the same first weights, samples and
+//! rates. All sites of a run take turns on this machine, khub's and PyTorch's alike.
 
 use super::Common;
 use super::place::Place;
@@ -43,7 +44,7 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
     let folder = place.folder.join("sites");
     let folder = folder.to_str().ok_or("the target folder's name is no text")?;
     let threads = asked.common.threads();
-    let train = |sites: u64, codec: &str, leave: bool| {
+    let train = |sites: u64, codec: &str, more: &[&str]| {
         let sites_text = sites.to_string();
         let steps = asked.steps.map(|steps| steps.to_string());
         let mut arguments = vec![
@@ -54,9 +55,10 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
             &threads,
             "--sites",
             &sites_text,
+            "--codec",
+            codec,
         ];
-        arguments.extend(leave.then_some("--leave"));
-        arguments.extend(["--codec", codec]);
+        arguments.extend(more);
         if let Some(steps) = &steps {
             arguments.extend(["--steps", steps]);
         }
@@ -66,26 +68,26 @@ pub(super) fn run(root: &Path, asked: &Asked) -> Result<(), String> {
         };
         course(&name, &mut place.khub(&arguments), &place.logs())
     };
-    let synchronous = train(1, "fp32", false)?;
-    let (mut rows, mut peers) = (Vec::new(), Vec::new());
+    let synchronous = train(1, "fp32", &[])?;
+    let mut rows = Vec::new();
+    let mut add = |sites, how: &str, course: &Course| rows.push(Row::new(&synchronous, sites, how, course));
     for codec in &asked.codecs {
-        // Which codec khub's updates had is nothing to the peer: it trains once for each number of sites.
-        let beside = *codec == asked.codecs[0] && asked.peer.is_some();
         for sites in &asked.sites {
-            rows.push(Row::new(
-                &synchronous,
-                *sites,
-                codec,
-                &train(*sites, codec, beside)?,
-            ));
-            let command = place.peer("train_sites.py", &[folder, "--threads", &threads]);
-            if let Some(mut command) = command.filter(|_| beside) {
-                let course = course(&format!("{sites} sites, PyTorch"), &mut command, &place.logs())?;
-                peers.push(Row::new(&synchronous, *sites, "OpenDiLoCo in PyTorch", &course));
-            }
+            add(*sites, codec, &train(*sites, codec, &[])?);
         }
     }
-    rows.extend(peers);
+    for sites in &asked.sites {
+        let Some(mut peer) = place.peer("train_sites.py", &[folder, "--threads", &threads]) else {
+            break;
+        };
+        add(
+            *sites,
+            "int4, AdamW",
+            &train(*sites, "int4", &["--adamw", "--leave"])?,
+        );
+        let theirs = course(&format!("{sites} sites, PyTorch"), &mut peer, &place.logs())?;
+        add(*sites, "OpenDiLoCo in PyTorch", &theirs);
+    }
     asked.common.print(&Report { synchronous, rows })
 }
 

@@ -51,17 +51,20 @@ pub(super) struct Args {
     outer_rate: Option<f32>,
     #[arg(long)]
     outer_momentum: Option<f32>,
-    /// The best that was found if not given: less for sites, whose batches are smaller.
+    /// The best that was found if not given.
     #[arg(long)]
     rate: Option<f32>,
+    #[arg(long)]
+    beta2: Option<f32>,
     #[arg(long, default_value_t = 0.1)]
     floor: f32,
     #[arg(long, default_value_t = 60)]
     warmup: u64,
+    /// AdamW for every weight, as OpenDiLoCo has it; else Muon moves hidden matrices.
     #[arg(long)]
-    muon: bool,
-    /// Leave first weights, tokens and settings in the folder, for a peer that does the same.
-    #[arg(long)]
+    adamw: bool,
+    /// Leave first weights, tokens and settings in the folder, for a peer that does the same with AdamW.
+    #[arg(long, requires = "adamw")]
     leave: bool,
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -89,16 +92,16 @@ struct Plan {
 impl Plan {
     /// The shortest rounds that send 400 times less than a ring of bf16 with `int4`, and 2,000 times with
     /// `sparse`, of those that go into 1,440 steps. `int4` takes the outer step of DiLoCo with less momentum,
-    /// since there are some twenty rounds and not hundreds; `sparse` takes the mean as it is, because its
-    /// residual is a momentum already.
+    /// since there are some twenty rounds and not hundreds, and more of it where sites see fewer samples each;
+    /// `sparse` takes the mean as it is, because its residual is a momentum already.
     fn new(args: &Args) -> Self {
         let (round, fragments, learning_rate, momentum) = match (args.codec, args.sites) {
             (Codec::Sparse, ..=2) => (24, 1, 1.0, 0.0),
             (Codec::Sparse, 3..=4) => (15, 1, 1.0, 0.0),
             (Codec::Sparse, 5..) => (12, 1, 1.0, 0.0),
             (_, ..=2) => (60, 2, 0.8, 0.6),
-            (_, 3..=4) => (36, 2, 0.8, 0.6),
-            (_, 5..) => (30, 2, 0.8, 0.6),
+            (_, 3..=4) => (36, 2, 0.8, 0.8),
+            (_, 5..) => (30, 2, 0.8, 0.8),
         };
         Self {
             round: args.round.unwrap_or(round),
@@ -178,16 +181,32 @@ fn shape(vocab: usize, seq: usize) -> ModelConfig {
 }
 
 fn settings(args: &Args, batch: u64) -> TrainConfig {
+    let (rate, beta2) = found(args);
     TrainConfig {
         batch: batch as usize,
         steps: args.steps,
         warmup: args.warmup,
-        learning_rate: args.rate.unwrap_or(if args.sites == 1 { 7e-4 } else { 3e-4 }),
+        learning_rate: args.rate.unwrap_or(rate),
         floor: args.floor,
         precision: Precision::Bf16,
-        optimizer: if args.muon { Rule::Muon } else { Rule::AdamW },
+        optimizer: if args.adamw { Rule::AdamW } else { Rule::Muon },
+        beta2: args.beta2.unwrap_or(beta2),
         seed: args.seed,
         ..TrainConfig::default()
+    }
+}
+
+/// The best learning rate and decay of squares that were found. A site's steps have few samples, so a mean of
+/// squares over as many tokens takes more steps (arXiv 2507.07101): what a rare token's row moved in one of
+/// them would be forgotten before the next.
+fn found(args: &Args) -> (f32, f32) {
+    match (args.adamw, args.sites) {
+        (true, 1) => (7e-4, 0.95),
+        (true, _) => (3e-4, 0.999),
+        (false, 1) => (2e-3, 0.99),
+        (false, 2) => (1.4e-3, 0.999),
+        (false, 3..=4) => (1.2e-3, 0.999),
+        (false, _) => (1e-3, 0.999),
     }
 }
 
