@@ -203,8 +203,8 @@ fn found(args: &Args) -> (f32, f32) {
     match (args.adamw, args.sites) {
         (true, 1) => (7e-4, 0.95),
         (true, _) => (3e-4, 0.999),
-        (false, 1) => (2e-3, 0.99),
-        (false, 2) => (1.4e-3, 0.999),
+        (false, 1) => (4e-3, 0.999),
+        (false, 2) => (3e-3, 0.999),
         (false, 3..=4) => (1.2e-3, 0.999),
         (false, _) => (1e-3, 0.999),
     }
