@@ -36,12 +36,12 @@ pub(crate) struct Args {
     /// What happens when follows from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Rounds of each run: 24, and 62 of the slow one, whose end costs it most.
-    #[arg(long)]
-    rounds: Option<u32>,
-    /// Samples that a site takes in a round, a multiple of 8: 128, and 2,048 in the slow run.
-    #[arg(long)]
-    samples: Option<u32>,
+    /// Rounds of each run.
+    #[arg(long, default_value_t = 24)]
+    rounds: u32,
+    /// Samples that a site takes in a round; a multiple of 8.
+    #[arg(long, default_value_t = 128)]
+    samples: u32,
     /// How many updates close a round; with 1, whoever is away is not waited for, and its samples may be left over.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
     quorum: u32,
@@ -60,14 +60,6 @@ pub(crate) struct Args {
     /// The khub to run; built in release by default.
     #[arg(long)]
     khub: Option<PathBuf>,
-}
-
-impl Args {
-    /// Rounds of the run of this name, and a site's samples in each.
-    fn length(&self, run: &str) -> (u32, u32) {
-        let (rounds, samples) = if run == "slow" { (62, 2_048) } else { (24, 128) };
-        (self.rounds.unwrap_or(rounds), self.samples.unwrap_or(samples))
-    }
 }
 
 /// The runs may differ by this part of the calm one's loss.
@@ -106,7 +98,7 @@ fn sites(root: &Path, args: &Args) -> Result<(), String> {
             other => return Err(format!("there is no run {other:?}: calm, faults or slow")),
         };
         let mut plan = match name.as_str() {
-            "faults" => Plan::new(args, args.length(name).0),
+            "faults" => Plan::new(args),
             _ => Plan::default(),
         };
         cast.start(link)?;
@@ -215,9 +207,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &Args, rounds: u32) -> Self {
+    fn new(args: &Args) -> Self {
         let mut dice = Dice(args.seed);
-        let mut moment = || dice.below(u64::from(rounds.saturating_sub(2)).max(1)) as u32 + 1;
+        let mut moment = || dice.below(u64::from(args.rounds.saturating_sub(2)).max(1)) as u32 + 1;
         let mut moments: Vec<u32> = (0..args.kills).map(|_| moment()).collect();
         let cut = moment();
         moments.sort_unstable();
@@ -270,14 +262,14 @@ mod tests {
             seed,
             quorum: 2,
             codec: "int4".into(),
-            rounds: None,
-            samples: None,
+            rounds: 24,
+            samples: 128,
             cut: 60,
             kills: 4,
             runs: Vec::new(),
             khub: None,
         };
-        let plan = |seed| Plan::new(&args(seed), 24).faults;
+        let plan = |seed| Plan::new(&args(seed)).faults;
         assert_eq!(plan(3), plan(3));
         assert!((0..9).any(|seed| plan(seed) != plan(9)));
         for seed in 0..50 {

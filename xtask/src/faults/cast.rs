@@ -172,8 +172,13 @@ impl<'a> Cast<'a> {
 
     /// Asks for the quickstart's job again, with other rounds.
     pub(super) fn submit(&mut self, name: &str, args: &Args) -> Result<String, String> {
-        let Args { quorum, codec, .. } = args;
-        let (rounds, samples) = args.length(name);
+        let Args {
+            rounds,
+            samples,
+            quorum,
+            codec,
+            ..
+        } = args;
         let asked = self.folder.join("quickstart/job.toml");
         let text = fs::read_to_string(&asked).map_err(|e| format!("{}: {e}", asked.display()))?;
         let mut spec: toml::Table = text.parse().map_err(|e| format!("{}: {e}", asked.display()))?;
