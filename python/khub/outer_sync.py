@@ -37,7 +37,7 @@ class OuterSync:
 
     def __init__(
         self, model, optimizer=None, *, run=None, site=None, job=None, batch=None, readers=None, layout=None, split=None,
-        loader=None, wait=600.0,
+        loader=None, wait=600.0, held_out=None,
     ):  # fmt: skip
         """`batch` is the samples of a step over all ranks, the job's setting of that name if nothing is said.
         `readers` is (this rank's number, how many), if not every rank reads samples of its own: ranks that split
@@ -45,9 +45,15 @@ class OuterSync:
         `khub.layout`. `split` is a function of a name and a tensor which gives (process group, dimension) for a
         tensor that is cut over ranks and no DTensor, else None. `loader` has further arguments for a `DataLoader`.
         `wait` is for how many seconds a site is waited for.
+
+        `held_out` is for jobs in the mode *inspected*: a function of the file that the job's spec has as `held_out`
+        and of how many samples to take, which gives the mean loss of the model as it is now, in nats a token or in
+        whatever the other sites have. Updates are tried by it before they count. If nothing is said, khub's own
+        models are judged by khub's core, and of others norms alone are told.
         """
         self.job = job or Job(run, site, wait)
         self.wait = wait
+        self.held_out = held_out
         self.ranks = Ranks()
         twin = self.job.twin
         if layout is None and twin is not None:
@@ -96,6 +102,8 @@ class OuterSync:
                 if not self.moments.restore(moments) and self.ranks.talks:
                     self.seat.note("the optimiser's state is of other ranks or gone; it begins anew")
                 yield from self._round(data, round, first, end)
+            elif what == "judge":
+                self._judge(file=moments, samples=end)
             elif what == "finish":
                 self.ranks.share(lambda: self.seat.done(self._results()))
                 return
@@ -129,8 +137,8 @@ class OuterSync:
         self.seat = _khub.Seat.take(str(self.job.folder), self.wait)
         if self.seat is None:
             raise _khub.Error(f"no site waited in {self.job.folder} for {self.wait:g} s")
-        if self.job.twin is not None:
-            self.seat.judged_by(self.job.twin)
+        if self.held_out is not None or self.job.twin is not None:
+            self.seat.judged_by(None if self.held_out else self.job.twin)
 
     def _round(self, data, round, first, end):
         """Trains on an interval and hands in what came of it; leaves off if the line ends."""
@@ -151,6 +159,15 @@ class OuterSync:
             if self.ranks.flag(lambda: self.seat.ended):
                 return
         self._hand_in()
+
+    def _judge(self, file, samples):
+        """Tells the held-out loss of what is agreed, and of what each update would make of it."""
+        while self.ranks.share(lambda: self.seat.asks()):
+            self.tensors.write(self.seat)
+            with torch.no_grad():
+                loss = self.ranks.mean(float(self.held_out(file, samples)))
+            self.ranks.share(lambda: self.seat.tell(loss))
+        self.tensors.write(self.seat)
 
     def _hand_in(self):
         trained = self.trained

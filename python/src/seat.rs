@@ -1,7 +1,7 @@
 //! A program's place at its site: the line to it, and all that a round takes but the training itself.
 //!
 //! Orders to apply a round, and to train what is trained already, are carried out here; Python hears of
-//! nothing but intervals to train on and of the end. Killed at any moment, a seat that is taken again goes on
+//! nothing but intervals to train on, weights to judge if it can, and of the end. Killed at any moment, a seat that is taken again goes on
 //! from its checkpoint, and what was said is said again.
 
 use crate::failed;
@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync::contract::{JobFile, Written};
 use sync::{
-    Accepted, Came, CodecError, Findings, Form, HeldOut, JobFolder, Order, OuterConfig, OuterError, Said,
-    fragments, inspect, socket,
+    Accepted, Came, CodecError, Findings, Form, HeldOut, Inspection, JobFolder, Order, OuterConfig,
+    OuterError, Said, fragments, inspect, socket,
 };
 
 /// How often Python is asked whether somebody interrupts it.
@@ -52,14 +52,25 @@ pub(crate) enum SeatError {
 }
 
 /// What is for Python to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Task {
     /// Train on positions `first..end` of the data order, from the agreed weights.
     Train { round: u32, first: u64, end: u64 },
+    /// Tell the held-out loss of whatever weights are asked for.
+    Judge { round: u32, held_out: HeldOut },
     /// Write the results.
     Finish,
     /// The line has ended, before all rounds were applied or after.
     End { complete: bool },
+}
+
+/// Who reckons held-out losses.
+enum Judge {
+    /// Norms alone are told.
+    Nobody,
+    /// khub's core, for a model of its own.
+    Core(Arc<language::Twin>),
+    Loop,
 }
 
 /// A place at a site.
@@ -73,8 +84,9 @@ struct Place {
     fresh: bool,
     /// The first weights, until they are the state's; then what the round under way has come to.
     weights: Vec<f32>,
-    /// What reckons held-out losses: khub's core, for a model of its own.
-    judge: Option<Arc<language::Twin>>,
+    judge: Judge,
+    /// The inspection of a round that the training loop reckons losses for.
+    inspection: Option<(u32, Inspection)>,
     /// What is trained on now.
     under_way: Option<(u32, u64, u64)>,
     /// How its update is to be written.
@@ -127,9 +139,12 @@ impl Seat {
         py.detach(|| self.place().load(layout, &sizes)).map_err(failed)
     }
 
-    /// Held-out losses are the twin's from now on.
-    fn judged_by(&self, twin: &Twin) {
-        self.place().judge = Some(Arc::clone(&twin.0));
+    /// Held-out losses are the twin's from now on, or the loop's that asks for this.
+    fn judged_by(&self, twin: Option<&Twin>) {
+        self.place().judge = match twin {
+            Some(twin) => Judge::Core(Arc::clone(&twin.0)),
+            None => Judge::Loop,
+        };
     }
 
     /// Sets some weights: the first, or those that a round's training has come to.
@@ -143,7 +158,8 @@ impl Seat {
         self.place().ready();
     }
 
-    /// The next thing to do: what, round, first, end, name of the optimiser's state to begin with.
+    /// The next thing to do: what, round, first, end, name of the optimiser's state to begin with. Of a round to
+    /// judge, the end is how many held-out samples there are at most, and the name is that of their file.
     fn next(&self, py: Python<'_>) -> PyResult<(&'static str, u32, u64, u64, Option<String>)> {
         loop {
             let next = py.detach(|| self.place().next(LOOK)).map_err(|error| {
@@ -157,6 +173,11 @@ impl Seat {
                 None => {}
                 Some(Task::Train { round, first, end }) => {
                     return Ok(("train", round, first, end, moments()));
+                }
+                Some(Task::Judge { round, held_out }) => {
+                    let file = self.place().folder.input(&held_out.input);
+                    let file = file.display().to_string();
+                    return Ok(("judge", round, 0, held_out.samples, Some(file)));
                 }
                 Some(Task::Finish) => return Ok(("finish", 0, 0, 0, None)),
                 Some(Task::End { complete }) => {
@@ -172,13 +193,27 @@ impl Seat {
         self.place().ended()
     }
 
-    /// The weights to train from, from `offset` on, into a buffer.
+    /// The weights to train from, or those to judge, from `offset` on, into a buffer.
     fn read(&self, py: Python<'_>, offset: usize, values: &Bound<'_, PyAny>) -> PyResult<()> {
         let values: PyBuffer<f32> = PyBuffer::get(values)?;
         let place = self.place();
-        let weights = place.state.local.params();
+        let asked = place
+            .inspection
+            .as_ref()
+            .and_then(|(_, under_way)| under_way.asks());
+        let weights = asked.unwrap_or(place.state.local.params());
         let range = range(weights.len(), offset, values.item_count())?;
         values.copy_from_slice(py, &weights[range])
+    }
+
+    /// Whether there are weights to judge.
+    fn asks(&self) -> bool {
+        self.place().inspection.is_some()
+    }
+
+    /// The held-out loss of those, in nats. After the last the site is told.
+    fn tell(&self, py: Python<'_>, loss: f64) {
+        py.detach(|| self.place().tell(loss));
     }
 
     /// Hands in what was trained; `moments` names the optimiser's state, which is written already.
@@ -334,7 +369,8 @@ impl Place {
             fragments: Vec::new(),
             fresh: false,
             weights: Vec::new(),
-            judge: None,
+            judge: Judge::Nobody,
+            inspection: None,
             under_way: None,
             out: Box::new(stream),
             orders,
@@ -424,7 +460,7 @@ impl Place {
                 round,
                 updates,
                 held_out,
-            } => self.inspect(round, &updates, held_out.as_ref()).map(|()| None),
+            } => self.inspect(round, &updates, held_out),
             Order::Save { round } => self.write_agreed(round).map(|()| None),
             Order::Restore { round, file, outer } => self.restore(round, &file, &outer).map(|()| None),
             Order::Finish => Ok(Some(Task::Finish)),
@@ -538,9 +574,14 @@ impl Place {
         self.say(&Said::Committed { round, outer });
     }
 
-    /// Says how long updates are that may not count, and what they would make of one of khub's own models. Of another
-    /// only the training loop could tell, which doesn't.
-    fn inspect(&mut self, round: u32, came: &[Came], held_out: Option<&HeldOut>) -> Result<(), SeatError> {
+    /// Says how long updates are that may not count, and what they would make of the model; the latter of one of
+    /// khub's own by its core, of another if the training loop can tell.
+    fn inspect(
+        &mut self,
+        round: u32,
+        came: &[Came],
+        held_out: Option<HeldOut>,
+    ) -> Result<Option<Task>, SeatError> {
         let committed = self.state.agreed.committed();
         if round != committed {
             return Err(SeatError::Order(format!(
@@ -558,18 +599,39 @@ impl Place {
         let came: Vec<(String, Vec<u8>)> = came.iter().map(read).collect::<Result<_, SeatError>>()?;
         let range = self.kind.job.rounds.sends(round, &self.fragments);
         let outer = &self.state.agreed.outer;
-        let Findings { before, found } = match (&self.judge, held_out) {
-            (Some(judge), Some(samples)) => {
+        let findings = match (&self.judge, held_out) {
+            (Judge::Nobody, _) | (_, None) => inspect::<SeatError>(outer, range, came, None)?,
+            (Judge::Core(core), Some(samples)) => {
                 let mut loss = |weights: &[f32]| {
-                    let loss = judge.held_out(weights, samples);
+                    let loss = core.held_out(weights, &samples);
                     loss.map_err(|error| SeatError::Inspection { round, error })
                 };
                 inspect(outer, range, came, Some(&mut loss))?
             }
-            _ => inspect::<SeatError>(outer, range, came, None)?,
+            (Judge::Loop, Some(held_out)) => {
+                self.inspection = Some((round, Inspection::new(outer, range, came)));
+                return Ok(Some(Task::Judge { round, held_out }));
+            }
         };
+        self.say_inspected(round, findings);
+        Ok(None)
+    }
+
+    /// The loss of the weights that are asked for.
+    fn tell(&mut self, loss: f64) {
+        let Some((round, mut under_way)) = self.inspection.take() else {
+            return;
+        };
+        under_way.tell(loss);
+        if under_way.asks().is_some() {
+            self.inspection = Some((round, under_way));
+        } else {
+            self.say_inspected(round, under_way.findings());
+        }
+    }
+
+    fn say_inspected(&mut self, round: u32, Findings { before, found }: Findings) {
         self.say(&Said::Inspected { round, before, found });
-        Ok(())
     }
 
     /// Writes what all agree on, for those who join later.

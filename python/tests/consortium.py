@@ -42,7 +42,7 @@ class Consortium:
         return self.client.submit(
             {
                 "name": "tiny", "project": "korean-reviews", "program": program, "label": label, "sites": sites,
-                "wall_minutes": 10, "inputs": self.inputs() if inputs else {},
+                "wall_minutes": 10, "inputs": self.inputs() if inputs is True else inputs,
                 "rounds": {"count": rounds, "samples": 64, "quorum": quorum, "grace_seconds": 60, **more},
                 "settings": settings or SETTINGS,
             }
@@ -52,12 +52,13 @@ class Consortium:
         data = self.folder / "data"
         text = ROOT / "programs/language/data/primer.txt"
         run("data", "prepare", str(text), "-o", str(data), "--vocab", "512")
-        inputs = {}
-        for name in ("tokenizer.json", "train.tokens", "valid.tokens"):
-            at = ("--hub", self.url, "--folder", str(self.folder))
-            said = run("put", str(data / name), "--project", "korean-reviews", "--label", "open", *at)
-            inputs[name] = said.strip().split("/")[-1]
-        return inputs
+        return {name: self.put(data / name) for name in ("tokenizer.json", "train.tokens", "valid.tokens")}
+
+    def put(self, file):
+        """An open artifact of the file's bytes; its number."""
+        at = ("--hub", self.url, "--folder", str(self.folder))
+        said = run("put", str(file), "--project", "korean-reviews", "--label", "open", *at)
+        return said.strip().split("/")[-1]
 
     def site(self, name, *more):
         """Starts a site, with further arguments; its log is its own."""

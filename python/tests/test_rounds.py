@@ -1,6 +1,7 @@
 """khub's own core and PyTorch train one model together: real hub, sites and processes."""
 
 import copy
+import json
 import os
 import signal
 import threading
@@ -48,6 +49,51 @@ def test_both_inspect_what_came_and_tell_the_same_loss(consortium):
         assert all(found["loss"] for found in theirs["found"].values())
 
 
+def test_a_loop_judges_a_model_of_its_own_and_one_that_means_harm_is_found_out(consortium):
+    """Three loops that attach; the third's updates go the other way, and are as long as the others'."""
+    names, asked = (*SITES, "fjord-1"), []
+    held = consortium.folder / "held-out.json"
+    held.write_text("[500, 501, 502, 503]")
+    mode = {"inspected": {"held_out": "held-out.json", "samples": 32, "strikes": 10}}
+    job = consortium.job(
+        rounds=4, program="line", sites=3, quorum=3, mode=mode, label="open",
+        inputs={"held-out.json": consortium.put(held)},
+        settings={"batch": 8, "outer": {"learning_rate": 0.7, "momentum": 0.0}},
+    )  # fmt: skip
+    first = torch.nn.Linear(4, 1)
+
+    def loop(name, way):
+        model = copy.deepcopy(first)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.02, maximize=way < 0)
+
+        def held_out(file, samples):
+            asked.append(samples)
+            numbers = json.loads(Path(file).read_text())[:samples]
+            x, y = map(torch.stack, zip(*(Line()[number] for number in numbers), strict=True))
+            return (model(x) - y).square().mean()
+
+        sync = khub.OuterSync(model, optimizer, run=job, site=consortium.home(name), held_out=held_out)
+        for x, y in sync.batches(Line()):
+            loss = (model(x) - y).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            sync.step(loss)
+
+    for name in names:
+        consortium.site(name, "--attach", "line")
+        way = -1 if name == names[-1] else 1
+        threading.Thread(target=loop, args=(name, way), daemon=True).start()
+    view = consortium.until(job, is_done)
+    assert set(asked) == {32}
+    rounds = view["job"]["rounds"]
+    assert all(set(one["rejected"]) == {"fjord-1"} for one in rounds[:3]), rounds
+    assert all("loss" in one["rejected"]["fjord-1"] for one in rounds[:3]), rounds
+    # What was rejected is trained again by whoever takes it, in as many more rounds as that needs.
+    losses = [one["updates"][OURS]["loss_micronats"] for one in rounds if OURS in one["updates"]]
+    assert losses[-1] < 0.2 * losses[0], losses
+
+
 def test_a_private_job(consortium):
     """It takes three sites; two of them are khub's own core."""
     job = consortium.job(rounds=3, sites=3, quorum=3, codec="int8", mode={"private": {}}, label="open")
@@ -70,7 +116,7 @@ def test_two_ranks_under_fsdp2(consortium):
 def test_a_loop_attaches_and_outlives_its_site(consortium):
     """The architecture is nobody's but PyTorch's; both sites attach."""
     job = consortium.job(
-        rounds=6, program="line", inputs=False, settings={"batch": 8, "outer": {"learning_rate": 0.7, "momentum": 0.0}}
+        rounds=6, program="line", inputs={}, settings={"batch": 8, "outer": {"learning_rate": 0.7, "momentum": 0.0}}
     )
     sites = {name: consortium.site(name, "--attach", "line") for name in SITES}
     first, ended = torch.nn.Linear(4, 1), []

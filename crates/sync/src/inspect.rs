@@ -38,31 +38,108 @@ pub fn inspect<E>(
     outer: &Outer,
     range: Range<usize>,
     came: impl IntoIterator<Item = (impl Into<String>, Vec<u8>)>,
-    mut loss: Option<Loss<'_, E>>,
+    loss: Option<Loss<'_, E>>,
 ) -> Result<Findings, E> {
-    let mut weights = outer.params().to_vec();
-    let mut judge = |weights: &[f32]| loss.as_mut().map(|loss| loss(weights).map(micronats)).transpose();
-    let before = judge(&weights)?;
-    let mut found = Vec::new();
-    for (site, bytes) in came {
-        let update = Update::parse(&bytes).ok();
-        let update = update.filter(|update| update.len() == range.len());
-        let mut of_site = Found {
-            site: site.into(),
-            norm: update.as_ref().map(Update::norm),
-            loss: None,
-        };
-        if let Some(update) = update {
-            let agreed = &outer.params()[range.clone()];
-            let changes = agreed.iter().zip(update.decode());
-            let moved: Vec<f32> = changes.map(|(agreed, change)| agreed - change).collect();
-            weights[range.clone()].copy_from_slice(&moved);
-            of_site.loss = judge(&weights)?;
-            weights[range.clone()].copy_from_slice(agreed);
+    let mut inspection = Inspection::new(outer, range, came);
+    if let Some(loss) = loss {
+        while let Some(weights) = inspection.asks() {
+            let loss = loss(weights)?;
+            inspection.tell(loss);
         }
-        found.push(of_site);
     }
-    Ok(Findings { before, found })
+    Ok(inspection.findings())
+}
+
+/// The same a loss at a time, for whoever can't be called back.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    range: Range<usize>,
+    /// Those of the range that are agreed.
+    agreed: Vec<f32>,
+    /// What is to be judged now.
+    weights: Vec<f32>,
+    /// Those that can be read, and their places in what was found, the next at the end.
+    to_try: Vec<(usize, Update)>,
+    now: Tried,
+    findings: Findings,
+}
+
+/// Whose loss is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Tried {
+    Agreed,
+    Update(usize),
+    All,
+}
+
+impl Inspection {
+    /// Knows the norms.
+    pub fn new(
+        outer: &Outer,
+        range: Range<usize>,
+        came: impl IntoIterator<Item = (impl Into<String>, Vec<u8>)>,
+    ) -> Self {
+        let mut found = Vec::new();
+        let mut to_try = Vec::new();
+        for (site, bytes) in came {
+            let update = Update::parse(&bytes).ok();
+            let update = update.filter(|update| update.len() == range.len());
+            let of_site = Found {
+                site: site.into(),
+                norm: update.as_ref().map(Update::norm),
+                loss: None,
+            };
+            to_try.extend(update.map(|update| (found.len(), update)));
+            found.push(of_site);
+        }
+        to_try.reverse();
+        Self {
+            agreed: outer.params()[range.clone()].to_vec(),
+            weights: outer.params().to_vec(),
+            range,
+            to_try,
+            now: Tried::Agreed,
+            findings: Findings { before: None, found },
+        }
+    }
+
+    /// The weights whose held-out loss is to be told: what is agreed, then what each update alone would make of it.
+    pub fn asks(&self) -> Option<&[f32]> {
+        match self.now {
+            Tried::All => None,
+            Tried::Agreed | Tried::Update(_) => Some(&self.weights),
+        }
+    }
+
+    /// The loss of what was asked for, in nats.
+    pub fn tell(&mut self, loss: f64) {
+        let loss = Some(micronats(loss));
+        match self.now {
+            Tried::Agreed => self.findings.before = loss,
+            Tried::Update(place) => self.findings.found[place].loss = loss,
+            Tried::All => return,
+        }
+        self.now = match self.to_try.pop() {
+            None => Tried::All,
+            Some((place, update)) => {
+                self.apply(&update);
+                Tried::Update(place)
+            }
+        };
+    }
+
+    /// What was found so far.
+    pub fn findings(self) -> Findings {
+        self.findings
+    }
+
+    /// What it alone makes of the model.
+    fn apply(&mut self, update: &Update) {
+        let weights = self.weights[self.range.clone()].iter_mut();
+        for ((weight, agreed), change) in weights.zip(&self.agreed).zip(update.decode()) {
+            *weight = agreed - change;
+        }
+    }
 }
 
 /// A loss that is no number is worse than any.

@@ -47,7 +47,7 @@ pub mod socket;
 pub use codec::{Codec, CodecError, Link, Update, encode};
 pub use contract::{Accepted, Came, Found, HeldOut, JobFolder, Order, Said, Written};
 pub use fragment::fragments;
-pub use inspect::{Findings, Loss, inspect};
+pub use inspect::{Findings, Inspection, Loss, inspect};
 pub use local::{Fate, Local, Own, Sent};
 pub use outer::{Contribution, Outer, OuterConfig, OuterError, Scale};
 pub use private::Form;
