@@ -234,10 +234,13 @@ impl Samples<Rows> for Noise {
     }
 }
 
-/// NSMC's training and validation tokens, prepared in `dir` unless they are there.
-fn reviews(dir: &Path, vocab: usize) -> Result<(Tokens, Tokens), Failure> {
-    const LIMITS: Limits = Limits {
-        train_bytes: 8_000_000,
+/// Bytes of NSMC's training text, where nothing else is said.
+const TRAINED_ON: u64 = 8_000_000;
+
+/// Tokens of NSMC's first `train_bytes` and of some of its validation text, prepared in `dir` unless they are there.
+fn reviews(dir: &Path, vocab: usize, train_bytes: u64) -> Result<(Tokens, Tokens), Failure> {
+    let limits = Limits {
+        train_bytes,
         valid_bytes: 400_000,
     };
     let data = dir.join("data");
@@ -245,7 +248,7 @@ fn reviews(dir: &Path, vocab: usize) -> Result<(Tokens, Tokens), Failure> {
     let found = set
         .find()
         .ok_or_else(|| Failure::new("the data set nsmc is not here").hint("`khub data get nsmc`"))?;
-    let corpus = Corpus::read_field(&found.path, None, LIMITS).map_err(Failure::new)?;
+    let corpus = Corpus::read_field(&found.path, None, limits).map_err(Failure::new)?;
     prepare(&corpus, vocab, &data)?;
     let tokens = |name: &str| Tokens::open(&data.join(name)).map_err(Failure::new);
     Ok((tokens("train.tokens")?, tokens("valid.tokens")?))

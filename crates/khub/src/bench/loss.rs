@@ -1,6 +1,6 @@
 //! `khub bench loss`: trains on real text, and leaves everything that a peer needs to do the same.
 
-use super::{leave, reviews, say, set_threads};
+use super::{TRAINED_ON, leave, reviews, say, set_threads};
 use crate::failure::Failure;
 use language::{Architecture, Family, ModelConfig, Windows};
 use nn::Model;
@@ -27,7 +27,7 @@ const JUDGED: u64 = 256;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     set_threads(args.threads)?;
-    let (train, valid) = reviews(&args.dir, VOCAB)?;
+    let (train, valid) = reviews(&args.dir, VOCAB, TRAINED_ON)?;
 
     let shape = ModelConfig {
         family: Architecture::Gpt2,

@@ -8,7 +8,7 @@
 //! sites         round r takes what its steps would have taken; each site an equal interval of it
 //! ```
 
-use super::{leave, reviews, say, set_threads};
+use super::{TRAINED_ON, leave, reviews, say, set_threads};
 use crate::failure::Failure;
 use language::{Architecture, Family, ModelConfig, Tokens, Windows};
 use nn::{Layout, Model, Network};
@@ -24,6 +24,9 @@ use train::{Flow, Precision, Rule, TrainConfig, Trainer, evaluate};
 pub(super) struct Args {
     #[arg(long)]
     dir: PathBuf,
+    /// Bytes of the training text, the first of NSMC's.
+    #[arg(long, default_value_t = TRAINED_ON)]
+    text: u64,
     /// 1 trains synchronously.
     #[arg(long)]
     sites: u64,
@@ -93,7 +96,8 @@ impl Plan {
     /// The shortest rounds that send 400 times less than a ring of bf16 with `int4`, and 2,000 times with
     /// `sparse`, of those that go into 1,440 steps. `int4` takes the outer step of DiLoCo with less momentum,
     /// since there are some twenty rounds and not hundreds, and more of it where sites see fewer samples each;
-    /// `sparse` takes the mean as it is, because its residual is a momentum already.
+    /// `sparse` takes the mean as it is, because its residual is a momentum already. AdamW goes with the outer step
+    /// of its peer.
     fn new(args: &Args) -> Self {
         let (round, fragments, learning_rate, momentum) = match (args.codec, args.sites) {
             (Codec::Sparse, ..=2) => (24, 1, 1.0, 0.0),
@@ -102,6 +106,11 @@ impl Plan {
             (_, ..=2) => (60, 2, 0.8, 0.6),
             (_, 3..=4) => (36, 2, 0.8, 0.8),
             (_, 5..) => (30, 2, 0.8, 0.8),
+        };
+        let (learning_rate, momentum) = if args.adamw {
+            (0.7, 0.9)
+        } else {
+            (learning_rate, momentum)
         };
         Self {
             round: args.round.unwrap_or(round),
@@ -116,7 +125,7 @@ impl Plan {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     set_threads(args.threads)?;
-    let (train, valid) = reviews(&args.dir, VOCAB)?;
+    let (train, valid) = reviews(&args.dir, VOCAB, args.text)?;
     let shape = shape(train.vocab(), args.seq);
     let model = Model::new(Family::new(shape.clone()).map_err(Failure::new)?, args.seed);
     let parameters = model.params.len();
@@ -267,7 +276,8 @@ fn across(
     }
     let mut traffic = Traffic::default();
     let mut under_way: Option<Range<usize>> = None;
-    for round in 0..args.steps / plan.round {
+    let rounds = args.steps / plan.round;
+    for round in 0..rounds {
         let first = round * plan.round * args.batch;
         let mut loss = 0.0;
         for (i, site) in (0..).zip(&mut sites) {
@@ -281,7 +291,11 @@ fn across(
         if let Some(fragment) = under_way.take() {
             adopt(args, &outer, &mut sites, &fragment);
         }
-        let fragment = fragments[round as usize % fragments.len()].clone();
+        // As in a job, the last round leaves nothing of anyone's training out.
+        let fragment = match rounds - round {
+            1 => 0..model.params.len(),
+            _ => fragments[round as usize % fragments.len()].clone(),
+        };
         commit(args, &mut outer, &mut sites, &fragment, &mut traffic)?;
         if args.late {
             under_way = Some(fragment);
