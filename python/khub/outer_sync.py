@@ -137,8 +137,10 @@ class OuterSync:
         self.seat = _khub.Seat.take(str(self.job.folder), self.wait)
         if self.seat is None:
             raise _khub.Error(f"no site waited in {self.job.folder} for {self.wait:g} s")
-        if self.held_out is not None or self.job.twin is not None:
-            self.seat.judged_by(None if self.held_out else self.job.twin)
+        if self.held_out is not None:
+            self.seat.judged_by(None)
+        elif self.job.twin is not None:
+            self.seat.judged_by(self.job.twin)
 
     def _round(self, data, round, first, end):
         """Trains on an interval and hands in what came of it; leaves off if the line ends."""

@@ -1,8 +1,8 @@
 //! A program's place at its site: the line to it, and all that a round takes but the training itself.
 //!
 //! Orders to apply a round, and to train what is trained already, are carried out here; Python hears of
-//! nothing but intervals to train on, weights to judge if it can, and of the end. Killed at any moment, a seat that is taken again goes on
-//! from its checkpoint, and what was said is said again.
+//! nothing but intervals to train on, weights to judge if it can, and of the end. Killed at any moment, a seat
+//! that is taken again goes on from its checkpoint, and what was said is said again.
 
 use crate::failed;
 use crate::state::{Kind, State, Trained, Unusable};

@@ -70,15 +70,10 @@ def test_a_loop_judges_a_model_of_its_own_and_one_that_means_harm_is_found_out(c
             asked.append(samples)
             numbers = json.loads(Path(file).read_text())[:samples]
             x, y = map(torch.stack, zip(*(Line()[number] for number in numbers), strict=True))
-            return (model(x) - y).square().mean()
+            return loss_of(model, x, y)
 
         sync = khub.OuterSync(model, optimizer, run=job, site=consortium.home(name), held_out=held_out)
-        for x, y in sync.batches(Line()):
-            loss = (model(x) - y).square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            sync.step(loss)
+        fit(model, optimizer, sync)
 
     for name in names:
         consortium.site(name, "--attach", "line")
@@ -125,12 +120,7 @@ def test_a_loop_attaches_and_outlives_its_site(consortium):
         model = copy.deepcopy(first)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
         sync = khub.OuterSync(model, optimizer, run=job, site=consortium.home(name))
-        for x, y in sync.batches(Line()):
-            loss = (model(x) - y).square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            sync.step(loss)
+        fit(model, optimizer, sync)
         ended.append(name)
 
     threads = [threading.Thread(target=loop, args=(name,), daemon=True) for name in SITES]
@@ -147,6 +137,20 @@ def test_a_loop_attaches_and_outlives_its_site(consortium):
     assert sorted(ended) == sorted(SITES)
     losses = [one["updates"][OURS]["loss_micronats"] for one in view["job"]["rounds"]]
     assert losses[-1] < 0.2 * losses[0], losses
+
+
+def fit(model, optimizer, sync):
+    """Trains on the samples of a line until the job is done."""
+    for x, y in sync.batches(Line()):
+        loss = loss_of(model, x, y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        sync.step(loss)
+
+
+def loss_of(model, x, y):
+    return (model(x) - y).square().mean()
 
 
 class Line(torch.utils.data.Dataset):
