@@ -16,6 +16,7 @@ use serde_json::json;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
+use sync::contract::Rounds;
 use sync::{Codec, Contribution, Outer, OuterConfig, Scale, Update, encode, fragments};
 use train::{Flow, Precision, Rule, TrainConfig, Trainer, evaluate};
 
@@ -99,7 +100,7 @@ impl Plan {
     /// `sparse` takes the mean as it is, because its residual is a momentum already. AdamW goes with the outer step
     /// of its peer.
     fn new(args: &Args) -> Self {
-        let (round, fragments, learning_rate, momentum) = match (args.codec, args.sites) {
+        let (round, fragments, mut learning_rate, mut momentum) = match (args.codec, args.sites) {
             (Codec::Sparse, ..=2) => (24, 1, 1.0, 0.0),
             (Codec::Sparse, 3..=4) => (15, 1, 1.0, 0.0),
             (Codec::Sparse, 5..) => (12, 1, 1.0, 0.0),
@@ -107,11 +108,9 @@ impl Plan {
             (_, 3..=4) => (36, 2, 0.8, 0.8),
             (_, 5..) => (30, 2, 0.8, 0.8),
         };
-        let (learning_rate, momentum) = if args.adamw {
-            (0.7, 0.9)
-        } else {
-            (learning_rate, momentum)
-        };
+        if args.adamw {
+            (learning_rate, momentum) = (0.7, 0.9);
+        }
         Self {
             round: args.round.unwrap_or(round),
             fragments: args.fragments.unwrap_or(fragments),
@@ -276,26 +275,23 @@ fn across(
     }
     let mut traffic = Traffic::default();
     let mut under_way: Option<Range<usize>> = None;
-    let rounds = args.steps / plan.round;
-    for round in 0..rounds {
-        let first = round * plan.round * args.batch;
+    let count = u32::try_from(args.steps / plan.round).map_err(Failure::new)?;
+    let rounds = Rounds::new(count, plan.round * share);
+    for round in 0..count {
+        let first = u64::from(round) * plan.round * args.batch;
         let mut loss = 0.0;
         for (i, site) in (0..).zip(&mut sites) {
-            let from = first + i * plan.round * share;
+            let from = first + i * rounds.samples;
             let report = site
                 .trainer
-                .train(data, from, from + plan.round * share, &mut |_| Flow::GoOn);
+                .train(data, from, from + rounds.samples, &mut |_| Flow::GoOn);
             loss += report.map_err(Failure::new)?.loss / args.sites as f32;
         }
-        tell((round + 1) * plan.round, loss)?;
+        tell(u64::from(round + 1) * plan.round, loss)?;
         if let Some(fragment) = under_way.take() {
             adopt(args, &outer, &mut sites, &fragment);
         }
-        // As in a job, the last round leaves nothing of anyone's training out.
-        let fragment = match rounds - round {
-            1 => 0..model.params.len(),
-            _ => fragments[round as usize % fragments.len()].clone(),
-        };
+        let fragment = rounds.sends(round, &fragments);
         commit(args, &mut outer, &mut sites, &fragment, &mut traffic)?;
         if args.late {
             under_way = Some(fragment);
