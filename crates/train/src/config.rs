@@ -46,6 +46,9 @@ pub struct TrainConfig {
     pub beta2: f32,
     /// Decay of Muon's momentum.
     pub momentum: f32,
+    /// Steps from one of Muon's moves of a matrix to its next. Each goes as far as so many would, by a momentum that
+    /// has taken every step's gradient in.
+    pub muon_every: u64,
     /// Seed of the data order.
     pub seed: u64,
 }
@@ -90,6 +93,7 @@ impl Default for TrainConfig {
             beta1: 0.9,
             beta2: 0.95,
             momentum: 0.95,
+            muon_every: 1,
             seed: 1,
         }
     }
@@ -133,6 +137,9 @@ impl TrainConfig {
         if !(1..=self.batch).contains(&self.parts) {
             return Err(setting("parts", &self.parts, "it takes 1 to batch"));
         }
+        if self.muon_every == 0 {
+            return Err(setting("muon_every", &self.muon_every, "it takes 1 or more"));
+        }
         Ok(())
     }
 
@@ -166,6 +173,7 @@ mod tests {
         let cases = [
             ("batch = 0", "batch is 0"),
             ("parts = 17", "parts is 17: it takes 1 to batch"),
+            ("muon_every = 0", "muon_every is 0: it takes 1 or more"),
             ("beta2 = 1.0", "beta2 is 1"),
             ("learning_rate = nan", "learning_rate is NaN"),
             ("decay = -0.5", "decay is -0.5: it takes 0 to 1"),

@@ -10,6 +10,9 @@
 //! The last factor is Moonshot's (arXiv 2502.16982): AdamW's learning rate and decay serve for both. The
 //! products have the run's precision: bf16 does, since the values need to be near 1, not at it, but there
 //! a rounding that goes the other way moves a parameter by thousandths of a step and not by millionths.
+//!
+//! The products take the same time however few samples a step has. Since the momentum is a mean of some twenty
+//! gradients, a matrix may as well move once in a few steps, by as much: `muon_every`.
 
 use crate::optimizer::CHUNK;
 use nn::{Math, Matrix, Tensor, matmul, sum_of_squares};
@@ -55,6 +58,17 @@ pub(crate) fn matrices(tensor: &Tensor) -> (usize, usize) {
     let rows = tensor.shape[0];
     let joined = tensor.name.split('.').any(|part| part == "c_attn") && rows.is_multiple_of(3);
     if joined { (3, rows / 3) } else { (1, rows) }
+}
+
+/// Takes a gradient into the momentum, and moves nothing.
+pub(crate) fn remember(m: &mut [f32], g: &[f32], push: Push) {
+    let Push { momentum, scale, .. } = push;
+    let tasks = m.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
+    tasks.for_each(|(m, g)| {
+        for (m, g) in m.iter_mut().zip(g) {
+            *m = momentum * *m + g * scale;
+        }
+    });
 }
 
 impl Muon {

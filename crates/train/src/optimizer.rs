@@ -1,7 +1,7 @@
 //! What moves the parameters, and what it remembers: AdamW in one pass over the flat vector, or Muon for the
 //! hidden matrices and AdamW for the others.
 
-use crate::muon::{Muon, Push, matrices};
+use crate::muon::{Muon, Push, matrices, remember};
 use crate::{Precision, Rule, TrainConfig};
 use nn::{AdamW, Layout, Math, Tensor, sum_of_squares};
 use rayon::prelude::*;
@@ -75,6 +75,8 @@ impl Optimizer {
         };
         moments.step += 1;
         let mut v = moments.v.as_mut_slice();
+        // Matrices take turns, so that no step has them all.
+        let mut turns = moments.step..;
         for tensor in &layout.tensors {
             let range = tensor.range.clone();
             let decay = if tensor.shape.len() > 1 {
@@ -88,20 +90,21 @@ impl Optimizer {
             if by_muon(config.optimizer, tensor) {
                 let (count, rows) = matrices(tensor);
                 let size = p.len() / count;
-                for ((p, g), m) in p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size)) {
-                    muon.update(
-                        p,
-                        g,
-                        m,
-                        rows,
-                        Push {
-                            momentum: config.momentum,
-                            rate,
-                            keep,
-                            scale,
-                            math,
-                        },
-                    );
+                let rate = rate * config.muon_every as f32;
+                let push = Push {
+                    momentum: config.momentum,
+                    rate,
+                    keep: 1.0 - rate * decay,
+                    scale,
+                    math,
+                };
+                let parts = p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size));
+                for (((p, g), m), turn) in parts.zip(&mut turns) {
+                    if turn.is_multiple_of(config.muon_every) {
+                        muon.update(p, g, m, rows, push);
+                    } else {
+                        remember(m, g, push);
+                    }
                 }
             } else {
                 let (here, rest) = std::mem::take(&mut v).split_at_mut(p.len());
@@ -209,6 +212,40 @@ mod tests {
         for tensor in &Adder::default().layout().tensors {
             let same = adamw[tensor.range.clone()] == muon[tensor.range.clone()];
             assert_eq!(same, tensor.name != "up", "{}", tensor.name);
+        }
+    }
+
+    #[test]
+    fn matrices_take_turns_and_go_as_far_as_without() {
+        let mut layout = Layout::default();
+        for name in ["up", "down", "c_proj"] {
+            layout.add(name, &[6, 4], Init::Zeros);
+        }
+        let gradient: Vec<f32> = (0..layout.len()).map(|i| (i as f32 * 0.3).sin()).collect();
+        // How far the weights went in each of six steps.
+        let ways = |muon_every| {
+            let config = TrainConfig {
+                optimizer: Rule::Muon,
+                weight_decay: 0.0,
+                muon_every,
+                ..TrainConfig::default()
+            };
+            let mut optimizer = Optimizer::new(&layout, &config);
+            let ways = (0..6).map(|_| {
+                let mut way = vec![0.0; layout.len()];
+                optimizer.update(&mut way, &gradient, &layout, 0.01, 1.0);
+                way
+            });
+            ways.collect::<Vec<_>>()
+        };
+        for (step, (each, third)) in (1..).zip(ways(1).into_iter().zip(ways(3))) {
+            for (i, tensor) in (0..).zip(&layout.tensors) {
+                let moves = if (step + i) % 3 == 0 { 3.0 } else { 0.0 };
+                for at in tensor.range.clone() {
+                    let (each, third) = (moves * each[at], third[at]);
+                    assert!((each - third).abs() < 1e-6, "step {step}, {}", tensor.name);
+                }
+            }
         }
     }
 
