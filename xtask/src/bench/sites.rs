@@ -8,7 +8,8 @@
 //!
 //! Hidden matrices are moved by Muon. With a peer, PyTorch trains across as many sites as OpenDiLoCo does
 //! (`xtask/python/train_sites.py`), with AdamW, and so does khub once more: the same first weights, samples and
-//! rates. And khub has Muon move each matrix in every thirtieth step, which takes hardly more time than AdamW. All sites of a run take turns on this machine, khub's and PyTorch's alike.
+//! rates. And khub has Muon move each matrix in every thirtieth step, which takes hardly more time than AdamW. All
+//! sites of a run take turns on this machine, khub's and PyTorch's alike.
 
 use super::Common;
 use super::place::Place;
